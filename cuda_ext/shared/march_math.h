@@ -1,0 +1,57 @@
+// Steps of a ray through the occupied cells of [-1, 1]^3: the twin of `enter_cube` and `march` in reference.py.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "hd.h"
+
+namespace text23d {
+
+template <typename T>
+struct Span {
+    T enter, leave;  // a ray that misses, or holds a NaN, has no t with enter <= t < leave
+};
+
+template <typename T>
+TEXT23D_HD Span<T> enter_cube(const T* origin, const T* direction, T near_t) {
+    Span<T> span{near_t, T(INFINITY)};
+    for (int axis = 0; axis < 3; ++axis) {
+        const T o = origin[axis], d = direction[axis];
+        if (d == T(0)) {
+            if (!(std::fabs(o) <= T(1))) return {near_t, T(-INFINITY)};
+            continue;
+        }
+        const T first = (T(-1) - o) / d, second = (T(1) - o) / d;
+        if (first != first || second != second) return {near_t, T(-INFINITY)};
+        const T low = first < second ? first : second, high = first < second ? second : first;
+        span.enter = low > span.enter ? low : span.enter;
+        span.leave = high < span.leave ? high : span.leave;
+    }
+    return span;
+}
+
+template <typename T>
+TEXT23D_HD int64_t cell_along(T position, T half_cells, int64_t cells) {
+    const T at = (position + T(1)) * half_cells;
+    const int64_t cell = at > T(0) ? static_cast<int64_t>(at) : 0;
+    return cell < cells ? cell : cells - 1;
+}
+
+// Calls visit(k, t) for every kept step of one ray, in order.
+template <typename T, typename Visit>
+TEXT23D_HD void walk(const T* o, const T* d, const uint8_t* occupancy, int64_t cells, T jitter, T dt, T near_t,
+                     int64_t max_steps, Visit visit) {
+    const Span<T> span = enter_cube(o, d, near_t);
+    const T half = T(cells) / T(2);
+    for (int64_t k = 0; k < max_steps; ++k) {
+        const T t = span.enter + (T(k) + jitter) * dt;
+        if (!(t < span.leave)) return;
+        const int64_t i = cell_along(o[0] + t * d[0], half, cells);
+        const int64_t j = cell_along(o[1] + t * d[1], half, cells);
+        const int64_t l = cell_along(o[2] + t * d[2], half, cells);
+        if (occupancy[(i * cells + j) * cells + l]) visit(k, t);
+    }
+}
+
+}  // namespace text23d

@@ -1,0 +1,322 @@
+"""The kernels against brute force, against their torch twins and against numerical derivatives."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from text23d.kernels import backend, native, ops, reference
+from text23d.kernels.layout import GridLayout
+
+COMPILERS = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
+# Only a machine that cannot compile may do without the library: elsewhere a missing one fails these tests.
+BACKENDS = ["native", "torch"] if COMPILERS else ["torch"]
+needs_compiler = pytest.mark.skipif(not COMPILERS, reason="no C++ compiler, so no compiled kernels")
+# Levels on both sides of the dense limit; the second has a number of features without a specialised kernel.
+LAYOUTS = [GridLayout(5, 2, 9, 4, 1.7), GridLayout(4, 3, 7, 2, 2.0)]
+
+
+@pytest.fixture(params=BACKENDS)
+def chosen(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each backend in turn."""
+    yield backend.select(request.param)
+    backend.select("auto")
+
+
+def points(count: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.rand(count, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def table_for(layout: GridLayout, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(layout.entries, layout.features, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def brute_encode(point: list[float], table: list[list[float]], layout: GridLayout) -> list[float]:
+    """Müller et al. 2022, section 3, one point, in Python's integers and floats."""
+    out: list[float] = []
+    start = 0
+    for level in range(layout.levels):
+        cells = math.floor(layout.base * layout.growth**level)
+        dense = (cells + 1) ** 3 <= 2**layout.log2_table
+        scaled = [min(max(value, 0.0), 1.0) * cells for value in point]
+        cell = [min(int(value), cells - 1) for value in scaled]
+        sums = [0.0] * layout.features
+        for shift in product((0, 1), repeat=3):
+            i, j, k = (c + s for c, s in zip(cell, shift, strict=True))
+            weight = math.prod((v - c) if s else 1 - (v - c) for v, c, s in zip(scaled, cell, shift, strict=True))
+            hashed = (i ^ (j * 2654435761) ^ (k * 805459861)) % 2**layout.log2_table
+            row = table[start + (i + (cells + 1) * (j + (cells + 1) * k) if dense else hashed)]
+            sums = [total + weight * value for total, value in zip(sums, row, strict=True)]
+        out += sums
+        start += (cells + 1) ** 3 if dense else 2**layout.log2_table
+    assert start == layout.entries
+    return out
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_encode_equals_brute_force(chosen: str, layout: GridLayout, dtype: torch.dtype) -> None:
+    assert set(layout.dense) == {True, False}
+    corners = torch.tensor(list(product((0.0, 1.0, 0.5), repeat=3)), dtype=dtype)
+    outside = torch.tensor([[-0.5, 0.3, 1.5], [2.0, -1.0, 0.25]], dtype=dtype)
+    x, table = torch.cat([points(100, dtype), corners, outside]), table_for(layout, dtype)
+    expected = torch.tensor([brute_encode(p, table.tolist(), layout) for p in x.tolist()], dtype=dtype)
+    torch.testing.assert_close(ops.encode(x, table, layout), expected)
+
+
+@pytest.mark.parametrize("features", [1, 2, 3, 4, 8])
+def test_encode_gradients_equal_numerical_ones(chosen: str, features: int) -> None:
+    layout = GridLayout(3, features, 6, 2, 1.6)
+    x, table = points(7).requires_grad_(), table_for(layout).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, table: ops.encode(x, table, layout), (x, table))
+
+
+def test_encode_gradient_stops_where_x_is_clamped(chosen: str) -> None:
+    x = torch.tensor([[1.5, 0.4, -0.1]], dtype=torch.float64, requires_grad=True)
+    ops.encode(x, table_for(LAYOUTS[0]), LAYOUTS[0]).sum().backward()
+    assert x.grad is not None
+    assert x.grad[0, 0] == 0 and x.grad[0, 2] == 0 and x.grad[0, 1] != 0
+
+
+def test_encode_passes_nan_on(chosen: str) -> None:
+    x = torch.tensor([[math.nan, 0.5, 0.5], [0.5, 0.5, 0.5]])
+    out = ops.encode(x, table_for(LAYOUTS[0], torch.float32), LAYOUTS[0])
+    assert out[0].isnan().all() and out[1].isfinite().all()
+
+
+def test_encode_of_no_points(chosen: str) -> None:
+    x = torch.zeros(0, 3, requires_grad=True)
+    table = table_for(LAYOUTS[0], torch.float32).requires_grad_()
+    out = ops.encode(x, table, LAYOUTS[0])
+    out.sum().backward()
+    assert out.shape == (0, LAYOUTS[0].out_features)
+    assert table.grad is not None and not table.grad.any()
+
+
+def test_encode_takes_non_contiguous_tensors(chosen: str) -> None:
+    layout = LAYOUTS[0]
+    x, table = points(64).t().contiguous().t(), table_for(layout).t().contiguous().t()
+    assert not x.is_contiguous() and not table.is_contiguous()
+    torch.testing.assert_close(ops.encode(x, table, layout), ops.encode(x.contiguous(), table.contiguous(), layout))
+
+
+def test_wrong_arguments_are_named(chosen: str) -> None:
+    layout = LAYOUTS[0]
+    x, table = points(4), table_for(layout)
+    with pytest.raises(ValueError, match=r"x is torch\.float16"):
+        ops.encode(x.half(), table, layout)
+    with pytest.raises(ValueError, match=r"table is torch\.float64 on cpu, expected torch\.float32"):
+        ops.encode(x.float(), table, layout)
+    with pytest.raises(ValueError, match=r"x is \[4, 2\]"):
+        ops.encode(x[:, :2], table, layout)
+    with pytest.raises(ValueError, match="table is"):
+        ops.encode(x, table[:-1], layout)
+    with pytest.raises(ValueError, match="dt = 0"):
+        ops.march(x, x, torch.ones(2, 2, 2, dtype=torch.bool), 0.0)
+    with pytest.raises(ValueError, match="occupancy"):
+        ops.march(x, x, torch.ones(2, 2, 3, dtype=torch.bool), 0.1)
+    with pytest.raises(ValueError, match="jitter"):
+        ops.march(x, x, torch.ones(2, 2, 2, dtype=torch.bool), 0.1, jitter=x[:2, 0])
+    for offsets in ([0, 3], [1, 4], [0, 3, 2, 4]):
+        with pytest.raises(ValueError, match="offsets must rise"):
+            ops.composite(x[:, 0], x, torch.tensor(offsets))
+
+
+def test_layouts_that_cannot_be() -> None:
+    for wrong in (
+        (0, 2, 16, 16, 1.5),
+        (8, 2, 31, 16, 1.5),
+        (8, 2, 16, 16, 0.5),
+        (8, 2, 16, 16, math.nan),
+        (20, 2, 16, 16, 3.0),
+    ):
+        with pytest.raises(ValueError, match="GridLayout"):
+            GridLayout(*wrong)
+    assert GridLayout.spanning(12, 2, 16, 8, 256).resolutions[::11] == (8, 256)
+
+
+def compiled_and_twin(dtype: torch.dtype) -> list[tuple[Tensor, ...]]:
+    """The encoding and both gradients on each backend, for points enough to be shared out between threads."""
+    layout = GridLayout.spanning(8, 2, 12, 4, 64)
+    results: list[tuple[Tensor, ...]] = []
+    for name in ("native", "torch"):
+        backend.select(name)
+        x, table = points(10_000, dtype).requires_grad_(), table_for(layout, dtype).requires_grad_()
+        out = ops.encode(x, table, layout)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(2), dtype=dtype))
+        assert x.grad is not None and table.grad is not None
+        results.append((out.detach(), x.grad, table.grad))
+    backend.select("auto")
+    return results
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_native_encode_equals_its_twin(dtype: torch.dtype) -> None:
+    for compiled, twin in zip(*compiled_and_twin(dtype), strict=True):
+        assert (compiled - twin).abs().max() <= 20 * torch.finfo(dtype).eps * twin.abs().max()
+
+
+@needs_compiler
+def test_gradients_are_the_same_bits_for_any_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        results.append(compiled_and_twin(torch.float32)[0])
+    torch.set_num_threads(before)
+    for one, two, again in zip(*results, strict=True):
+        assert torch.equal(one, two) and torch.equal(two, again)
+
+
+def rays(count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rays from everywhere about the cube, outside and inside; some miss it, some run along an axis."""
+    generator = torch.Generator().manual_seed(3)
+    origins = 4 * torch.rand(count, 3, generator=generator, dtype=dtype) - 2
+    directions = 1.6 * torch.rand(count, 3, generator=generator, dtype=dtype) - 0.8 - origins
+    directions[: count // 8] = torch.eye(3, dtype=dtype)[torch.arange(count // 8) % 3]
+    return origins, directions / directions.norm(dim=-1, keepdim=True)
+
+
+def blobs(cells: int) -> Tensor:
+    return torch.rand(cells, cells, cells, generator=torch.Generator().manual_seed(4)) < 0.4
+
+
+def brute_march(
+    o: list[float], d: list[float], occupied: list, dt: float, jitter: float, near: float, max_steps: int
+) -> list[tuple[int, float]]:
+    """One ray in Python: enter the slabs, then ask every step."""
+    enter, leave = near, math.inf
+    for a, b in zip(o, d, strict=True):
+        if b:
+            low, high = sorted(((-1 - a) / b, (1 - a) / b))
+            enter, leave = max(enter, low), min(leave, high)
+        elif abs(a) > 1:
+            leave = -math.inf
+    kept = []
+    for k in range(max_steps):
+        t = enter + (k + jitter) * dt
+        if t >= leave:
+            break
+        i, j, m = (
+            min(max(math.floor((a + t * b + 1) * len(occupied) / 2), 0), len(occupied) - 1)
+            for a, b in zip(o, d, strict=True)
+        )
+        if occupied[i][j][m]:
+            kept.append((k, t))
+    return kept
+
+
+@pytest.mark.parametrize(("near", "max_steps"), [(0.0, None), (1.1, 20)])
+def test_march_equals_brute_force(chosen: str, near: float, max_steps: int | None) -> None:
+    origins, directions = rays(200, torch.float64)
+    jitter, occupied, dt = points(200)[:, 0], blobs(7), 0.09
+    found = ops.march(origins, directions, occupied, dt, jitter, near, max_steps)
+    expected = [
+        brute_march(o, d, occupied.tolist(), dt, u, near, max_steps or 1000)
+        for o, d, u in zip(origins.tolist(), directions.tolist(), jitter.tolist(), strict=True)
+    ]
+    assert found.offsets.diff().tolist() == [len(kept) for kept in expected]
+    assert min(map(len, expected)) == 0 and max(map(len, expected)) > 10
+    assert found.rays.tolist() == [r for r, kept in enumerate(expected) for _ in kept]
+    assert found.steps.tolist() == [k for kept in expected for k, _ in kept]
+    torch.testing.assert_close(found.t, torch.tensor([t for kept in expected for _, t in kept], dtype=torch.float64))
+    at = found.positions(origins, directions)
+    cell = ((at + 1) * 3.5).floor().long().clamp(0, 6)
+    assert occupied[tuple(cell.unbind(-1))].all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_native_march_is_its_twin_bit_for_bit(dtype: torch.dtype) -> None:
+    origins, directions = rays(3000, dtype)
+    origins[0], directions[1, 2] = math.nan, math.nan
+    origins[2], directions[2] = torch.tensor([1.0, -1.0, 0.3]), torch.tensor([0.0, 0.0, -1.0])
+    given = (origins, directions, blobs(32).to(torch.uint8), points(3000, dtype)[:, 0], 0.03, 0.2, 117)
+    compiled, twin = native.march(*given), reference.march(*given)
+    for one, other in zip(compiled, twin, strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+    assert len(compiled[0]) > 10_000
+
+
+def test_march_of_nothing(chosen: str) -> None:
+    none = ops.march(torch.zeros(0, 3), torch.zeros(0, 3), blobs(4), 0.1)
+    assert len(none.t) == 0 and none.offsets.tolist() == [0]
+    origins, directions = rays(5, torch.float32)
+    empty = ops.march(origins, directions, torch.zeros(4, 4, 4, dtype=torch.bool), 0.1)
+    assert len(empty.rays) == 0 and empty.offsets.tolist() == [0] * 6
+
+
+OFFSETS = torch.tensor([0, 0, 3, 4, 4, 9, 10, 10])
+
+
+def packed(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    sigma_dt = 2 * points(10, dtype, 5)[:, 0]
+    sigma_dt[6:8] = torch.tensor([0.0, 30.0])  # nothing there, and a wall
+    return sigma_dt, points(10, dtype, 6).repeat(1, 2)[:, :4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_composite_equals_brute_force(chosen: str, dtype: torch.dtype) -> None:
+    sigma_dt, values = packed(dtype)
+    sums, opacity = ops.composite(sigma_dt, values, OFFSETS)
+    for ray, (first, last) in enumerate(zip(OFFSETS[:-1].tolist(), OFFSETS[1:].tolist(), strict=True)):
+        through, expected = 1.0, [0.0] * 4
+        for i in range(first, last):
+            alpha = 1 - math.exp(-float(sigma_dt[i]))
+            expected = [e + through * alpha * v for e, v in zip(expected, values[i].tolist(), strict=True)]
+            through *= 1 - alpha
+        torch.testing.assert_close(sums[ray], torch.tensor(expected, dtype=dtype))
+        torch.testing.assert_close(opacity[ray], torch.tensor(1 - through, dtype=dtype))
+
+
+def test_composite_gradients_equal_numerical_ones(chosen: str) -> None:
+    sigma_dt, values = (tensor.requires_grad_() for tensor in packed())
+    assert torch.autograd.gradcheck(lambda s, v: ops.composite(s, v, OFFSETS), (sigma_dt, values))
+    assert torch.autograd.gradcheck(lambda s: ops.composite(s, values.detach(), OFFSETS)[1], (sigma_dt,))
+
+
+def test_composite_of_nothing(chosen: str) -> None:
+    sums, opacity = ops.composite(torch.zeros(0), torch.zeros(0, 3), torch.zeros(4, dtype=torch.long))
+    assert sums.shape == (3, 3) and not sums.any() and not opacity.any()
+    sums, opacity = ops.composite(torch.zeros(0), torch.zeros(0, 3), torch.zeros(1, dtype=torch.long))
+    assert sums.shape == (0, 3) and opacity.shape == (0,)
+
+
+@needs_compiler
+def test_native_composite_equals_its_twin_in_float32() -> None:
+    counts = torch.randint(0, 90, (500,), generator=torch.Generator().manual_seed(7))
+    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    total = int(offsets[-1])
+    results = []
+    for op in (native.composite, reference.composite):
+        sigma_dt, values = (0.2 * points(total, torch.float32)[:, 0]).requires_grad_(), points(total, torch.float32, 8)
+        values.requires_grad_()
+        sums, opacity = op(sigma_dt, values, offsets)
+        (sums.square().sum() + opacity.square().sum()).backward()
+        results.append((sums, opacity, sigma_dt.grad, values.grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+
+
+@needs_compiler
+def test_operators_are_registered_as_torch_expects() -> None:
+    layout = LAYOUTS[0]
+    x, table = points(20).requires_grad_(), table_for(layout).requires_grad_()
+    arguments = native.layout_arguments(layout)
+    grad = torch.ones(20, layout.out_features, dtype=torch.float64)
+    origins, directions = rays(20, torch.float32)
+    sigma_dt, values = (tensor.requires_grad_() for tensor in packed())
+    ones = (torch.ones(7, 4, dtype=torch.float64), torch.ones(7, dtype=torch.float64))
+    torch.library.opcheck(native.hashgrid_encode, (x, table, *arguments))
+    torch.library.opcheck(native.hashgrid_backward_table, (grad, x.detach(), *arguments))
+    torch.library.opcheck(native.hashgrid_backward_x, (grad, x.detach(), table.detach(), *arguments))
+    torch.library.opcheck(native.march, (origins, directions, blobs(4), torch.zeros(20), 0.1, 0.0, 40))
+    torch.library.opcheck(native.composite, (sigma_dt, values, OFFSETS))
+    torch.library.opcheck(native.composite_backward, (*ones, sigma_dt.detach(), values.detach(), OFFSETS))

@@ -1,0 +1,1 @@
+"""Numerical kernels: one readable torch twin per compiled operation, the backend chosen once. Call them by `ops`."""

@@ -1,0 +1,192 @@
+"""The compiled kernels as torch operators `text23d::*`, with gradients and shapes registered; CPU tensors only.
+
+Arguments are as `ops` has checked them. Gradients are not differentiable again: the twins' are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from text23d.kernels.backend import library
+from text23d.kernels.layout import GridLayout
+
+LayoutArguments = tuple[int, int, int, int, float]
+SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
+
+
+def layout_arguments(layout: GridLayout) -> LayoutArguments:
+    """A layout as an operator takes it."""
+    return layout.levels, layout.features, layout.log2_table, layout.base, layout.growth
+
+
+@lru_cache(maxsize=64)
+def _layout(*arguments: Any) -> tuple[GridLayout, ctypes.Array[ctypes.c_int64]]:
+    """The layout and its Text23dLevel records."""
+    layout = GridLayout(*arguments)
+    levels = zip(layout.resolutions, layout.offsets, layout.sizes, layout.dense, strict=True)
+    numbers = [int(number) for level in levels for number in level]
+    return layout, (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def _call(name: str, like: Tensor, *arguments: Tensor | int | float | ctypes.Array[ctypes.c_int64]) -> None:
+    """Call the kernel for the dtype of `like`, handing over tensors by pointer and integers as int64."""
+    kernel = getattr(library(), f"text23d_{name}_{SUFFIX[like.dtype]}")
+    kernel.restype = None
+    kernel(*map(_as_c, arguments), ctypes.c_int32(torch.get_num_threads()))
+
+
+def _as_c(argument: Tensor | int | float | ctypes.Array[ctypes.c_int64]) -> Any:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    if isinstance(argument, int):
+        return ctypes.c_int64(argument)
+    return ctypes.c_double(argument) if isinstance(argument, float) else argument
+
+
+@torch.library.custom_op("text23d::hashgrid_encode", mutates_args=())
+def hashgrid_encode(
+    x: Tensor, table: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float
+) -> Tensor:
+    """`ops.encode`."""
+    grid = _layout(levels, features, log2_table, base, growth)[1]
+    x, table = x.contiguous(), table.contiguous()
+    out = x.new_empty(len(x), levels * features)
+    _call("hashgrid_forward", x, len(x), x, table, grid, levels, features, out)
+    return out
+
+
+@torch.library.custom_op("text23d::hashgrid_backward_table", mutates_args=())
+def hashgrid_backward_table(
+    grad: Tensor, x: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float
+) -> Tensor:
+    """Gradient of the table from that of the encoding [N, levels * features]."""
+    layout, grid = _layout(levels, features, log2_table, base, growth)
+    grad, x = grad.contiguous(), x.contiguous()
+    out = x.new_zeros(layout.entries, features)
+    _call("hashgrid_backward_table", x, len(x), x, grad, grid, levels, features, out)
+    return out
+
+
+@torch.library.custom_op("text23d::hashgrid_backward_x", mutates_args=())
+def hashgrid_backward_x(
+    grad: Tensor, x: Tensor, table: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float
+) -> Tensor:
+    """Gradient of x [N, 3] from that of the encoding."""
+    grid = _layout(levels, features, log2_table, base, growth)[1]
+    grad, x, table = grad.contiguous(), x.contiguous(), table.contiguous()
+    out = torch.empty_like(x)
+    _call("hashgrid_backward_x", x, len(x), x, table, grad, grid, levels, features, out)
+    return out
+
+
+@hashgrid_encode.register_fake
+def _(x: Tensor, table: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float) -> Tensor:
+    return x.new_empty(x.shape[0], levels * features)
+
+
+@hashgrid_backward_table.register_fake
+def _(grad: Tensor, x: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float) -> Tensor:
+    return x.new_empty(_layout(levels, features, log2_table, base, growth)[0].entries, features)
+
+
+@hashgrid_backward_x.register_fake
+def _(
+    grad: Tensor, x: Tensor, table: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float
+) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _encode_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, table, *ctx.layout = inputs
+    ctx.save_for_backward(x, table)
+
+
+def _encode_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, table = ctx.saved_tensors
+    grad_x = hashgrid_backward_x(grad, x, table, *ctx.layout) if ctx.needs_input_grad[0] else None
+    grad_table = hashgrid_backward_table(grad, x, *ctx.layout) if ctx.needs_input_grad[1] else None
+    return grad_x, grad_table, None, None, None, None, None
+
+
+hashgrid_encode.register_autograd(_encode_backward, setup_context=_encode_context)
+
+
+@torch.library.custom_op("text23d::march", mutates_args=())
+def march(
+    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, dt: float, near: float, max_steps: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`ops.march`: ray, t, k [M] and offsets [R + 1]."""
+    origins, directions, jitter = origins.contiguous(), directions.contiguous(), jitter.contiguous()
+    cells, rays = occupancy.shape[0], len(origins)
+    occupied = occupancy.contiguous().view(torch.uint8)
+    arguments = (rays, origins, directions, occupied, cells, jitter, dt, near, max_steps)
+    offsets = torch.zeros(rays + 1, dtype=torch.long)
+    _call("march_count", origins, *arguments, offsets[1:])
+    offsets = offsets.cumsum(0)
+    total = int(offsets[-1])
+    ray, step = torch.empty(total, dtype=torch.long), torch.empty(total, dtype=torch.long)
+    t = origins.new_empty(total)
+    _call("march_fill", origins, *arguments, offsets, ray, t, step)
+    return ray, t, step, offsets
+
+
+@march.register_fake
+def _(
+    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, dt: float, near: float, max_steps: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    total = torch.library.get_ctx().new_dynamic_size()
+    index = origins.new_empty(total, dtype=torch.long)
+    offsets = origins.new_empty(origins.shape[0] + 1, dtype=torch.long)
+    return index, origins.new_empty(total), torch.empty_like(index), offsets
+
+
+@torch.library.custom_op("text23d::composite", mutates_args=())
+def composite(sigma_dt: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """`ops.composite`."""
+    sigma_dt, values, offsets = sigma_dt.contiguous(), values.contiguous(), offsets.contiguous()
+    rays, channels = len(offsets) - 1, values.shape[1]
+    sums, opacity = values.new_empty(rays, channels), values.new_empty(rays)
+    _call("composite_forward", values, rays, channels, sigma_dt, values, offsets, sums, opacity)
+    return sums, opacity
+
+
+@torch.library.custom_op("text23d::composite_backward", mutates_args=())
+def composite_backward(
+    grad_sums: Tensor, grad_opacity: Tensor, sigma_dt: Tensor, values: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of sigma_dt and values from those of the two results."""
+    sigma_dt, values, offsets = sigma_dt.contiguous(), values.contiguous(), offsets.contiguous()
+    given = (sigma_dt, values, offsets, grad_sums.contiguous(), grad_opacity.contiguous())
+    out = torch.empty_like(sigma_dt), torch.empty_like(values)
+    _call("composite_backward", values, len(offsets) - 1, values.shape[1], *given, *out)
+    return out
+
+
+@composite.register_fake
+def _(sigma_dt: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    rays = offsets.shape[0] - 1
+    return values.new_empty(rays, values.shape[1]), values.new_empty(rays)
+
+
+@composite_backward.register_fake
+def _(
+    grad_sums: Tensor, grad_opacity: Tensor, sigma_dt: Tensor, values: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    return sigma_dt.new_empty(sigma_dt.shape), values.new_empty(values.shape)
+
+
+def _composite_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _composite_backward(ctx: Any, grad_sums: Tensor, grad_opacity: Tensor) -> tuple[Tensor, Tensor, None]:
+    grad_sigma_dt, grad_values = composite_backward(grad_sums, grad_opacity, *ctx.saved_tensors)
+    return grad_sigma_dt, grad_values, None
+
+
+composite.register_autograd(_composite_backward, setup_context=_composite_context)

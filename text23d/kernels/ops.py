@@ -1,0 +1,133 @@
+"""The three operations a radiance field needs, on whichever backend was chosen (see `backend`).
+
+On the CPU the compiled library serves if it was built; otherwise, and on other devices, the torch twins do. Both
+compute the same function. Tensors are float32 or float64, all of one dtype and device; non-contiguous ones are copied.
+A mistake in a call raises ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from text23d.kernels import native, reference
+from text23d.kernels.backend import backend
+from text23d.kernels.layout import GridLayout
+
+
+class Samples(NamedTuple):
+    """M points along R rays, packed: those of ray r are the rows offsets[r] to offsets[r + 1], in order of t.
+
+    rays     [M] int64, the ray of each sample, ascending.
+    t        [M], its distance from the ray's origin.
+    steps    [M] int64, the step k in which it lies.
+    offsets  [R + 1] int64; `offsets.diff()` counts the samples of each ray.
+    """
+
+    rays: Tensor
+    t: Tensor
+    steps: Tensor
+    offsets: Tensor
+
+    def positions(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """World positions [M, 3] of the samples of rays [R, 3]."""
+        return origins[self.rays] + self.t[:, None] * directions[self.rays]
+
+
+def encode(x: Tensor, table: Tensor, layout: GridLayout) -> Tensor:
+    """Multiresolution hash-grid encoding (Müller et al. 2022), trilinear within each level.
+
+    x       [N, 3] in [0, 1], clamped to it; N = 0 works.
+    table   [layout.entries, layout.features].
+    Returns [N, layout.out_features], level after level. Differentiable once in x (zero where clamped) and in table.
+    The compiled backend's gradient of the table is the same bits whatever the number of threads.
+    """
+    _expect(x, "x", (None, 3), x)
+    _expect(table, "table", (layout.entries, layout.features), x)
+    if _compiled(x):
+        return native.hashgrid_encode(x, table, *native.layout_arguments(layout))
+    return reference.encode(x, table, layout)
+
+
+def march(
+    origins: Tensor,
+    directions: Tensor,
+    occupancy: Tensor,
+    dt: float,
+    jitter: Tensor | None = None,
+    near: float = 0.0,
+    max_steps: int | None = None,
+) -> Samples:
+    """Equally spaced samples of the occupied cells of [-1, 1]^3, one jittered sample a step; not differentiable.
+
+    Step k of a ray is the interval t_enter + [k, k + 1) dt, where t_enter >= near is where it enters the cube; its
+    sample lies at t = t_enter + (k + jitter) dt and is kept where t < t_exit and the cell it falls in is occupied.
+
+    origins, directions  [R, 3]; unit directions make t and dt scene units.
+    occupancy            [G, G, G] bool or uint8; cell (i, j, k) spans -1 + 2 i / G to -1 + 2 (i + 1) / G in x.
+    dt                   step, > 0.
+    jitter               [R] in [0, 1); None: 0.5, the middle of each step.
+    near                 smallest t at which steps may begin, >= 0.
+    max_steps            only steps k < max_steps; None: enough to cross the cube along its diagonal.
+    """
+    rays = origins.shape[0]
+    _expect(origins, "origins", (None, 3), origins)
+    _expect(directions, "directions", (rays, 3), origins)
+    if not (math.isfinite(dt) and dt > 0):
+        raise ValueError(f"march: dt = {dt}, expected a positive step")
+    if occupancy.dim() != 3 or len(set(occupancy.shape)) != 1 or occupancy.dtype not in (torch.bool, torch.uint8):
+        given = f"{list(occupancy.shape)} {occupancy.dtype}"
+        raise ValueError(f"march: occupancy is {given}, expected a cube [G, G, G] of bool or uint8")
+    if occupancy.device != origins.device:
+        raise ValueError(f"march: occupancy is on {occupancy.device}, origins on {origins.device}: move one")
+    jitter = origins.new_full((rays,), 0.5) if jitter is None else jitter
+    _expect(jitter, "jitter", (rays,), origins)
+    steps = math.ceil(2 * math.sqrt(3) / dt) + 1 if max_steps is None else max_steps
+    arguments = (origins.detach(), directions.detach(), occupancy, jitter.detach(), float(dt), float(near), steps)
+    if _compiled(origins):
+        return Samples(*native.march(*arguments))
+    return Samples(*reference.march(*arguments))
+
+
+def composite(sigma_dt: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Emission-absorption along packed samples (Max 1995; Mildenhall et al. 2020, Eq. 3).
+
+        alpha_i = 1 - exp(-sigma_dt_i),  T_i = exp(-sum_{j < i} sigma_dt_j),  w_i = T_i alpha_i
+
+    sigma_dt  [M], density times step, >= 0.
+    values    [M, C], what each sample emits: colours, distances, ones.
+    offsets   [R + 1] int64, from 0 up to M: ray r owns rows offsets[r] to offsets[r + 1] (as `Samples.offsets`).
+    Returns sum_i w_i values_i [R, C] and opacity sum_i w_i [R], in [0, 1]; zero for a ray without samples.
+    Differentiable once in sigma_dt and values.
+    """
+    _expect(sigma_dt, "sigma_dt", (None,), sigma_dt)
+    _expect(values, "values", (sigma_dt.shape[0], None), sigma_dt)
+    if offsets.dtype != torch.int64 or offsets.dim() != 1 or offsets.numel() == 0:
+        raise ValueError(f"composite: offsets are {list(offsets.shape)} {offsets.dtype}, expected [R + 1] int64")
+    if offsets.device != sigma_dt.device:
+        raise ValueError(f"composite: offsets are on {offsets.device}, sigma_dt on {sigma_dt.device}: move one")
+    if offsets[0] != 0 or offsets[-1] != len(sigma_dt) or bool((offsets.diff() < 0).any()):
+        raise ValueError(f"composite: offsets must rise from 0 to the {len(sigma_dt)} samples given")
+    if _compiled(sigma_dt):
+        return native.composite(sigma_dt, values, offsets)
+    return reference.composite(sigma_dt, values, offsets)
+
+
+def _compiled(x: Tensor) -> bool:
+    return x.device.type == "cpu" and backend() == "native"
+
+
+def _expect(tensor: Tensor, name: str, shape: tuple[int | None, ...], like: Tensor) -> None:
+    """Raise ValueError unless `tensor` has this shape (None: any length) and the dtype and device of `like`."""
+    wanted = ["*" if n is None else n for n in shape]
+    fits = tensor.dim() == len(shape) and all(n is None or n == m for n, m in zip(shape, tensor.shape, strict=True))
+    if not fits:
+        raise ValueError(f"{name} is {list(tensor.shape)}, expected {wanted}")
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{name} is {tensor.dtype}, expected float32 or float64: convert it with .float()")
+    if tensor.dtype != like.dtype or tensor.device != like.device:
+        given = f"{tensor.dtype} on {tensor.device}"
+        raise ValueError(f"{name} is {given}, expected {like.dtype} on {like.device} as the first argument is")

@@ -1,0 +1,25 @@
+"""Where the files that come with the package lie, in a checkout and in an installed copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from text23d.contracts import UserError
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def conf_dir() -> Path:
+    """The folder of the Hydra configuration: text23d/conf in an installed copy, conf/ beside text23d/ in a checkout.
+
+    Raises UserError if neither is there.
+    """
+    for folder in (PACKAGE / "conf", PACKAGE.parent / "conf"):
+        if any(folder.glob("*.yaml")):
+            return folder
+    raise UserError(f"no configuration: expected YAML files in {PACKAGE / 'conf'}, found none; install text23d again")
+
+
+def weights_dir() -> Path:
+    """The folder of the built-in prior's weights."""
+    return PACKAGE / "weights"
