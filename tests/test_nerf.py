@@ -1,0 +1,208 @@
+"""The radiance field: its start, its gradients, its renderings and its occupancy grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from text23d.contracts import Cameras, UserError, from_picture
+from text23d.kernels import backend
+from text23d.representation.cameras import CameraSampler, orbit
+from text23d.representation.hashgrid import HashGrid
+from text23d.representation.nerf import Nerf, opacity_entropy, sparsity
+from text23d.representation.occupancy import Occupancy
+
+
+@pytest.fixture(params=["auto", "torch"], autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test here runs on the compiled kernels, where they are built, and on their torch twins."""
+    before = backend.backend()
+    backend.select(request.param)
+    yield
+    backend.select(before)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def small(seed: int = 0, spread: float = 1e-4, **options: float) -> Nerf:
+    """A coarse field; `spread` scales its grid, so that 1 is a field full of detail."""
+    generator = seeded(seed)
+    grid = HashGrid(3, 2, 10, 4, 16, generator)
+    with torch.no_grad():
+        grid.table.mul_(spread / 1e-4)
+    return Nerf(grid, hidden=8, steps=24, occupancy=Occupancy(12), generator=generator, **options)  # type: ignore[arg-type]
+
+
+def views(n: int = 2) -> Cameras:
+    return CameraSampler().sample(n, seeded(9))
+
+
+def test_gradients_of_a_rendering_are_finite_differences() -> None:
+    nerf = small(1, spread=0.5, gain=3.0).double()
+    cameras = Cameras(*(getattr(views(1), name).double() for name in ("azimuth", "elevation", "distance", "fov")))
+    weight = torch.randn(1, 4, 5, 5, generator=seeded(2), dtype=torch.float64)
+
+    def loss() -> Tensor:
+        return (nerf.render(cameras, 5, seeded(3)) * weight).sum()
+
+    loss().backward()
+    for name, parameter in nerf.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 1e-4, name
+        for entry in parameter.grad.abs().flatten().topk(3).indices.tolist():
+            flat, h = parameter.data.view(-1), 1e-6
+            flat[entry] += h
+            above = loss().item()
+            flat[entry] -= 2 * h
+            below = loss().item()
+            flat[entry] += h
+            assert parameter.grad.view(-1)[entry].item() == pytest.approx((above - below) / (2 * h), rel=1e-5, abs=1e-7)
+
+
+def test_the_untrained_field_is_a_soft_grey_ball() -> None:
+    nerf = Nerf(generator=seeded())
+    axis = torch.linspace(0, 1.2, 25)[:, None] * torch.nn.functional.normalize(torch.tensor([[1.0, -2.0, 0.5]]))
+    density, rgb = nerf.query(axis)
+    assert density[0].item() == pytest.approx(25 * math.log1p(math.exp(10)), rel=1e-3)
+    assert density[axis.norm(dim=-1) > 1].eq(0).all()
+    assert all(near >= far for near, far in pairwise(density.tolist()))
+    assert torch.allclose(rgb, torch.full_like(rgb, 0.5), atol=0.01)
+    picture = nerf.render_image(orbit(3), 32)
+    assert torch.allclose(picture[0], picture[1], atol=0.02), "the same from every side"
+    colour, alpha = from_picture(picture)
+    row, column = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    off_centre = ((row - 15.5) ** 2 + (column - 15.5) ** 2).sqrt() / 16  # picture half-widths, 1.09 scene units each
+    assert alpha[:, 0, off_centre < 0.35].min() > 0.95 and alpha[:, 0, off_centre > 0.95].max() < 0.01
+    assert torch.allclose(colour, 0.5 * alpha.expand_as(colour), atol=0.01)
+
+
+def test_pictures_are_in_range_and_colour_never_exceeds_coverage() -> None:
+    nerf = small(4, spread=3.0)
+    picture = nerf.render(views(3), 16, seeded())
+    assert picture.shape == (3, 4, 16, 16) and picture.dtype == torch.float32
+    assert picture.min() >= -1 - 1e-5 and picture.max() <= 1 + 1e-5
+    colour, alpha = from_picture(picture)
+    assert (colour >= -1e-5).all() and (colour <= alpha + 1e-5).all()
+    assert alpha.std() > 0.1
+
+
+def test_matter_on_the_left_of_the_world_appears_on_the_left_of_the_front_view() -> None:
+    nerf = small()
+    query = nerf.query
+    nerf.query = lambda x: (query(x)[0] * (x[:, 0] < 0) * (x[:, 2] > 0), query(x)[1])  # type: ignore[method-assign]
+    alpha = from_picture(nerf.render_image(orbit(1, elevation=0), 16))[1][0, 0]
+    assert alpha[:8, :8].mean() > 10 * alpha[:8, 8:].mean() and alpha[:8, :8].mean() > 10 * alpha[8:].mean()
+
+
+def test_the_generator_decides_a_rendering_bit_by_bit() -> None:
+    nerf = small(spread=1.0)
+    first, again, other = (nerf.render(views(), 12, seeded(seed)) for seed in (5, 5, 6))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(nerf.render(views(), 12), nerf.render(views(), 12))
+    twin = small(spread=1.0)
+    assert all(torch.equal(a, b) for a, b in zip(nerf.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("chunk", [7, 100, 1 << 14])
+def test_large_pictures_rendered_in_chunks_are_the_same_pictures(chunk: int) -> None:
+    nerf = small(spread=1.0)
+    image = nerf.render_image(views(), 12, chunk)
+    assert not image.requires_grad
+    assert torch.allclose(image, nerf.render(views(), 12), atol=1e-5)
+
+
+def test_an_empty_field_renders_nothing_and_can_still_learn() -> None:
+    nerf = small(spread=1.0, blob=-100.0, radius=1.0)  # raw - 100 (1 - |x|): matter at most near the ball's surface
+    with torch.no_grad():
+        list(nerf.mlp.parameters())[-1][0] = -30
+    picture = nerf.render(views(), 8)
+    assert torch.allclose(picture[:, 3], torch.tensor(-1.0)) and picture[:, :3].abs().max() < 1e-6
+    picture.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in nerf.parameters())
+    nerf.refresh_occupancy(0)
+    assert not nerf.occupancy.mask.any()
+    assert nerf.render(views(), 8)[:, 3].max() == -1
+
+
+def test_refreshing_the_occupancy_saves_samples_and_keeps_the_picture() -> None:
+    nerf = Nerf(steps=64, generator=seeded())
+    before, cells = nerf.render_image(views(), 24), nerf.occupancy.mask.sum()
+    assert [nerf.refresh_occupancy(step, seeded()) for step in range(9)] == [True] + [False] * 7 + [True]
+    assert nerf.occupancy.mask.sum() < 0.7 * cells
+    change = (nerf.render_image(views(), 24) - before).abs()
+    assert change.max() < 0.08 and change.mean() < 0.004, "only haze of less than 0.005 a step is lost"
+
+
+def in_ball(radius: float, x: Tensor) -> Tensor:
+    return 100.0 * (x.norm(dim=-1) < radius)
+
+
+def test_occupancy_starts_full_then_covers_matter_and_forgets_it_when_gone() -> None:
+    occupancy, dt = Occupancy(32, threshold=0.02, decay=0.1), 2 / 64
+    distance = torch.stack(torch.meshgrid(*[(torch.arange(32) + 0.5) / 16 - 1] * 3, indexing="ij"), -1).norm(dim=-1)
+    assert occupancy.mask[distance < 1].all() and not occupancy.mask[distance > 1 + 3**0.5 / 32].any()
+    for generator in (seeded(0), seeded(1), None):
+        occupancy.update(lambda x: in_ball(0.5, x), dt, generator)
+        assert occupancy.mask[distance < 0.5].all(), "conservative wherever matter is"
+    assert not occupancy.mask[distance > 0.5 + 4 * 3**0.5 / 32].any(), "and no more than two cells beyond"
+    points = torch.tensor([[0.0, 0.0, 0.49], [-0.3, 0.3, 0.0], [0.0, 0.7, 0.0], [-1.0, 1.0, 1.0]])
+    assert occupancy.occupied(points).tolist() == [True, True, False, False]
+    seen = [int(occupancy.mask.sum())]
+    for _ in range(3):
+        occupancy.update(lambda x: in_ball(0.2, x), dt)
+        seen.append(int(occupancy.mask.sum()))
+    # 100 falls below -log(0.98) * 32 = 0.65 with the third update: 10, 1, 0.1
+    assert seen[2] > 0.9 * seen[0] and 0 < seen[3] < seen[0] / 3
+
+
+def test_occupancy_resumes_exactly() -> None:
+    nerf, twin = small(spread=1.0), small(seed=3)
+    nerf.refresh_occupancy(0, seeded(1))
+    twin.load_state_dict(nerf.state_dict())
+    for each in (nerf, twin):
+        each.refresh_occupancy(8, seeded(2))
+    assert torch.equal(nerf.occupancy.density, twin.occupancy.density) and nerf.occupancy.density.max() > 0
+    assert torch.equal(nerf.occupancy.mask, twin.occupancy.mask)
+    assert torch.equal(nerf.render(views(), 8, seeded(4)), twin.render(views(), 8, seeded(4)))
+
+
+def test_optimising_the_groups_fits_a_picture() -> None:
+    nerf, cameras = small(), views(2)
+    groups = nerf.param_groups(lr_grid=0.05, lr_mlp=0.02)
+    assert {group["name"]: group["lr"] for group in groups} == {"grid": 0.05, "mlp": 0.02}
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in nerf.parameters())
+    target = small(7, spread=0.3, radius=0.3).render_image(cameras, 12)
+    optimiser, losses = torch.optim.Adam(groups), []
+    for step in range(40):
+        nerf.refresh_occupancy(step, seeded(step))
+        loss = (nerf.render(cameras, 12, seeded(step)) - target).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_regularisers_measure_opacity() -> None:
+    alpha = torch.tensor([0.0, 0.5, 0.5, 1.0]).reshape(1, 1, 2, 2)
+    picture = (2 * alpha - 1).expand(1, 4, 2, 2)
+    assert sparsity(picture).item() == pytest.approx(0.5)
+    assert opacity_entropy(picture).item() == pytest.approx(math.log(2) / 2, abs=1e-3)
+    edge = torch.full((1, 4, 2, 2), -1.0, requires_grad=True)
+    opacity_entropy(edge).backward()
+    assert edge.grad is not None and edge.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("option", ["hidden", "steps", "gain", "radius", "refresh"])
+def test_impossible_numbers_are_named(option: str) -> None:
+    with pytest.raises(UserError, match=f"nerf {option} is 0; expected"):
+        Nerf(**{option: 0})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="occupancy grid"):
+        Occupancy(decay=1.0)

@@ -1,0 +1,174 @@
+"""The renderer against a brute-force integral, a closed form and nerfacc."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from text23d.kernels import backend, ops
+from text23d.representation import volume
+from text23d.representation.cameras import CameraSampler
+from text23d.representation.volume import render_rays
+
+FULL = torch.ones(4, 4, 4, dtype=torch.bool)
+
+
+@pytest.fixture(params=["auto", "torch"], autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test here runs on the compiled kernels, where they are built, and on their torch twins."""
+    before = backend.backend()
+    backend.select(request.param)
+    yield
+    backend.select(before)
+
+
+def camera_rays(views: int = 1, size: int = 5) -> tuple[Tensor, Tensor]:
+    cameras = CameraSampler().sample(views, torch.Generator().manual_seed(0))
+    origins, directions = (rays.reshape(-1, 3).double() for rays in cameras.rays(size))
+    return origins, directions / directions.norm(dim=-1, keepdim=True)
+
+
+def ripples(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A smooth field with some empty space; density [N] and colour [N, 3]."""
+    density = 4 * (torch.sin(3 * x[:, 0]) + torch.cos(4 * x[:, 1] * x[:, 2])).clamp(min=0)
+    return density, 0.5 + 0.5 * torch.sin(x * 5)
+
+
+def ball(x: Tensor, radius: float, density: float) -> tuple[Tensor, Tensor]:
+    return density * (x.norm(dim=-1) < radius).to(x), torch.full_like(x, 0.25)
+
+
+def integrate(origin: Tensor, direction: Tensor, occupancy: Tensor, dt: float, jitter: float) -> tuple[Tensor, float]:
+    """One ray by a plain loop over its steps: colour [3] and alpha."""
+    slabs = [sorted(((-1 - o) / d, (1 - o) / d)) for o, d in zip(origin.tolist(), direction.tolist(), strict=True)]
+    enter, leave = max(0.0, *(s[0] for s in slabs)), min(s[1] for s in slabs)
+    colour, transmittance, k = torch.zeros(3, dtype=torch.float64), 1.0, 0
+    while (t := enter + (k + jitter) * dt) < leave:
+        point = origin + t * direction
+        cell = tuple(min(int((v + 1) / 2 * len(occupancy)), len(occupancy) - 1) for v in point.tolist())
+        if occupancy[cell]:
+            density, rgb = ripples(point[None])
+            alpha = 1 - math.exp(-density.item() * dt)
+            colour, transmittance = colour + transmittance * alpha * rgb[0], transmittance * (1 - alpha)
+        k += 1
+    return colour, 1 - transmittance
+
+
+def test_rendering_is_the_brute_force_ray_integral() -> None:
+    generator = torch.Generator().manual_seed(1)
+    origins, directions = camera_rays()
+    occupancy = torch.rand(5, 5, 5, generator=generator) < 0.6
+    jitter = torch.rand(len(origins), generator=generator).double()
+    colour, alpha = render_rays(origins, directions, ripples, occupancy, 2 / 40, jitter)
+    assert alpha.max() > 0.9 and alpha.min() < 0.3
+    for ray in range(len(origins)):
+        expected = integrate(origins[ray], directions[ray], occupancy, 2 / 40, jitter[ray].item())
+        assert torch.allclose(colour[ray], expected[0], atol=1e-10)
+        assert alpha[ray].item() == pytest.approx(expected[1], abs=1e-10)
+
+
+def test_a_ball_of_constant_density_absorbs_by_its_chord() -> None:
+    """alpha = 1 - exp(-rho * chord), to the length of the two partial steps at its ends."""
+    rho, radius, dt = 1.5, 0.6, 2 / 1000
+    origins, directions = camera_rays(size=8)
+    colour, alpha = render_rays(origins, directions, lambda x: ball(x, radius, rho), FULL, dt)
+    nearest = torch.linalg.cross(origins, directions).norm(dim=-1)
+    chord = 2 * (radius**2 - nearest**2).clamp(min=0).sqrt()
+    assert (alpha[:, 0] - (1 - torch.exp(-rho * chord))).abs().max() <= rho * dt
+    assert (alpha > 0).sum() > 10 and (alpha == 0).sum() > 10
+    assert torch.allclose(colour, 0.25 * alpha.expand(-1, 3)), "a uniform colour is premultiplied by alpha"
+
+
+def test_skipping_cells_that_are_empty_changes_nothing() -> None:
+    origins, directions = camera_rays(views=2, size=8)
+    centre = (torch.arange(16) + 0.5) / 8 - 1
+    grid = torch.stack(torch.meshgrid(centre, centre, centre, indexing="ij"), -1)
+    mask = (grid.abs() - 1 / 16).clamp(min=0).norm(dim=-1) <= 0.6
+    asked: list[int] = []
+
+    def field(x: Tensor) -> tuple[Tensor, Tensor]:
+        asked.append(len(x))
+        return ball(x, 0.6, 8.0)
+
+    full, skipped = (render_rays(origins, directions, field, grid, 2 / 64) for grid in (FULL, mask))
+    assert asked[1] < 0.5 * asked[0]
+    for expected, got in zip(full, skipped, strict=True):
+        assert torch.allclose(expected, got, atol=1e-12)
+
+
+def test_rays_without_matter_are_black_and_transparent_with_finite_gradients() -> None:
+    origins, directions = camera_rays()
+    scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    colour, alpha = render_rays(origins, directions, lambda x: (scale * x[:, 0] ** 2, x * 0), FULL, 2 / 32)
+    assert not colour.any() and not alpha.any()
+    alpha.sum().backward()
+    assert scale.grad is not None and scale.grad.isfinite() and scale.grad > 0
+    for sign, occupancy in ((-1, FULL), (1, ~FULL)):
+        missed = render_rays(origins, sign * directions, ripples, occupancy, 2 / 32)
+        assert [part.shape for part in missed] == [(25, 3), (25, 1)] and not any(part.any() for part in missed)
+
+
+def packed(generator: torch.Generator) -> tuple[ops.Samples, Tensor, Tensor]:
+    """Random samples of 7 rays, one of them empty, with optical depths and colours that want gradients."""
+    counts = torch.tensor([3, 0, 5, 1, 8, 2, 4])
+    rays = torch.arange(7).repeat_interleave(counts)
+    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    depth, rgb = (torch.rand(len(rays), *s, generator=generator, dtype=torch.float64) for s in ((), (3,)))
+    samples = ops.Samples(rays, torch.zeros(len(rays), dtype=torch.float64), rays, offsets)
+    return samples, (3 * depth).requires_grad_(), rgb.requires_grad_()
+
+
+def gradients(outputs: tuple[Tensor, Tensor], depth: Tensor, rgb: Tensor) -> tuple[Tensor, ...]:
+    weight = torch.linspace(-1, 2, 7, dtype=torch.float64)
+    return torch.autograd.grad((outputs[0].sin().sum(-1) * weight + outputs[1] ** 2).sum(), (depth, rgb))
+
+
+def test_compositing_equals_nerfaccs_batched_rendering_and_its_gradients() -> None:
+    import nerfacc
+
+    samples, depth, rgb = packed(torch.Generator().manual_seed(2))
+    place = torch.arange(len(depth)) - samples.offsets[samples.rays]
+    dense_depth = depth.new_zeros(7, 8).index_put((samples.rays, place), depth)
+    dense_rgb = rgb.new_zeros(7, 8, 3).index_put((samples.rays, place), rgb)
+    start = torch.zeros_like(dense_depth)
+    weights, _, _ = nerfacc.render_weight_from_density(start, start + 1, dense_depth)
+    alpha = nerfacc.accumulate_along_rays(weights, None)[:, 0]
+    theirs = nerfacc.accumulate_along_rays(weights, dense_rgb), alpha
+    ours = volume.composite(depth, rgb, samples)
+    for expected, got in zip(theirs, ours, strict=True):
+        assert torch.allclose(expected, got, atol=1e-12)
+    for expected, got in zip(gradients(theirs, depth, rgb), gradients(ours, depth, rgb), strict=True):
+        assert torch.allclose(expected, got, atol=1e-12)
+
+
+def test_the_path_through_nerfaccs_packed_functions_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their packed scan exists on CUDA only, so a loop stands in for it: all that we call around it is theirs."""
+
+    def exclusive_sum(inputs: Tensor, packed_info: Tensor) -> Tensor:
+        chunks = [inputs[start : start + count] for start, count in packed_info.tolist()]
+        return torch.cat([chunk.cumsum(0) - chunk for chunk in chunks])
+
+    monkeypatch.setattr("nerfacc.volrend.exclusive_sum", exclusive_sum)
+    samples, depth, rgb = packed(torch.Generator().manual_seed(3))
+    theirs, ours = volume.nerfacc_composite(depth, rgb, samples), volume.composite(depth, rgb, samples)
+    for expected, got in zip(theirs + gradients(theirs, depth, rgb), ours + gradients(ours, depth, rgb), strict=True):
+        assert torch.allclose(expected, got, atol=1e-12)
+
+
+def test_nerfaccs_cuda_half_is_used_only_where_it_loads(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    half = ModuleType("nerfacc.cuda._backend")
+    monkeypatch.setitem(sys.modules, "nerfacc.cuda._backend", half)
+    for given, loads in ((object(), True), (None, False)):
+        monkeypatch.setattr(half, "_C", given, raising=False)
+        assert volume.nerfacc_scans_load.__wrapped__() is loads
+    monkeypatch.delattr(half, "_C")
+    assert volume.nerfacc_scans_load.__wrapped__() is False
+    assert "rendering with torch instead" in caplog.text

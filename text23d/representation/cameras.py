@@ -1,0 +1,71 @@
+"""Where the scene is looked at from: the rendering parameters psi of a 3-D representation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from text23d.contracts import Cameras, UserError
+
+FULL_TURN = 360.0
+
+
+@dataclass(frozen=True)
+class CameraSampler:
+    """Random cameras around the object (p(psi) of the method), azimuths spread evenly within every batch.
+
+    elevation  (low, high) degrees above the horizon, inside (-90, 90); uniform in its sine, so that equal areas of
+               the sphere of directions are equally likely.
+    distance   (low, high) scene units from the origin, outside the ball of radius 1 that bounds every field.
+    fov        (low, high) degrees, inside (0, 180).
+    Raises UserError where a range is empty, reversed or outside these limits.
+    """
+
+    elevation: Sequence[float] = (-10.0, 50.0)
+    distance: Sequence[float] = (2.8, 3.2)
+    fov: Sequence[float] = (38.0, 42.0)
+
+    def __post_init__(self) -> None:
+        _check_range("elevation", self.elevation, -90.0, 90.0, "degrees above the horizon")
+        _check_range("distance", self.distance, 1.0, float("inf"), "scene units from the centre")
+        _check_range("fov", self.fov, 0.0, 180.0, "degrees")
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """n cameras on the generator's device, all drawn from `generator` (None: torch's global one).
+
+        Azimuths: the circle, turned by one random offset, is cut into n equal bins, with one camera anywhere in each.
+        """
+        _check_count(n)
+        device = torch.device("cpu") if generator is None else generator.device
+        offset = torch.rand(1, generator=generator, device=device)
+        u = torch.rand(4, n, generator=generator, device=device)
+        azimuth = FULL_TURN * ((offset + torch.arange(n, device=device) + u[0]) / n % 1.0)
+        low, high = torch.deg2rad(torch.tensor(self.elevation, device=device)).sin()
+        elevation = torch.rad2deg(torch.asin(low + (high - low) * u[1]))
+        return Cameras(azimuth, elevation, _within(self.distance, u[2]), _within(self.fov, u[3]))
+
+
+def orbit(n: int, elevation: float = 15.0, distance: float = 3.0, fov: float = 40.0) -> Cameras:
+    """n cameras at azimuths 0, 360/n, ...: for turntables and contact sheets. Raises UserError as CameraSampler."""
+    _check_count(n)
+    CameraSampler((elevation, elevation), (distance, distance), (fov, fov))
+    azimuth = torch.arange(n) * (FULL_TURN / n)
+    return Cameras(azimuth, *(torch.full((n,), float(value)) for value in (elevation, distance, fov)))
+
+
+def _within(bounds: Sequence[float], u: Tensor) -> Tensor:
+    return bounds[0] + (bounds[1] - bounds[0]) * u
+
+
+def _check_range(name: str, bounds: Sequence[float], above: float, below: float, unit: str) -> None:
+    limits = f"two numbers (low, high) with {above:g} < low <= high < {below:g} {unit}"
+    if len(bounds) != 2 or not above < bounds[0] <= bounds[1] < below:
+        raise UserError(f"camera {name} is {tuple(bounds)}; expected {limits}: change the range of `{name}`")
+
+
+def _check_count(n: int) -> None:
+    if n < 1:
+        raise UserError(f"the number of cameras is {n}; expected at least 1: ask for one view or more")

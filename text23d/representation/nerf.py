@@ -1,0 +1,131 @@
+"""The radiance field phi: a hash grid and a small network, rendered by `volume`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from text23d.contracts import Cameras, UserError, to_picture
+from text23d.representation.hashgrid import HashGrid
+from text23d.representation.occupancy import Occupancy
+from text23d.representation.volume import render_rays
+
+
+class Nerf(nn.Module):
+    """Density and view-independent colour in the ball of radius 1; implements `contracts.Representation`.
+
+        density(x) = gain * softplus(raw(x) + blob * (1 - |x| / radius)) for |x| < 1, else 0
+        rgb(x)     = sigmoid(raw_rgb(x))
+
+    with raw the output of encoding -> hidden ReLU units -> 4. The blob makes the untrained field a soft sphere
+    (as in Magic3D, Lin et al. 2023). `gain` is in 1 / scene unit: with dt = 2 / 64 a raw of 1 makes one step 0.64
+    opaque, a raw of 4 makes it 0.96, so that a surface needs no more than a step or two.
+
+    encoding   points [N, 3] in [-1, 1] -> [N, encoding.out_features]; None: a hash grid of 8 levels of 2 features, from
+               8 to 128 cells per axis, in tables of 2^15 entries.
+    hidden     width of the one hidden layer.
+    steps      samples a ray takes along an edge of the cube: dt = 2 / steps.
+    occupancy  where samples are worth taking; None: the default grid.
+    refresh    iterations between updates of the occupancy.
+    generator  draws the initial weights, on the CPU (None: torch's global one).
+    Raises UserError where a number is out of range.
+    """
+
+    def __init__(
+        self,
+        encoding: nn.Module | None = None,
+        hidden: int = 32,
+        steps: int = 64,
+        gain: float = 25.0,
+        blob: float = 10.0,
+        radius: float = 0.5,
+        occupancy: Occupancy | None = None,
+        refresh: int = 8,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        numbers = {"hidden": hidden, "steps": steps, "gain": gain, "radius": radius, "refresh": refresh}
+        for name, value in numbers.items():
+            if value <= 0:
+                raise UserError(f"nerf {name} is {value}; expected a positive number: raise `{name}`")
+        grid: Any = encoding if encoding is not None else HashGrid(8, 2, 15, 8, 128, generator)
+        first, last = nn.Linear(grid.out_features, hidden), nn.Linear(hidden, 4)
+        for layer in (first, last):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)
+        self.encoding, self.mlp = grid, nn.Sequential(first, nn.ReLU(), last)
+        self.occupancy = Occupancy() if occupancy is None else occupancy
+        self.dt, self.gain, self.blob, self.radius, self.refresh = 2 / steps, gain, blob, radius, refresh
+
+    def query(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Points [N, 3] -> density [N] per scene unit, >= 0, and colour [N, 3] in (0, 1)."""
+        raw = self.mlp(self.encoding(x))
+        distance = torch.linalg.vector_norm(x, dim=-1)
+        sphere = self.blob * (1 - distance / self.radius)
+        density = self.gain * softplus(raw[:, 0] + sphere) * (distance < 1)
+        return density, raw[:, 1:].sigmoid()
+
+    def density(self, x: Tensor) -> Tensor:
+        """Points [N, 3] -> density [N] per scene unit, >= 0; zero outside the ball of radius 1."""
+        return self.query(x)[0]
+
+    def render(self, views: Cameras, size: int, generator: torch.Generator | None = None) -> Tensor:
+        """`views` in picture space [B, 4, size, size], differentiable in the parameters.
+
+        With a generator the samples of every ray start at a random part of a step, without it in its middle.
+        """
+        origins, directions = self._rays(views, size)
+        jitter = None
+        if generator is not None:
+            jitter = torch.rand(len(origins), generator=generator, device=generator.device).to(origins)
+        pixels = self._shade(origins, directions, jitter).reshape(len(views), size, size, 4).permute(0, 3, 1, 2)
+        return to_picture(pixels[:, :3], pixels[:, 3:])
+
+    @torch.no_grad()
+    def render_image(self, views: Cameras, size: int, chunk: int = 1 << 12) -> Tensor:
+        """`render` without gradients or jitter, `chunk` rays at a time: memory is bounded for any size."""
+        pictures = []
+        for columns in zip(views.azimuth, views.elevation, views.distance, views.fov, strict=True):
+            rays = self._rays(Cameras(*(column[None] for column in columns)), size)
+            parts = [self._shade(o, d) for o, d in zip(*(r.split(chunk) for r in rays), strict=True)]
+            pixels = torch.cat(parts).T.reshape(4, size, size)
+            pictures.append(to_picture(pixels[:3], pixels[3:]))
+        return torch.stack(pictures)
+
+    def _rays(self, views: Cameras, size: int) -> tuple[Tensor, Tensor]:
+        """Origins and directions [B * size * size, 3], where and as what the network computes."""
+        like = next(self.mlp.parameters())
+        origins, directions = (rays.reshape(-1, 3).to(like) for rays in views.rays(size))
+        return origins, directions
+
+    def _shade(self, origins: Tensor, directions: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """Premultiplied colour and alpha [R, 4]."""
+        return torch.cat(render_rays(origins, directions, self.query, self.occupancy.mask, self.dt, jitter), -1)
+
+    def refresh_occupancy(self, step: int, generator: torch.Generator | None = None) -> bool:
+        """Every `refresh`-th step, from step 0, look again where matter is. Says whether this step was one."""
+        due = step % self.refresh == 0
+        if due:
+            self.occupancy.update(self.density, self.dt, generator)
+        return due
+
+    def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
+        """Optimiser groups "grid" and "mlp", which want learning rates of their own (grid about 0.02, MLP 0.006)."""
+        return [
+            {"name": "grid", "params": list(self.encoding.parameters()), "lr": lr_grid},
+            {"name": "mlp", "params": list(self.mlp.parameters()), "lr": lr_mlp},
+        ]
+
+
+def sparsity(picture: Tensor) -> Tensor:
+    """Mean opacity of pictures [B, 4, H, W] in picture space, in [0, 1]: a penalty on floating matter."""
+    return (picture[:, 3].mean() + 1) / 2
+
+
+def opacity_entropy(picture: Tensor) -> Tensor:
+    """Mean binary entropy, in nats, of the opacity of pictures [B, 4, H, W]: a penalty on half-transparent matter."""
+    alpha = ((picture[:, 3] + 1) / 2).clamp(1e-4, 1 - 1e-4)
+    return -(alpha * alpha.log() + (1 - alpha) * torch.log1p(-alpha)).mean()

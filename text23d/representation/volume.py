@@ -1,0 +1,67 @@
+"""Volume rendering: march through the occupied cells, ask the field there, composite front to back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from text23d.kernels import ops
+
+Field = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+log = logging.getLogger(__name__)
+
+
+def render_rays(
+    origins: Tensor, directions: Tensor, field: Field, occupancy: Tensor, dt: float, jitter: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Emission-absorption along rays through [-1, 1]^3 (Max 1995; Mildenhall et al. 2020, Eq. 3).
+
+    origins, directions [R, 3] (unit directions); field maps points [M, 3] to densities [M] per scene unit and colours
+    [M, 3] in [0, 1]; occupancy [G, G, G] bool says in which cells to ask it; dt is the step in scene units; jitter [R]
+    in [0, 1) places the samples of each ray within their steps (None: the middle).
+    Returns premultiplied colour [R, 3] and alpha [R, 1], both in [0, 1], differentiable in what the field is made of.
+    """
+    with torch.no_grad():
+        samples = ops.march(origins, directions, occupancy, dt, jitter)
+        points = samples.positions(origins, directions)
+    density, rgb = field(points)
+    colour, alpha = composite(density * dt, rgb, samples)
+    return colour, alpha[:, None]
+
+
+def composite(sigma_dt: Tensor, rgb: Tensor, samples: ops.Samples) -> tuple[Tensor, Tensor]:
+    """Packed optical depths [M] and colours [M, 3] -> premultiplied colour [R, 3] and alpha [R].
+
+    On CUDA by nerfacc's packed scans where they load; elsewhere by our kernels, which compute the same.
+    """
+    if sigma_dt.is_cuda and nerfacc_scans_load():
+        return nerfacc_composite(sigma_dt, rgb, samples)
+    return ops.composite(sigma_dt, rgb, samples.offsets)
+
+
+def nerfacc_composite(sigma_dt: Tensor, rgb: Tensor, samples: ops.Samples) -> tuple[Tensor, Tensor]:
+    """`composite` by nerfacc's packed functions, which exist on CUDA only."""
+    from nerfacc import accumulate_along_rays, volrend
+
+    packed = torch.stack([samples.offsets[:-1], samples.offsets.diff()], -1)
+    step = torch.ones_like(sigma_dt)
+    weights, _, _ = volrend.render_weight_from_density(0 * step, step, sigma_dt, packed_info=packed)
+    rays = len(packed)
+    colour = accumulate_along_rays(weights, rgb, samples.rays, rays)
+    return colour, accumulate_along_rays(weights, None, samples.rays, rays)[:, 0]
+
+
+@cache
+def nerfacc_scans_load() -> bool:
+    """Whether nerfacc's CUDA half is there; asking builds it on first use. Says so in the log where it is not."""
+    try:
+        from nerfacc.cuda._backend import _C
+    except Exception as error:  # its build fails in ways that differ between compilers
+        log.warning("nerfacc's CUDA scans do not load (%s); rendering with torch instead", error)
+        return False
+    return _C is not None
