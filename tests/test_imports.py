@@ -1,0 +1,81 @@
+"""Imports run one way: verbs -> engine -> the rooms of the middle row -> the ground floor."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "text23d"
+GROUND = {"contracts", "kernels", "paths", "files", "rng"}
+MIDDLE = {"method", "representation", "prior", "world", "artifact", "judge"}
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+
+def rooms_imported(source: str, module: Path) -> set[str]:
+    """The rooms of text23d that the source of `module` (its path inside the package) imports anywhere, lazily too."""
+    rooms: set[str] = set()
+    package = ["text23d", *module.parent.parts]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{origin}.{alias.name}" for alias in node.names] if origin == "text23d" else [origin]
+        else:
+            continue
+        rooms |= {name.split(".")[1] for name in names if name.startswith("text23d.")}
+    return rooms - {"__version__"}
+
+
+def room(module: Path) -> str:
+    return module.parts[0].removesuffix(".py")
+
+
+def allowed(module: Path) -> set[str]:
+    own = room(module)
+    if own in GROUND:
+        return GROUND
+    if own in MIDDLE:
+        return (GROUND | {own}) - ({"kernels"} if own == "method" else set())
+    if own == "engine":
+        return GROUND | MIDDLE | {"engine"}
+    verbs = {room(path) for path in MODULES}
+    return verbs if own != "__init__" else set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_run_one_way(module: Path) -> None:
+    forbidden = rooms_imported((PACKAGE / module).read_text(), module) - allowed(module)
+    assert not forbidden, f"text23d/{module} may not import {sorted(forbidden)}"
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "forbidden"),
+    [
+        ("method/step.py", "from text23d.kernels import ops", {"kernels"}),
+        ("method/step.py", "from text23d import prior", {"prior"}),
+        ("method/step.py", "def f():\n    import text23d.engine.build as b", {"engine"}),
+        ("method/step.py", "from ..world.parts import Part", {"world"}),
+        ("method/step.py", "from .. import run", {"run"}),
+        ("method/step.py", "from . import invert\nfrom .noise import rms\nfrom text23d.contracts import Views", set()),
+        ("prior/unet.py", "from text23d.kernels import ops\nimport torch, text23d.method", {"method"}),
+        ("contracts.py", "from text23d.prior import edm", {"prior"}),
+        ("engine/loop.py", "from text23d.run import main\nfrom text23d.method import step", {"run"}),
+        ("run.py", "from text23d.engine import loop\nfrom text23d.world import render", set()),
+    ],
+)
+def test_the_rule_itself(module: str, source: str, forbidden: set[str]) -> None:
+    path = Path(module)
+    permitted = allowed(path) | ({"engine", "world"} if room(path) == "run" else set())
+    assert rooms_imported(source, path) - permitted == forbidden
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = "import sys, text23d; print(*{'torch', 'nerfacc', 'diffusers'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert run.stdout.split() == []

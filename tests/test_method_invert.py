@@ -1,0 +1,135 @@
+"""Inversion against its closed form on Gaussian data, and what step control promises on a sharp mixture."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive
+from text23d.prior.analytic import Empirical, Gaussian, GaussianMixture
+
+MEAN, STD = 0.3, 0.5
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def level(value: float | list[float]) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def sample_norm(x: Tensor) -> Tensor:
+    return x.flatten(1).square().sum(1).sqrt()
+
+
+class Counted:
+    """D' as a function of x that counts forward and backward passes as the network would run them."""
+
+    def __init__(self, sigma: Tensor) -> None:
+        self.sigma, self.forward, self.backward = sigma, 0, 0
+        self.denoiser = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.3, 0.3])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.forward += 1
+        denoised = self.denoiser(x, self.sigma)
+        if denoised.requires_grad:
+            denoised.register_hook(self._count)
+        return denoised
+
+    def _count(self, grad: Tensor) -> Tensor:
+        self.backward += 1
+        return grad
+
+
+STRATEGIES = [Naive(), FixedPoint(0), FixedPoint(3), FixedPoint(5, rho=0.5), Backprop(0), Backprop(4), Backprop()]
+NFE = [1, 1, 4, 6, 1, 13, 61]
+
+
+@pytest.mark.parametrize(("strategy", "nfe"), list(zip(STRATEGIES, NFE, strict=True)), ids=str)
+def test_every_strategy_keeps_its_word(strategy: Inverter, nfe: int) -> None:
+    """`denoised` is D' at the x returned, `residual` is its relative residual, `nfe` what the network did."""
+    sigma = level([0.3, 1.0, 3.0])
+    denoise, x0, n = Counted(sigma), normal(0, 3, 2), normal(1, 3, 2)
+    found = strategy(denoise, x0, sigma, n)
+
+    assert found.nfe == denoise.forward + 2 * denoise.backward == nfe
+    assert not found.x.requires_grad and not found.denoised.requires_grad
+    torch.testing.assert_close(found.denoised, denoise(found.x))
+    start = sample_norm(denoise(x0 + sigma[:, None] * n) - x0)
+    torch.testing.assert_close(found.residual, sample_norm(found.denoised - x0) / start)
+
+
+def test_naive_is_x0_plus_noise() -> None:
+    sigma, x0, n = level([0.5, 2.0]), normal(0, 2, 4, 3, 3), normal(1, 2, 4, 3, 3)
+    found = Naive()(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, n)
+    torch.testing.assert_close(found.x, x0 + torch.tensor([0.5, 2.0]).reshape(2, 1, 1, 1) * n)
+
+
+@pytest.mark.parametrize(("strategy", "tolerance"), [(FixedPoint(400), 1e-9), (Backprop(1500, lr=0.02), 1e-3)])
+def test_converges_to_the_closed_form(strategy: Inverter, tolerance: float) -> None:
+    """D'(x) = x0 on N(mu, s^2): x = mu + (x0 - mu)(s^2 + sigma^2) / s^2."""
+    sigma, x0, n = level([0.3, 0.6, 1.0]), normal(0, 3, 4), normal(1, 3, 4)
+    found = strategy(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, n)
+    expected = MEAN + (x0 - MEAN) * ((STD**2 + sigma**2) / STD**2)[:, None]
+    torch.testing.assert_close(found.x, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rho", [0.5, 1.0, 1.5])
+def test_fixed_point_contracts_at_its_rate(rho: float) -> None:
+    """On N(mu, s^2) each step multiplies the residual by 1 - rho s^2 / (s^2 + sigma^2); k itself for rho = 1."""
+    sigma, x0, n = level(0.8), normal(0, 5, 4), normal(1, 5, 4)
+    rate = 1 - rho * STD**2 / (STD**2 + 0.8**2)
+    for steps in (1, 2, 6):
+        found = FixedPoint(steps, rho)(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, n)
+        torch.testing.assert_close(found.residual, torch.full((5,), rate**steps, dtype=torch.float64))
+
+
+def test_one_backprop_step_is_adams() -> None:
+    """Adam's first step moves each element by the learning rate, lr sigma, against the sign of its gradient."""
+    sigma, x0, n = level([0.5, 2.0]), normal(0, 2, 4), normal(1, 2, 4)
+    found = Backprop(1, lr=0.1)(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, n)
+    start = x0 + sigma[:, None] * n
+    downhill = -torch.sign(Gaussian(MEAN, STD)(start, sigma) - x0)
+    torch.testing.assert_close(found.x - start, 0.1 * sigma[:, None] * downhill, rtol=1e-6, atol=1e-6)
+
+
+def test_step_control_never_turns_back() -> None:
+    """Two points, sigma half their half-distance: the Jacobian reaches 4, the bare step overshoots, ours does not."""
+    denoiser, sigma = Empirical([[-1.0], [1.0]]), level(0.5)
+    x0, n = normal(0, 200, 1).clamp(-0.9, 0.9), normal(1, 200, 1)
+    bare = x0 + 0.5 * n
+    start = sample_norm(denoiser(bare, sigma) - x0)
+    for _ in range(12):
+        bare = bare - (denoiser(bare, sigma) - x0)
+    grown = sample_norm(denoiser(bare, sigma) - x0) > start
+    assert grown.sum() > 10
+
+    found = [FixedPoint(k)(lambda x: denoiser(x, sigma), x0, sigma, n) for k in range(13)]
+    residuals = [inversion.residual for inversion in found]
+    for inversion in found:  # where the last x was refused, `denoised` went back with x
+        torch.testing.assert_close(inversion.denoised, denoiser(inversion.x, sigma))
+    for before, after in pairwise(residuals):
+        assert bool((after <= before).all())
+    assert residuals[-1].median() < 0.02 and bool((residuals[-1] < 1).all())
+
+
+def test_samples_of_a_batch_do_not_meet() -> None:
+    sigma, x0, n = level([0.3, 0.5, 2.0]), normal(0, 3, 2), normal(1, 3, 2)
+    denoiser = Empirical([[-1.0, 0.0], [1.0, 0.5]])
+    for strategy in (FixedPoint(6), Backprop(5)):
+        together = strategy(lambda x: denoiser(x, sigma), x0, sigma, n).x
+        for i in range(3):
+            alone = strategy(partial(denoiser, sigma=sigma[i]), x0[i : i + 1], sigma[i], n[i : i + 1]).x
+            torch.testing.assert_close(together[i : i + 1], alone)
+
+
+def test_an_exact_x0_stays() -> None:
+    sigma, x0 = level(1.0), torch.full((2, 3), MEAN, dtype=torch.float64)
+    found = FixedPoint(2)(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, torch.zeros_like(x0))
+    torch.testing.assert_close(found.x, x0)
+    assert found.residual.tolist() == [1.0, 1.0]

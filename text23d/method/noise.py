@@ -1,0 +1,26 @@
+"""Noise, and arithmetic one sample at a time, for pictures, volumes, sound or bare points alike: x is [B, C, *S]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gaussian(like: Tensor, generator: torch.Generator) -> Tensor:
+    """n ~ N(0, I) with the shape, type and device of `like`, drawn on the CPU so that every device sees the same."""
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def spread(value: Tensor, x: Tensor) -> Tensor:
+    """A value [] or [B] shaped to multiply x [B, C, *S]: [1, 1, ...] or [B, 1, ...]."""
+    return value.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def norm(x: Tensor) -> Tensor:
+    """||x|| of each sample: [B, C, *S] -> [B]."""
+    return x.flatten(1).norm(dim=1)
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square of each sample: [B, C, *S] -> [B]."""
+    return x.flatten(1).square().mean(1).sqrt()

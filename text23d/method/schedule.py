@@ -1,0 +1,86 @@
+"""What changes along a run, as functions of its progress in [0, 1]: sigma, the Langevin step h, resolutions."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from text23d.contracts import UserError
+
+Schedule = Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Constant:
+    value: float
+
+    def __call__(self, progress: float) -> float:
+        _require_progress(progress)
+        return self.value
+
+
+@dataclass(frozen=True)
+class Linear:
+    """start + progress (end - start), downwards: start >= end > 0, or UserError."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        _require_downwards(self.start, self.end)
+
+    def __call__(self, progress: float) -> float:
+        _require_progress(progress)
+        return self.start + progress * (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class LogLinear:
+    """start^(1 - progress) end^progress, downwards: start >= end > 0, or UserError."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        _require_downwards(self.start, self.end)
+
+    def __call__(self, progress: float) -> float:
+        _require_progress(progress)
+        return self.start ** (1 - progress) * self.end**progress
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """Stages of (first progress, value): `Piecewise([(0.0, 32), (0.5, 64)])` is 32, then 64 from the middle on.
+
+    The first stage starts at 0 and the starts rise, or UserError.
+    """
+
+    stages: Sequence[tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        starts = [start for start, _ in self.stages]
+        rising = all(a < b for a, b in pairwise(starts))
+        if not starts or starts[0] != 0 or not rising or starts[-1] > 1:
+            raise UserError(
+                f"stages start at {starts}: expected rising numbers in [0, 1], the first of them 0; correct the starts"
+            )
+
+    def __call__(self, progress: float) -> float:
+        _require_progress(progress)
+        return self.stages[bisect_right([start for start, _ in self.stages], progress) - 1][1]
+
+
+def _require_downwards(start: float, end: float) -> None:
+    if not (math.isfinite(start) and start >= end > 0):
+        raise UserError(
+            f"a schedule from {start} (maximum) to {end} (minimum): expected finite start >= end > 0; swap or fix them"
+        )
+
+
+def _require_progress(progress: float) -> None:
+    if not 0 <= progress <= 1:
+        raise ValueError(f"progress {progress} is outside [0, 1]")

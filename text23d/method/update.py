@@ -1,0 +1,69 @@
+"""Update unit ([0036]-[0037], [0045]): move phi so that its rendering approaches the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from text23d.contracts import Representation
+
+
+class Updater(Protocol):
+    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
+        """Change phi in place towards x0_hat [B, C, *S], rendering `views` at `size`; the losses met on the way."""
+        ...
+
+
+@dataclass
+class Update:
+    """`inner` steps of `optimizer` on mean((render(phi, views) - x0_hat)^2) + penalty().
+
+    The rendering of the update may be coarser or finer than the target ([0036]): the target is resampled by area to
+    it. `penalty` returns one number, differentiable in phi: what the representation wants to stay small.
+    """
+
+    optimizer: torch.optim.Optimizer
+    inner: int = 2
+    penalty: Callable[[], Tensor] | None = None
+
+    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
+        """x0_hat [B, C, *S] -> the total loss before each inner step.
+
+        Raises FloatingPointError, before phi is touched by that inner step, when its loss or gradient is not finite.
+        """
+        x0_hat = x0_hat.detach()
+        return [self._descend(phi, views, x0_hat, size) for _ in range(self.inner)]
+
+    def _descend(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> float:
+        with torch.enable_grad():
+            picture = phi.render(views, size)
+            loss = (picture - resample(x0_hat, picture.shape[2:])).square().mean()
+            if self.penalty is not None:
+                loss = loss + self.penalty()
+            value = loss.item()
+            _require_finite(value, "loss")
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+        grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        _require_finite(float(torch.nn.utils.get_total_norm(grads)), "gradient norm")
+        self.optimizer.step()
+        return value
+
+
+def resample(x: Tensor, size: torch.Size) -> Tensor:
+    """x [B, C, *S] averaged over areas to [B, C, *size]."""
+    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="area")
+
+
+def _require_finite(value: float, what: str) -> None:
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"the update's {what} is {value}: this inner step was not taken; "
+            "lower the learning rate, or go back to a checkpoint"
+        )
