@@ -1,0 +1,517 @@
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from text23d import cli
+from text23d.contracts import Cameras, UserError, to_picture
+from text23d.prior import hub, pretrained
+from text23d.prior.analytic import Gaussian
+from text23d.prior.codec import Encoded, LatentCodec, on_grey
+from text23d.prior.guidance import Guided
+from text23d.prior.vp import Rescaled, VariancePreserving, sigma_table
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = torch.device("cpu")
+PROMPT = "a corgi in a hat"
+ABAR = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)
+
+
+def cameras(*azimuths: float, elevation: float = 10.0) -> Cameras:
+    def full(value: float) -> Tensor:
+        return torch.full((len(azimuths),), value)
+
+    return Cameras(torch.tensor(azimuths), full(elevation), full(3.0), full(40.0))
+
+
+# --- timesteps and predictions -----------------------------------------------------------------------------------
+
+
+def vp_network(mean: float, std: float, kind: str) -> Any:
+    """What a perfect network trained on N(mean, std^2) predicts at timestep t, by the VP formulas and not by sigma."""
+
+    def predict(x_vp: Tensor, t: Tensor, c: Any) -> Tensor:
+        # abar between timesteps: log((1 - abar) / abar) is linear there.
+        odds = ((1 - ABAR) / ABAR).log()
+        low = t.floor().long().clamp(max=len(ABAR) - 2)
+        share = torch.sigmoid(-torch.lerp(odds[low], odds[low + 1], t - low)).reshape(-1, 1, 1, 1)
+        gain = std**2 * share.sqrt() / (std**2 * share + 1 - share)
+        x0 = mean + gain * (x_vp - share.sqrt() * mean)
+        n = (x_vp - share.sqrt() * x0) / (1 - share).sqrt()
+        return {"sample": x0, "epsilon": n, "v_prediction": share.sqrt() * n - (1 - share).sqrt() * x0}[kind]
+
+    return predict
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_every_prediction_of_a_perfect_network_is_the_closed_form(kind: str) -> None:
+    torch.manual_seed(0)
+    adapter = VariancePreserving(vp_network(0.3, 0.7, kind), sigma_table(ABAR), kind)
+    x, sigma = 3 * torch.randn(6, 4, 2, 2, dtype=torch.float64), torch.tensor([0.03, 0.1, 0.5, 1.0, 4.0, 14.0])
+    sigma = sigma.double()
+    torch.testing.assert_close(adapter(x, sigma), Gaussian(0.3, 0.7)(x, sigma), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(adapter(x, sigma[3]), Gaussian(0.3, 0.7)(x, sigma[3]), rtol=1e-9, atol=1e-9)
+    half = Rescaled(adapter, 0.5)
+    torch.testing.assert_close(half(x, sigma / 2), Gaussian(0.15, 0.35)(x, sigma / 2), rtol=1e-9, atol=1e-9)
+
+
+def test_timesteps_and_levels_there_and_back() -> None:
+    table = sigma_table(ABAR)
+    adapter = VariancePreserving(vp_network(0.0, 1.0, "epsilon"), table)
+    steps = torch.arange(1000, dtype=torch.float64)
+    torch.testing.assert_close(adapter.timestep(table), steps, rtol=0, atol=1e-9)
+    middle = (table[:-1] * table[1:]).sqrt()
+    torch.testing.assert_close(adapter.timestep(middle), steps[:-1] + 0.5, rtol=0, atol=1e-9)
+    ends = adapter.timestep(torch.tensor([1e-4, 1e3], dtype=torch.float64))
+    assert ends.tolist() == [0.0, 999.0]
+    assert (adapter.timestep(table.float()) - steps).abs().max() < 1e-2
+    assert len(sigma_table(torch.tensor([0.9, 0.5, 0.0]))) == 2
+
+
+def test_unknown_prediction_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match="predicts 'flow': expected epsilon, v_prediction, sample"):
+        VariancePreserving(vp_network(0.0, 1.0, "epsilon"), sigma_table(ABAR), "flow")
+
+
+# --- the codec ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Plane:
+    """A representation that is its own picture, in blocks: [1, 4, side, side] enlarged to any multiple of its side."""
+
+    pixels: nn.Parameter
+
+    def render(self, views: Any, size: int) -> Tensor:
+        return self.pixels.repeat_interleave(size // self.pixels.shape[-1], -1).repeat_interleave(
+            size // self.pixels.shape[-1], -2
+        )
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.pixels]
+
+
+def test_background_is_composited() -> None:
+    torch.manual_seed(0)
+    alpha = torch.rand(2, 1, 5, 5, dtype=torch.float64)
+    colour = torch.rand(2, 3, 5, 5, dtype=torch.float64)
+    for grey in (0.0, 0.5, 1.0):
+        expected = 2 * (alpha * colour + (1 - alpha) * grey) - 1
+        torch.testing.assert_close(on_grey(to_picture(alpha * colour, alpha), grey), expected)
+
+
+def test_codec_shifts_and_scales_the_posterior_mean() -> None:
+    class Vae:
+        config = SimpleNamespace(block_out_channels=(1, 1, 1), scaling_factor=0.2, shift_factor=0.25)
+
+        def encode(self, rgb: Tensor) -> Any:
+            return SimpleNamespace(latent_dist=SimpleNamespace(mean=rgb))
+
+    codec = LatentCodec(Vae(), 0.5)
+    assert codec.factor == 4
+    torch.testing.assert_close(codec.encode(torch.ones(1, 3, 4, 4)), torch.full((1, 3, 4, 4), 0.075))
+
+
+# --- a tiny Stable Diffusion, with random weights -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers.pipelines.stable_diffusion import StableDiffusionPipeline
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    letters = sorted(ByteLevel.alphabet())
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    text = CLIPTextConfig(
+        vocab_size=514, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        bos_token_id=512, eos_token_id=513, pad_token_id=513,
+    )  # fmt: skip
+    pipeline: Any = StableDiffusionPipeline(
+        unet=UNet2DConditionModel(
+            sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=32,
+            attention_head_dim=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        ),
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4,
+            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        ),
+        text_encoder=CLIPTextModel(text).eval(),
+        tokenizer=CLIPTokenizer(
+            vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77
+        ),
+        scheduler=DDPMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+        ),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("hub") / "tiny-sd"
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """The tiny model, to be damaged."""
+    return Path(shutil.copytree(tiny, tmp_path / "copy"))
+
+
+def edit(path: Path, **settings: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> str:
+    """Change the tensors of a part's weights file; the first name, in order, that is no longer there."""
+    (path,) = folder.glob("*.safetensors")
+    tensors = load_file(path)
+    changed = change(tensors)
+    save_file(changed, path, metadata={"format": "pt"})
+    return min(set(tensors) - set(changed))
+
+
+def pair_of(folder: Path, prompt: str = PROMPT, **settings: Any) -> pretrained.LatentPair:
+    return pretrained.stable_diffusion(prompt, CPU, str(folder), **settings)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_denoiser_is_what_diffusers_own_scheduler_says(copy: Path, kind: str) -> None:
+    from diffusers import DDPMScheduler
+
+    edit(copy / "scheduler" / "scheduler_config.json", prediction_type=kind)
+    pair, scheduler = pair_of(copy), DDPMScheduler.from_pretrained(copy, subfolder="scheduler")
+    torch.manual_seed(1)
+    x_vp, (c, _) = torch.randn(2, 4, 8, 8), pair.conditions(cameras(0.0, 90.0))
+    for t in (10, 400, 990):
+        abar = scheduler.alphas_cumprod[t]
+        with torch.no_grad():
+            predicted = pretrained.load(copy).unet(x_vp, t, c.text).sample
+            found = pair.auxiliary(0.5 * x_vp / abar.sqrt(), 0.5 * ((1 - abar) / abar).sqrt(), c)
+        expected = scheduler.step(predicted, t, x_vp).pred_original_sample
+        torch.testing.assert_close(found, 0.5 * expected, rtol=2e-3, atol=2e-3)
+
+
+def test_almost_clean_latents_stay(tiny: Path) -> None:
+    pair = pair_of(tiny)
+    torch.manual_seed(2)
+    x, (c, _) = torch.randn(3, 4, 8, 8) / 2, pair.conditions(cameras(0.0, 90.0, 180.0))
+    sigma = torch.tensor(1e-3)
+    moved = (pair.auxiliary(x, sigma, c) - x).square().mean().sqrt()
+    assert 0 < moved < 5 * sigma
+
+
+def test_guidance_runs_both_prompts_in_one_batch(tiny: Path) -> None:
+    pair = pair_of(tiny, guidance=3.0, auxiliary="none")
+    torch.manual_seed(3)
+    x, sigma = torch.randn(2, 4, 8, 8), torch.tensor([0.7, 2.0])
+    c, c_aux = pair.conditions(cameras(0.0, 180.0))
+    torch.testing.assert_close(c_aux.text, pair.empty.expand(2, -1, -1))
+    with torch.no_grad():
+        told, untold = pair.auxiliary(x, sigma, c), pair.auxiliary(x, sigma, c_aux)
+        guided = pair.main(x, sigma, c)
+    torch.testing.assert_close(guided, untold + 3 * (told - untold), rtol=1e-4, atol=1e-5)
+    assert (told - untold).abs().max() > 1e-4
+    assert isinstance(pair.main, Guided) and pair.main.evaluations == 2
+    whole = pair_of(tiny, guidance=1)
+    assert whole.main is whole.auxiliary and len({id(each) for each in whole.conditions(cameras(0.0))}) == 1
+
+
+def test_prompts_follow_the_camera(tiny: Path) -> None:
+    azimuths = (0.0, 44.0, 46.0, 134.0, 135.0, 180.0, 225.0, 226.0, 314.0, 315.0, 359.0)
+    names = [pretrained.SUFFIXES[i].split()[0] for i in pretrained.direction(cameras(*azimuths)).tolist()]
+    assert " ".join(names) == "front front side side back back back side side front front"
+    assert pretrained.direction(cameras(0.0, 90.0, 180.0, elevation=61.0)).tolist() == [3, 3, 3]
+
+    from diffusers.pipelines.stable_diffusion import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny, local_files_only=True)
+    asked = [f"{PROMPT}, front view", f"{PROMPT}, back view", f"{PROMPT}, side view"]
+    positive, negative = pipeline.encode_prompt(asked, CPU, 1, True)
+    c, _ = pair_of(tiny).conditions(cameras(10.0, 170.0, 270.0))
+    torch.testing.assert_close(c.text, positive, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(c.unconditional().text, negative, rtol=1e-4, atol=1e-5)
+    same, _ = pair_of(tiny, view_dependent=False).conditions(cameras(0.0, 90.0))
+    torch.testing.assert_close(same.text[0], same.text[1])
+
+
+def test_gradient_through_the_autoencoder_reaches_the_representation(tiny: Path) -> None:
+    codec = LatentCodec(pretrained.load(tiny).vae.double(), 0.5)
+    torch.manual_seed(4)
+    plane = Plane(nn.Parameter(torch.randn(1, 4, 8, 8, dtype=torch.float64) / 4))
+    seen, towards = Encoded(plane, codec, 0.8), torch.randn(1, 4, 8, 8, dtype=torch.float64)
+    assert list(seen.parameters()) == [plane.pixels] and codec.factor == 2
+    rendered = seen.render(None, 8)
+    assert rendered.shape == (1, 4, 8, 8)
+    torch.testing.assert_close(rendered, seen.render(None, 8), rtol=0, atol=0)
+
+    def loss(pixels: Tensor) -> Tensor:
+        return (Encoded(Plane(nn.Parameter(pixels)), codec, 0.8).render(None, 8) - towards).square().mean()
+
+    (gradient,) = torch.autograd.grad((rendered - towards).square().mean(), plane.pixels)
+    step = torch.randn_like(plane.pixels)
+    up, down = loss(plane.pixels.detach() + 1e-5 * step), loss(plane.pixels.detach() - 1e-5 * step)
+    assert gradient.abs().min() > 0
+    torch.testing.assert_close((gradient * step).sum(), (up - down) / 2e-5, rtol=1e-6, atol=1e-10)
+
+
+# --- a whole run -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path) -> None:
+    """The command of a person, with everything at its smallest."""
+    command = [
+        sys.executable, "-m", "text23d.run", f"prompt={PROMPT}", f"prior.path={tiny}", "prior=stable_diffusion",
+        "method.iterations=2", "method.views=2", "method.size.stages=[[0.0,4],[0.5,8]]", "stages=1",
+        "mesh.resolution=24", "turntable.frames=2", "turntable.size=16", "representation.steps=24",
+        "device=cpu", "hydra.run.dir=out",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "judge: not asked" in done.stderr.splitlines()[-1]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["score"] is None and summary["prompt"] == PROMPT and summary["iterations"] == 2
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["size"] for line in lines] == [4, 8]
+    assert all(line["loss_after"] < line["loss"] for line in lines)
+    assert (tmp_path / "out" / "mesh.glb").stat().st_size > 1000
+
+
+def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
+    cli.register_resolvers()
+    prompt = ["prompt='a corgi in a hat'"]
+    cli.check_overrides("config", ["prior.path=x", "prior=stable_diffusion", *prompt], multirun=False)
+    cli.check_overrides("config", ["prior=stable_diffusion", "prior.path=x,y", *prompt], multirun=True)
+    with pytest.raises(UserError, match=r"no setting named 'prior\.path'"):
+        cli.check_overrides("config", ["prior.path=x", *prompt], multirun=False)
+    with pytest.raises(UserError, match=r"no setting named 'prior\.pth'.*did you mean prior\.path"):
+        cli.check_overrides("config", ["prior=stable_diffusion", "prior.pth=x", *prompt], multirun=False)
+    with pytest.raises(UserError, match="no prior named 'stable': did you mean stable_diffusion"):
+        cli.check_overrides("config", ["prior.path=x", "prior=stable", *prompt], multirun=False)
+
+
+# --- what a person can get wrong ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prompt": " "}, "prompt is empty"),
+        ({"auxiliary": "camera"}, r"prior\.auxiliary=camera: .*full, none"),
+        ({"guidance": -1}, r"prior\.guidance=-1: expected 0 or more"),
+        ({"background": 2}, r"prior\.background=2: expected a grey between"),
+        ({"precision": "int8"}, r"prior\.precision=int8: expected one of float32, "),
+    ],
+)
+def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        pair_of(Path("not-reached"), **settings)
+
+
+def test_too_long_a_prompt(tiny: Path) -> None:
+    with pytest.raises(UserError, match=r"113 tokens long with its view: this prior reads 75; shorten it"):
+        pair_of(tiny, "x" * 100)
+
+
+@pytest.mark.parametrize("name", ["diffusers", "transformers"])
+def test_missing_packages(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r'pip install "text23d\[hub\]"'):
+        pair_of(Path("not-reached"))
+
+
+def test_folders_that_are_no_model(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no folder .*nowhere: expected a diffusers folder, or a hub repository"):
+        pair_of(tmp_path / "nowhere")
+    (tmp_path / "sd.ckpt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no model_index\.json in .*sd\.ckpt: .* convert a single-file checkpoint"):
+        pair_of(tmp_path / "sd.ckpt")
+    edit(copy / "model_index.json", _class_name="StableDiffusionXLPipeline")
+    with pytest.raises(UserError, match="holds a StableDiffusionXLPipeline: expected a StableDiffusionPipeline"):
+        pair_of(copy)
+    (copy / "model_index.json").write_text("{")
+    with pytest.raises(UserError, match=r"cannot read .*model_index\.json"):
+        pair_of(copy)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_are_safetensors_and_whole(copy: Path, part: str) -> None:
+    (weights,) = (copy / part).glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match=rf"cannot read {part} of .*download it again"):
+        pair_of(copy)
+    # A pickle in its place must not be opened, not even to find it is none.
+    weights.rename(weights.with_name({"text_encoder": "pytorch_model.bin"}.get(part, "diffusion_pytorch_model.bin")))
+    with pytest.raises(UserError, match=rf"cannot read {part} of .*safetensors"):
+        pair_of(copy)
+
+
+def test_missing_parts(copy: Path) -> None:
+    for part in ("tokenizer", "scheduler"):
+        shutil.rmtree(copy / part)
+        with pytest.raises(UserError, match=f"cannot read {part} of "):
+            pair_of(copy)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_no_weight_is_left_to_chance(copy: Path, part: str) -> None:
+    def without_first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {key: tensors[key] for key in sorted(tensors)[1:]}
+
+    missing = rewrite(copy / part, without_first)
+    with pytest.raises(UserError, match=rf"cannot read {part} of .* \(no weights for {missing}\)"):
+        pair_of(copy)
+
+
+def test_names_of_weights_in_released_models(tiny: Path, copy: Path) -> None:
+    """Stable Diffusion 1.5 was published with older names and another scheduler: they must come to the same."""
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def old_attention(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        for new, old in older.items():
+            tensors = {
+                key.replace(f".{new}.", f".{old}.") if "attentions" in key else key: value
+                for key, value in tensors.items()
+            }
+        return tensors
+
+    def old_text_model(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        prefixed = {f"text_model.{key.removeprefix('text_model.')}": value for key, value in tensors.items()}
+        return {**prefixed, "text_model.embeddings.position_ids": torch.arange(77)[None]}
+
+    rewrite(copy / "vae", old_attention)
+    rewrite(copy / "text_encoder", old_text_model)
+    settings = copy / "scheduler" / "scheduler_config.json"
+    betas = {key: value for key, value in json.loads(settings.read_text()).items() if key.startswith("beta")}
+    others = {"skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1, "trained_betas": None}
+    settings.write_text(json.dumps({"_class_name": "PNDMScheduler", **betas, **others}))
+    now, then = pretrained.load(tiny), pretrained.load(copy)
+    assert then.prediction == "epsilon" and torch.equal(then.sigmas, now.sigmas) and len(now.sigmas) == 1000
+    for name in ("vae", "text_encoder"):
+        torch.testing.assert_close(getattr(then, name).state_dict(), getattr(now, name).state_dict(), rtol=0, atol=0)
+
+
+def test_models_of_other_kinds(copy: Path) -> None:
+    settings = copy / "scheduler" / "scheduler_config.json"
+    edit(settings, prediction_type="flow")
+    with pytest.raises(UserError, match="the model predicts 'flow': expected epsilon"):
+        pair_of(copy)
+    settings.write_text('{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}')
+    with pytest.raises(UserError, match="FlowMatchEulerDiscreteScheduler, has no betas"):
+        pair_of(copy)
+
+
+def test_inpainting_unet(copy: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    settings = dict(json.loads((copy / "unet" / "config.json").read_text()), in_channels=9)
+    UNet2DConditionModel.from_config(settings).save_pretrained(copy / "unet")
+    with pytest.raises(UserError, match="takes 9 channels, its autoencoder makes 4: it is no plain text-to-image"):
+        pair_of(copy)
+
+
+# --- the hub ------------------------------------------------------------------------------------------------------
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """Answers every request with `status` and, as the real one does, the kind of error in a header."""
+
+    status, code = 404, "RepoNotFound"
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.asked: list[str] = []
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Hub)
+        self.server.asked.append(self.path)
+        self.send_response(self.server.status)
+        self.send_header("X-Error-Code", self.server.code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def fake_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    from huggingface_hub import constants
+
+    server = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (401, "RepoNotFound", r"someone/model is missing or needs a login \(401\)"),
+        (401, "", r"someone/model is missing or needs a login \(401\)"),
+        (403, "GatedRepo", "someone/model is gated: accept its licence on huggingface.co and log in"),
+        (404, "RepoNotFound", r"someone/model is not there \(404\): check its name"),
+        (500, "", r"someone/model is refused by the hub \(500\): try again later"),
+    ],
+)
+def test_a_hub_that_refuses(fake_hub: Hub, status: int, code: str, message: str) -> None:
+    fake_hub.status, fake_hub.code = status, code
+    with pytest.raises(UserError, match=message) as caught:
+        pretrained.stable_diffusion(PROMPT, CPU, "someone/model")
+    assert "prior.path=<a local diffusers folder>" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_mirrors_are_asked_in_order(fake_hub: Hub) -> None:
+    with pytest.raises(UserError) as caught:
+        pretrained.stable_diffusion(PROMPT, CPU)
+    models = [path for path in fake_hub.asked if path.startswith("/api/models/")]
+    assert models == [f"/api/models/{mirror}/revision/main" for mirror in pretrained.MIRRORS]
+    assert all(f"{mirror} is not there (404)" in str(caught.value) for mirror in pretrained.MIRRORS)
+
+
+def test_a_hub_out_of_reach(fake_hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="someone/model is not in the cache and the hub cannot be reached"):
+        hub.download(["someone/model"])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="cannot be reached: check the network and HF_HUB_OFFLINE"):
+        hub.download(["someone/model"])
+
+
+def test_a_cached_repository_is_used_offline(fake_hub: Hub, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    cached = Path(constants.HF_HUB_CACHE) / "models--someone--model"
+    shutil.copytree(tiny, cached / "snapshots" / ("0" * 40))
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    found = hub.locate(None, ["someone/absent", "someone/model"], pretrained.PIPELINE)
+    assert found == cached / "snapshots" / ("0" * 40)
+    assert pretrained.stable_diffusion(PROMPT, CPU, "someone/model").size == 8
+    assert fake_hub.asked == []

@@ -1,0 +1,1 @@
+"""Priors: denoisers D(x; sigma, c) with one contract, `text23d.contracts.Denoiser`."""

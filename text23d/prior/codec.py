@@ -1,0 +1,66 @@
+"""Between rendering and a latent prior: pictures encoded, differentiably, into the space where the prior works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol
+
+import torch
+from torch import Tensor
+
+from text23d.contracts import Representation, Views
+
+
+class Codec(Protocol):
+    @property
+    def factor(self) -> int:
+        """Pixels along a side for one element of the code."""
+        ...
+
+    def encode(self, rgb: Tensor) -> Tensor:
+        """Colour [B, 3, factor S, factor S] in [-1, 1] -> code [B, C, S, S], differentiable and not random."""
+        ...
+
+
+@dataclass(frozen=True)
+class LatentCodec:
+    """A diffusers AutoencoderKL: the mean of its posterior (a random draw would be noise on the target), shifted and
+    scaled to `std` on the autoencoder's own data."""
+
+    vae: Any
+    std: float = 1.0
+
+    @property
+    def factor(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def encode(self, rgb: Tensor) -> Tensor:
+        mean = self.vae.encode(rgb).latent_dist.mean
+        shift = getattr(self.vae.config, "shift_factor", None) or 0.0
+        return (mean - shift) * (self.vae.config.scaling_factor * self.std)
+
+
+@dataclass(frozen=True)
+class Encoded(Generic[Views]):
+    """phi as a latent prior sees it; implements `contracts.Representation`.
+
+    phi renders to picture space; background in [0, 1] is the grey behind the object: 0 black, 1 white.
+    """
+
+    phi: Representation[Views]
+    codec: Codec
+    background: float = 0.5
+
+    def render(self, views: Views, size: int) -> Tensor:
+        """`views` to codes [B, C, size, size], differentiable in phi's parameters."""
+        return self.codec.encode(on_grey(self.phi.render(views, size * self.codec.factor), self.background))
+
+    def parameters(self) -> Iterable[torch.nn.Parameter]:
+        return self.phi.parameters()
+
+
+def on_grey(x: Tensor, background: float) -> Tensor:
+    """Picture space [B, 4, H, W] -> colour [B, 3, H, W] in [-1, 1] over a grey of `background` in [0, 1]."""
+    transparency = (1 - x[:, 3:]) / 2
+    return x[:, :3] + transparency * (2 * background - 1)  # picture space is already over a background of 0.5

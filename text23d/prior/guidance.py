@@ -1,0 +1,39 @@
+"""Classifier-free guidance: a denoiser that leans towards its conditioning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from text23d.contracts import Denoiser, UserError
+
+
+@dataclass(frozen=True)
+class Guided:
+    """D(x; c) = D_uncond + scale (D_cond - D_uncond), both halves in one batch (Ho and Salimans, 2022).
+
+    Scale 1 is the denoiser itself. The conditioning has `unconditional()`, its twin that says nothing, and a static
+    `cat([c1, c2])` along the batch. Guidance belongs to D alone: D' stays unguided.
+    """
+
+    denoiser: Denoiser
+    scale: float
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a call makes."""
+        return (1 if self.scale == 1 else 2) * getattr(self.denoiser, "evaluations", 1)
+
+    def __call__(self, x: Tensor, sigma: Tensor, c: Any = None) -> Tensor:
+        """x [B, C, *S], sigma [] or [B], c of length B -> x0 as x; UserError if c is None and scale not 1."""
+        if self.scale == 1:
+            return self.denoiser(x, sigma, c)
+        if c is None:
+            raise UserError(f"guidance scale {self.scale} without conditioning: give a prompt, or set the scale to 1")
+        sigma = sigma.reshape(-1).expand(len(x))
+        both = self.denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), c.cat([c, c.unconditional()]))
+        conditional, unconditional = both.chunk(2)
+        return unconditional + self.scale * (conditional - unconditional)

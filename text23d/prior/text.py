@@ -1,0 +1,58 @@
+"""A small text encoder, trained together with the prior: closed vocabulary, two transformer layers, one vector out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from text23d.contracts import UserError
+from text23d.prior.condition import PAD
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words a prior knows, in the order of their ids (id 0 is PAD)."""
+
+    words: tuple[str, ...]
+    length: int = 12
+
+    def encode(self, captions: Iterable[Sequence[str]]) -> Tensor:
+        """Tokenised captions -> ids [B, length], padded. Raises UserError for unknown words or too many of them."""
+        ids = {word: index + 1 for index, word in enumerate(self.words)}
+        rows = []
+        for caption in captions:
+            unknown = [word for word in caption if word not in ids]
+            if unknown:
+                raise UserError(
+                    f"the prior's weights do not know the word {unknown[0]!r}: known are {', '.join(self.words)}"
+                )
+            if len(caption) > self.length:
+                raise UserError(
+                    f"the prompt has {len(caption)} words, this prior reads at most {self.length}: shorten it"
+                )
+            rows.append([ids[word] for word in caption] + [PAD] * (self.length - len(caption)))
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.length)
+
+
+class TextEncoder(nn.Module):
+    """Word ids [B, L] -> [B, width]. The mean over the words of a two-layer transformer; no words: a learned vector."""
+
+    def __init__(self, words: int, width: int = 128, length: int = 12) -> None:
+        super().__init__()
+        self.word = nn.Embedding(words + 1, width, padding_idx=PAD)
+        self.place = nn.Parameter(0.02 * torch.randn(length, width))
+        self.nothing = nn.Parameter(0.02 * torch.randn(width))
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        present = ids != PAD
+        # A first, always present slot holds the learned vector: rows without a word stay well defined, and every
+        # row is summed up there.
+        summary = self.nothing.expand(len(ids), 1, -1)
+        tokens = torch.cat([summary, self.word(ids) + self.place], 1)
+        padding = torch.cat([torch.zeros_like(present[:, :1]), ~present], 1)
+        return self.layers(tokens, src_key_padding_mask=padding)[:, 0]

@@ -1,0 +1,132 @@
+"""The network F inside the built-in prior: a small UNet over pixel-unshuffled pictures (Song et al. 2021 in spirit,
+adaptive group norm after Dhariwal & Nichol 2021)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from text23d.prior.condition import Condition
+from text23d.prior.text import TextEncoder
+
+SQRT_HALF = math.sqrt(0.5)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """patch: side of the pixel blocks folded into channels; widths: channels of the levels, each of half the side."""
+
+    words: int
+    channels: int = 4
+    patch: int = 4
+    widths: tuple[int, ...] = (128, 256)
+    blocks: int = 2
+    attention: tuple[bool, ...] = (False, True)
+    embedding: int = 384
+    text_length: int = 12
+
+
+class ResBlock(nn.Module):
+    """norm, SiLU, conv, norm, scale and shift by the embedding, SiLU, conv (starting at zero), plus the input."""
+
+    def __init__(self, width: int, embedding: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(width // 8, width), nn.GroupNorm(width // 8, width)
+        self.conv1, self.conv2 = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        self.modulation = nn.Linear(embedding, 2 * width)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, 1)
+        h = self.conv2(F.silu(torch.addcmul(shift, self.norm2(h), scale + 1)))
+        return x + h
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels, heads of 64 channels, added to its input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = max(1, width // 64)
+        self.norm = nn.GroupNorm(width // 8, width)
+        self.qkv, self.out = nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w).transpose(-1, -2).unbind(1)
+        y = F.scaled_dot_product_attention(q, k, v)  # [B, heads, h*w, c/heads]
+        return x + self.out(y.transpose(-1, -2).reshape(b, c, h, w))
+
+
+class Level(nn.Module):
+    """A residual block and, where asked for, attention."""
+
+    def __init__(self, width: int, embedding: int, attention: bool) -> None:
+        super().__init__()
+        self.block = ResBlock(width, embedding)
+        self.attention = Attention(width) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.attention(self.block(x, embedding))
+
+
+class UNet(nn.Module):
+    """F(x, log sigma / 4, c): x [B, C, H, W], noise [B], a Condition -> [B, C, H, W]."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config, e = config, config.embedding
+        folded = config.channels * config.patch**2
+        self.text = TextEncoder(config.words, 128, config.text_length)
+        self.from_text, self.from_camera = nn.Linear(128, e), nn.Linear(6 * 5, e)
+        self.from_noise = nn.Linear(64, e)
+        self.mix = nn.Sequential(nn.SiLU(), nn.Linear(e, e), nn.SiLU())
+        self.inward = nn.Conv2d(folded, config.widths[0], 3, padding=1)
+        self.down, self.up, width = nn.ModuleList(), nn.ModuleList(), config.widths[0]
+        for level, (target, attends) in enumerate(zip(config.widths, config.attention, strict=True)):
+            if level:
+                self.down.append(nn.Conv2d(width, target, 3, stride=2, padding=1))
+            self.down.extend(Level(target, e, attends) for _ in range(config.blocks))
+            width = target
+        self.middle = nn.ModuleList(Level(width, e, attends) for attends in (True, False))
+        for level in reversed(range(len(config.widths))):
+            width = config.widths[level]
+            self.up.extend(Level(width, e, config.attention[level]) for _ in range(config.blocks))
+            if level:
+                self.up.append(nn.ConvTranspose2d(width, config.widths[level - 1], 2, stride=2))
+        width = config.widths[0]
+        self.norm, self.outward = nn.GroupNorm(width // 8, width), nn.Conv2d(width, folded, 3, padding=1)
+        nn.init.zeros_(self.outward.weight)
+        nn.init.zeros_(self.outward.bias)  # type: ignore[arg-type]
+
+    def embed(self, noise: Tensor, c: Condition) -> Tensor:
+        """The vector [B, embedding] that modulates every block: noise level, caption and camera together."""
+        angle = noise[:, None] * torch.exp(torch.linspace(0.0, math.log(100.0), 32, device=noise.device))
+        waves = torch.cat([angle.sin(), angle.cos()], -1)
+        # Low harmonics of the camera's numbers: sin and cos of the azimuth alone would leave sides hard to tell apart.
+        harmonics = torch.cat([c.camera, *(f(k * c.camera) for k in (1.5, 3.0) for f in (torch.sin, torch.cos))], -1)
+        harmonics = harmonics * c.camera[:, 5:]  # an unknown camera is zero throughout
+        return self.mix(self.from_noise(waves) + self.from_text(self.text(c.text)) + self.from_camera(harmonics))
+
+    def forward(self, x: Tensor, noise: Tensor, c: Condition) -> Tensor:
+        e = self.embed(noise, c)
+        h = self.inward(F.pixel_unshuffle(x, self.config.patch).contiguous(memory_format=torch.channels_last))
+        sides = []
+        for layer in self.down:
+            h = layer(h, e) if isinstance(layer, Level) else layer(h)
+            if isinstance(layer, Level):
+                sides.append(h)
+        for layer in self.middle:
+            h = layer(h, e)
+        for layer in self.up:
+            # Sides are added, not concatenated: half the work of the way up, which a training on CPUs feels.
+            h = layer((h + sides.pop()) * SQRT_HALF, e) if isinstance(layer, Level) else layer(h)
+        return F.pixel_shuffle(self.outward(F.silu(self.norm(h))), self.config.patch)
