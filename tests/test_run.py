@@ -1,0 +1,280 @@
+"""From a prompt to a folder of results, end to end, in processes of their own: tiny runs of the real thing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import text23d
+from text23d.cli import register_resolvers
+from text23d.contracts import UserError
+from text23d.engine.build import make
+from text23d.engine.plan import Plan
+from text23d.files import load_tensors
+from text23d.kernels import backend
+from text23d.paths import conf_dir
+from text23d.run import Clock, check_outputs
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(text23d.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+}
+TINY = (
+    "device=cpu",
+    "method.iterations=4",
+    "method.views=2",
+    "method.size.stages=[[0,16]]",
+    "turntable.frames=4",
+    "turntable.size=32",
+    "mesh.resolution=32",
+    "stages=2",
+)
+FILES = ["config.yaml", "contact.png", "mesh.glb", "metrics.jsonl", "nerf.safetensors", "summary.json", "turntable.mp4"]
+TIMED = {"seconds", "total"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "text23d.run", *arguments]
+
+
+def done(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    folder.mkdir()
+    finished = subprocess.run(command(*arguments), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return finished
+
+
+def figures(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, but for the time it took."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMED} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder and the words of a whole run, with harmless punctuation in its prompt."""
+    root = tmp_path_factory.mktemp("single") / "anywhere"
+    finished = done(root, "prompt=A red car!", *TINY)
+    (folder,) = root.glob("outputs/*/*")
+    return folder, finished.stderr
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders, by their end, of a sweep whose first job is the single run again."""
+    root = tmp_path_factory.mktemp("sweep") / "anywhere"
+    done(root, "-m", "prompt=A red car!,a blue mug", *TINY)
+    return {folder.name: folder for folder in root.glob("outputs/*/*-sweep/*") if folder.is_dir()}
+
+
+def test_every_result_is_there_and_nothing_else(single: tuple[Path, str]) -> None:
+    folder, said = single
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert folder.name.endswith("-a-red-car")
+    lines = said.splitlines()
+    assert lines[0].startswith("text23d: 'A red car!' on cpu, kernels ") and str(folder) in lines[0]
+    assert lines[-1].startswith("text23d: done in ") and str(folder) in lines[-1] and "faces" in lines[-1]
+    assert "Traceback" not in said and "Warning" not in said
+
+
+def test_metrics(single: tuple[Path, str]) -> None:
+    found = figures(single[0])
+    assert [line["iteration"] for line in found] == [1, 2, 3, 4]
+    for line in found:
+        assert all(math.isfinite(value) for value in line.values())
+        assert line["size"] == 16 and line["loss"] > 0 and 0.5 < line["noise_ratio"] < 1.5 and 0 < line["residual"] <= 1
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        plan: Plan = make(compose("config", ["prompt=x", *TINY]).method)
+    assert [line["sigma"] for line in found] == pytest.approx([plan.sigma(i / 3) for i in range(4)])
+    assert [line["h"] for line in found] == pytest.approx([plan.h(i / 3) for i in range(4)])
+
+
+def test_pictures(single: tuple[Path, str]) -> None:
+    folder = single[0]
+    sheet = imageio.imread(folder / "contact.png")
+    rows, columns = sheet.shape[0] // 128, sheet.shape[1] // 128
+    assert (rows, columns) == (3, 8), "the start and two stages, from eight sides"
+    frames = imageio.imread(folder / "turntable.mp4", plugin="FFMPEG")
+    assert frames.shape == (4, 32, 32, 3)
+    middle = frames[:, 12:20, 12:20].astype(float)
+    assert (frames[:, 0, 0] > 230).all() and (middle.mean((1, 2, 3)) < 230).all(), "something on white"
+
+
+def test_mesh(single: tuple[Path, str]) -> None:
+    mesh = trimesh.load(single[0] / "mesh.glb", force="mesh")
+    assert isinstance(mesh, trimesh.Trimesh)
+    assert mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0
+    assert np.abs(mesh.bounds).max() <= 1.01 and mesh.extents.min() > 0.2
+    assert len(mesh.faces) == json.loads((single[0] / "summary.json").read_text())["mesh"]["faces"]
+
+
+def test_nerf(single: tuple[Path, str]) -> None:
+    tensors, notes = load_tensors(single[0] / "nerf.safetensors")
+    assert notes == {"prompt": "A red car!", "iteration": "4"}
+    assert all(torch.isfinite(value.float()).all() for value in tensors.values())
+    configuration = OmegaConf.load(single[0] / "config.yaml")
+    nerf = make(OmegaConf.create(configuration).representation)
+    nerf.load_state_dict(tensors)
+
+
+def test_summary_and_configuration(single: tuple[Path, str]) -> None:
+    folder = single[0]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["prompt"], summary["seed"], summary["device"]) == ("A red car!", 0, "cpu")
+    assert summary["backend"] == backend.select("auto") and summary["iterations"] == 4
+    assert summary["nfe"] == sum(line["nfe"] for line in figures(folder)) > 0
+    seconds = summary["seconds"]
+    assert {"start-up", "pictures", "optimise", "score", "turntable", "mesh", "total"} <= seconds.keys()
+    parts = sum(value for name, value in seconds.items() if name != "total")
+    assert all(value > 0 for value in seconds.values()) and 0.8 * seconds["total"] < parts < 1.01 * seconds["total"]
+    assert 100 < summary["peak_memory_mb"] < 8000
+    names = {"kind_probability", "kind_accuracy", "colour_probability", "colour_accuracy"}
+    assert summary["score"].keys() == names and all(0 <= value <= 1 for value in summary["score"].values())
+    assert summary["mesh"]["watertight"] and summary["mesh"]["upright"] and summary["mesh"]["faces"] > 100
+    configuration = OmegaConf.load(folder / "config.yaml")
+    assert configuration.prompt == "A red car!" and configuration.method.iterations == 4
+    assert "${" not in (folder / "config.yaml").read_text(), "resolved"
+
+
+def test_a_sweep_makes_a_folder_for_every_prompt(sweep: dict[str, Path]) -> None:
+    assert sorted(sweep) == ["0-a-red-car", "1-a-blue-mug"]
+    for folder in sweep.values():
+        assert sorted(path.name for path in folder.iterdir()) == FILES
+    summary = json.loads((sweep["1-a-blue-mug"] / "summary.json").read_text())
+    assert summary["prompt"] == "a blue mug"
+    seconds = summary["seconds"]
+    assert sum(value for name, value in seconds.items() if name != "total") < 1.01 * seconds["total"]
+
+
+def test_the_same_seed_gives_the_same_bytes(single: tuple[Path, str], sweep: dict[str, Path]) -> None:
+    """In another process, another folder, and as a job of a sweep."""
+    again = sweep["0-a-red-car"]
+    assert figures(again) == figures(single[0])
+    for name in ("nerf.safetensors", "mesh.glb", "contact.png", "config.yaml"):
+        assert (again / name).read_bytes() == (single[0] / name).read_bytes(), name
+    other = sweep["1-a-blue-mug"]
+    assert (other / "nerf.safetensors").read_bytes() != (single[0] / "nerf.safetensors").read_bytes()
+
+
+def test_the_torch_kernels_agree(single: tuple[Path, str], tmp_path: Path) -> None:
+    if backend.select("auto") != "native":
+        pytest.fail("no compiled kernels to compare with: build them with pip install -e .")
+    done(tmp_path / "torch", "prompt=a red car", *TINY, "backend=torch", "hydra.run.dir=result", "method.iterations=1")
+    folder = tmp_path / "torch" / "result"
+    assert json.loads((folder / "summary.json").read_text())["backend"] == "torch"
+    assert [path.name for path in (tmp_path / "torch").iterdir()] == ["result"], "hydra.run.dir is where things go"
+    (mine,), (theirs, *_) = figures(folder), figures(single[0])
+    assert mine == pytest.approx(theirs, rel=1e-3)
+
+
+def interrupted(folder: Path, lines: int, *arguments: str) -> tuple[int, str]:
+    """Start a run, send it Ctrl-C once its metrics have so many lines; its status and stderr."""
+    # A shell that starts pytest in the background has it, and so its children, ignore Ctrl-C.
+    process = subprocess.Popen(
+        command(*arguments), cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        metrics = folder / "result" / "metrics.jsonl"
+        while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") >= lines):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=200)[1]
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+def test_an_interrupted_run_keeps_what_it_has(single: tuple[Path, str], tmp_path: Path) -> None:
+    long = (*TINY, "method.iterations=10000", "seed=1", "hydra.run.dir=result")
+    status, said = interrupted(tmp_path, 2, "prompt=A red car!", *long)
+    folder = tmp_path / "result"
+    assert status == 130, said
+    last = said.splitlines()[-1]
+    assert last.startswith("text23d: interrupted after ") and str(folder) in last and "of 10000 iterations" in last
+    assert "Traceback" not in said and said.count("interrupted") == 1
+    kept = ["config.yaml", "contact.png", "metrics.jsonl", "nerf.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == kept, "no temporary files"
+    tensors, notes = load_tensors(folder / "nerf.safetensors")
+    assert int(notes["iteration"]) >= 2 and f"after {notes['iteration']} of" in last and tensors
+    assert imageio.imread(folder / "contact.png").shape[1] > 8 * 128
+    first, same_sigma = figures(folder)[0], figures(single[0])[0]
+    assert first["sigma"] == same_sigma["sigma"] and first["loss"] != same_sigma["loss"], "another seed is another run"
+    assert first["residual"] != same_sigma["residual"]
+
+
+# What is refused before anything is computed
+
+
+def settings(*overrides: str) -> Any:
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", ["prompt=x", *overrides])
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("mesh.resolution=1", r"mesh\.resolution=1: expected a whole number, at least 2"),
+        ("mesh.resolution=64.5", r"mesh\.resolution=64\.5: expected a whole number"),
+        ("mesh.faces=3", r"mesh\.faces=3: .*at least 4"),
+        ("mesh.threshold=0", r"mesh\.threshold=0: expected a density above 0, or null"),
+        ("mesh.threshold=low", r"mesh\.threshold=low"),
+        ("turntable.frames=0", r"turntable\.frames=0: .*at least 1"),
+        ("turntable.frames=true", r"turntable\.frames=True: expected a whole number"),
+        ("turntable.size=40", r"turntable\.size=40: expected a number divisible by 16"),
+        ("stages=0", "stages=0: .*at least 1"),
+    ],
+)
+def test_settings_of_the_results_are_checked_first(override: str, problem: str) -> None:
+    check_outputs(settings())
+    with pytest.raises(UserError, match=problem):
+        check_outputs(settings(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("method.iterations=4.5", r"method\.iterations=4\.5: expected a whole number"),
+        ("method.inner=0", r"method\.inner=0: .*at least 1"),
+        ("method.churn=0", r"method\.churn=0: .*at least 1"),
+        ("method.lr_grid=0", r"method\.lr_grid=0: expected a number above 0"),
+        ("method.lr_mlp=fast", "Plan from these settings"),
+        ("method.size.stages=[[0,8.5]]", r"method\.size gives \[8\.5\]: expected whole numbers"),
+        ("method.size.stages=[[0.5,8]]", "expected rising numbers"),
+        ("method.h.start=2.5", "stable for 0 < h < 2"),
+    ],
+)
+def test_settings_of_the_method_are_told_as_themselves(override: str, problem: str) -> None:
+    with pytest.raises(UserError, match=problem) as raised:
+        make(settings(override).method)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_clock_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 5.0, 7.5, 10.0, 11.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    clock = Clock()
+    with clock.stage("a"):
+        pass
+    with pytest.raises(RuntimeError), clock.stage("b"):
+        raise RuntimeError
+    with clock.stage("a"):
+        pass
+    assert clock.seconds == {"a": 2.0, "b": 2.5}

@@ -1,0 +1,78 @@
+"""From the configuration to the parts of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from text23d.contracts import UserError
+from text23d.engine.plan import Plan
+from text23d.method.update import Update
+from text23d.prior.pair import Pair, builtin_pair
+from text23d.representation.cameras import CameraSampler
+from text23d.representation.nerf import Nerf
+from text23d.world.caption import Caption, parse, tokenize
+
+
+@dataclass
+class Run:
+    """Everything a run is made of; `iteration`, the NeRF and the optimiser are what changes."""
+
+    prompt: str
+    caption: Caption | None
+    seed: int
+    device: torch.device
+    nerf: Nerf
+    pair: Pair
+    cameras: CameraSampler
+    plan: Plan
+    update: Update
+    iteration: int = 0
+
+
+def build(cfg: DictConfig, device: torch.device) -> Run:
+    """Make the parts that `cfg` describes; the NeRF's first weights come from the seed.
+
+    Raises UserError for a prompt the prior cannot read and for settings out of range.
+    """
+    if type(cfg.seed) is not int or cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed}: expected a whole number, 0 or more")
+    plan: Plan = make(cfg.method)
+    cameras: CameraSampler = make(cfg.views)
+    caption, pair = make_prior(cfg, device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.seed)
+        nerf: Nerf = make(cfg.representation).to(device)
+    groups = nerf.param_groups(plan.lr_grid, plan.lr_mlp)
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+    return Run(cfg.prompt, caption, cfg.seed, device, nerf, pair, cameras, plan, Update(optimiser, plan.inner))
+
+
+def make_prior(cfg: DictConfig, device: torch.device) -> tuple[Caption | None, Pair]:
+    """The prior, and what it understood. Only the built-in one reads captions of the toy world: any other is given
+    the prompt as it was written, and its caption is None.
+
+    Raises UserError for a prompt the prior cannot read and for settings out of range.
+    """
+    if cfg.prior._target_ != f"{builtin_pair.__module__}.{builtin_pair.__name__}":
+        return None, make(cfg.prior, prompt=cfg.prompt, device=device)
+    caption = parse(cfg.prompt)
+    return caption, make(cfg.prior, words=tokenize(cfg.prompt), device=device)
+
+
+def make(cfg: DictConfig, **extra: Any) -> Any:
+    """`hydra.utils.instantiate`, with a mistake in a value told as itself and not as Hydra's wrapping of it."""
+    try:
+        return instantiate(cfg, _convert_="all", **extra)
+    except InstantiationException as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        raise UserError(f"cannot build {cfg.get('_target_')} from these settings: {cause}") from error

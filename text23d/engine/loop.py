@@ -1,0 +1,65 @@
+"""The loop around the method's step: views, schedules, one iteration after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from text23d.contracts import UserError
+from text23d.engine.build import Run
+from text23d.method.step import step
+from text23d.rng import generator
+
+
+def optimise(run: Run) -> Iterator[dict[str, Any]]:
+    """Take the run's iterations, yielding each one's figures for metrics.jsonl.
+
+    Every draw is a function of (seed, iteration, purpose). Raises UserError if the optimisation diverges.
+    """
+    while run.iteration < run.plan.iterations:
+        start = time.perf_counter()
+        try:
+            figures = iterate(run)
+        except FloatingPointError as error:
+            raise UserError(f"iteration {run.iteration} of {run.plan.iterations} diverged: {error}") from error
+        run.iteration += 1
+        yield {"iteration": run.iteration, **figures, "seconds": time.perf_counter() - start}
+
+
+def iterate(run: Run) -> dict[str, Any]:
+    """One iteration of Algorithm 1 on fresh cameras."""
+    plan = run.plan
+    progress = run.iteration / max(1, plan.iterations - 1)
+    sigma, size, method = plan.sigma(progress), int(plan.size(progress)), plan.at(progress)
+    draw = partial(generator, run.seed, 0, run.iteration)
+    run.nerf.refresh_occupancy(run.iteration, draw("occupancy"))
+    cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
+    set_rates(run, progress)
+    pair = run.pair
+    c, c_aux = pair.conditions(cameras)
+    phi, level = pair.wrap(run.nerf), torch.tensor(sigma, device=run.device)
+    report = step(
+        phi, cameras, pair.main, pair.auxiliary, c, c_aux, level, method, run.update, draw, pair.size, size,
+        pair.reference_rms,
+    )  # fmt: skip
+    return {
+        "sigma": sigma,
+        "h": method.langevin.h,
+        "size": size,
+        "loss": report.losses[0],
+        "loss_after": report.losses[-1],
+        "nfe": report.nfe,
+        "residual": report.residual.mean().item(),
+        "noise_ratio": report.noise_ratio.mean().item(),
+    }
+
+
+def set_rates(run: Run, progress: float) -> None:
+    """Adam's learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
+    factor = 1 + progress * (run.plan.lr_end - 1)
+    for group in run.update.optimizer.param_groups:
+        group["lr"] = factor * (run.plan.lr_grid if group["name"] == "grid" else run.plan.lr_mlp)
