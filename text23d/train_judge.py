@@ -22,7 +22,7 @@ def run(cfg: DictConfig) -> None:
     folder, device = Path(cfg.folder), cli.device(cfg.device)
     data = cfg.data
     train = dataset(folder / "data", data.objects, data.views, data.seed, data.workers, data.light)
-    test = dataset(folder / "test", 512, 2, data.seed + 1000, data.workers, data.light)
+    test = dataset(folder / "test", data.test, 2, data.seed + 1000, data.workers, data.light)
     with torch.random.fork_rng():
         torch.manual_seed(cfg.train.seed)
         net = network.Classifier(len(KINDS), len(COLOURS)).to(device)

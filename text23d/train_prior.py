@@ -89,7 +89,7 @@ def run(cfg: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     config = training.TrainConfig(**settings["train"])
     train_data = dataset(folder / "data", cfg.data.objects, cfg.data.views, cfg.data.seed, cfg.data.workers)
-    validation = dataset(folder / "validation", 256, 2, cfg.data.seed + 1000, cfg.data.workers)
+    validation = dataset(folder / "validation", cfg.data.validation, 2, cfg.data.seed + 1000, cfg.data.workers)
     vocabulary = Vocabulary(tuple(words()))
     network: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["network"].items()}
     state = training.TrainState.fresh(UNetConfig(words=len(vocabulary.words), **network), config, device)
@@ -125,7 +125,7 @@ def finish(
     device: torch.device,
 ) -> None:
     """Measure the averaged weights on objects never trained on, and write them with their model card."""
-    chunks = np.array_split(np.arange(len(validation.images)), 16)
+    chunks = np.array_split(np.arange(len(validation.images)), max(1, len(validation.images) // 32))
     held_out = [
         (pictures(validation.images[rows]).to(device), conditions(validation, rows, vocabulary, None).to(device))
         for rows in chunks
@@ -155,7 +155,7 @@ def model_card(prior: builtin.BuiltinPrior) -> str:
         f"- all words: {', '.join(prior.vocabulary.words)}",
         "- limits: one object of one colour, seen from 15 degrees below to 60 above; nothing outside these words",
         "",
-        "On 512 pictures of objects it was not trained on, with caption and camera given:",
+        f"On {2 * data['validation']} pictures of objects it was not trained on, with caption and camera given:",
         "",
         "| sigma | loss | MMSE | rms(x - D) |",
         "|---|---|---|---|",

@@ -119,7 +119,7 @@ def read_frames(path: str | os.PathLike[str]) -> list[np.ndarray]:
     import imageio.v3 as iio
 
     try:
-        frames = list(iio.imiter(path, plugin="FFMPEG"))
+        frames = list(iio.imiter(Path(path), plugin="FFMPEG"))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot read the video {path}: expected one written by text23d; repeat its run") from error
     if not frames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,4 +78,6 @@ def score(run: Run, judge: Judge) -> dict[str, float] | None:
 
 def save_nerf(run: Run, path: Path) -> None:
     """The NeRF's weights and occupancy as safetensors."""
-    save_tensors(path, run.nerf.state_dict(), {"prompt": run.prompt, "iteration": str(run.iteration)})
+    # One note: safetensors writes several in an order that changes from run to run.
+    facts = {"prompt": run.prompt, "iteration": run.iteration}
+    save_tensors(path, run.nerf.state_dict(), {"run": json.dumps(facts)})

@@ -59,6 +59,7 @@ class DenoiserPair:
     main: Denoiser
     auxiliary: Denoiser
     prior: builtin.BuiltinPrior
+    prior_aux: builtin.BuiltinPrior
     words: tuple[str, ...]
     told: str
 
@@ -69,7 +70,8 @@ class DenoiserPair:
     def conditions(self, cameras: Cameras) -> tuple[Condition, Condition]:
         """(c, c') for D and D'; the same object where both are told the same."""
         c = self.prior.condition(self.words, cameras)
-        return c, hide(c, self.told)
+        c_aux = c if self.prior_aux is self.prior else self.prior_aux.condition(self.words, cameras)
+        return c, hide(c_aux, self.told)
 
     def wrap(self, phi: Representation[Cameras]) -> Representation[Cameras]:
         """phi itself: this prior sees picture space."""
@@ -77,7 +79,7 @@ class DenoiserPair:
 
     def reference_rms(self, sigma: float) -> float:
         """rms(x - D'(x)) on real pictures at this noise level."""
-        return self.prior.reference_rms(sigma, self.told)
+        return self.prior_aux.reference_rms(sigma, self.told)
 
 
 def hide(c: Condition, told: str) -> Condition:
@@ -93,10 +95,12 @@ def builtin_pair(
     weights: str | None = None,
     guidance: float = 1.5,
     auxiliary: str = "full",
+    auxiliary_weights: str | None = None,
     precision: str = "auto",
 ) -> DenoiserPair:
     """The shipped prior as D with classifier-free guidance, and as D' without, told `auxiliary`.
 
+    weights, auxiliary_weights: files of D and of D'; None: the shipped prior, and the same as D.
     precision: auto (bfloat16 where the processor multiplies it natively), float32 or bfloat16.
     Raises UserError for bad weights, unknown words, a negative guidance or another name.
     """
@@ -108,6 +112,8 @@ def builtin_pair(
     if precision not in dtypes:
         raise UserError(f"prior.precision={precision}: expected one of {', '.join(dtypes)}")
     prior = builtin.load(weights, device, dtypes[precision])
-    prior.vocabulary.encode([words])
+    prior_aux = builtin.load(auxiliary_weights, device, dtypes[precision]) if auxiliary_weights else prior
+    for each in (prior, prior_aux):
+        each.vocabulary.encode([words])
     main = Guided(prior.denoiser, guidance) if guidance != 1 else prior.denoiser
-    return DenoiserPair(main, prior.denoiser, prior, tuple(words), auxiliary)
+    return DenoiserPair(main, prior_aux.denoiser, prior, prior_aux, tuple(words), auxiliary)
