@@ -234,15 +234,31 @@ def test_what_the_auxiliary_denoiser_is_told() -> None:
 
 
 def test_a_pair_guides_the_main_denoiser_only(weights: Path) -> None:
-    made = pair.builtin_pair(["a", "red", "car"], torch.device("cpu"), str(weights), 3.0, "camera", "float32")
+    made = pair.builtin_pair(["car"], torch.device("cpu"), str(weights), guidance=3.0, auxiliary="camera")
     assert isinstance(made.main, Guided) and made.main.scale == 3.0 and made.size == SIDE
     assert made.auxiliary is made.prior.denoiser and made.main.denoiser is made.auxiliary
     assert made.reference_rms(1.0) == pytest.approx(0.95)
     c, c_aux = made.conditions(orbit(2))
-    assert (c_aux.text == PAD).all() and c.text[:, 0].tolist() == [1, 1] and torch.equal(c.camera, c_aux.camera)
-    plain = pair.builtin_pair(["car"], torch.device("cpu"), str(weights), 1.0)
+    assert (c_aux.text == PAD).all() and c.text[:, 0].tolist() == [3, 3] and torch.equal(c.camera, c_aux.camera)
+    plain = pair.builtin_pair(["car"], torch.device("cpu"), str(weights), guidance=1.0)
     c, c_aux = plain.conditions(orbit(2))
     assert plain.main is plain.auxiliary and c is c_aux, "what step() shares between D and D'"
+
+
+def test_the_auxiliary_denoiser_may_have_weights_of_its_own(weights: Path, tmp_path: Path) -> None:
+    """Words, conditions and the table of noise are then its own too."""
+    words = Vocabulary(("tree", "car"), 4)
+    table = {**TABLE, "rms_full": [0.07, 0.5, 9.0]}
+    small = edm.Preconditioned(UNet(replace(TINY, words=2, widths=(16, 16))))
+    builtin.save(tmp_path / "own.safetensors", builtin.BuiltinPrior(small, words, table, SIDE, {}))
+    cpu, own = torch.device("cpu"), str(tmp_path / "own.safetensors")
+    made = pair.builtin_pair(["car"], cpu, str(weights), guidance=1.0, auxiliary_weights=own)
+    c, c_aux = made.conditions(orbit(2))
+    assert c.text[:, 0].tolist() == [3, 3] and c_aux.text[:, 0].tolist() == [2, 2]
+    assert cast(edm.Preconditioned, made.auxiliary).network.config.widths == (16, 16)
+    assert made.main is made.prior.denoiser is not made.auxiliary and made.reference_rms(1.0) == pytest.approx(0.5)
+    with pytest.raises(UserError, match="do not know the word 'red'"):
+        pair.builtin_pair(["red", "car"], cpu, str(weights), auxiliary_weights=own)
 
 
 def test_precision_of_a_pair(weights: Path) -> None:
@@ -264,6 +280,7 @@ def test_precision_of_a_pair(weights: Path) -> None:
         ({"precision": "float8"}, r"prior\.precision=float8: expected one of auto, float32, bfloat16"),
         ({"words": ["a", "spaceship"]}, "do not know the word 'spaceship'"),
         ({"weights": "nowhere.safetensors"}, "no file nowhere"),
+        ({"auxiliary_weights": "nowhere.safetensors"}, "no file nowhere"),
     ],
 )
 def test_a_pair_refuses(weights: Path, settings: dict[str, Any], problem: str) -> None:
