@@ -7,6 +7,7 @@ crash, a kill or a full disk leaves the old file intact and never half of a new 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -21,6 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from text23d.contracts import UserError
+
+UMASK = os.umask(0o077)
+os.umask(UMASK)
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
@@ -38,10 +42,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".part-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EEXIST, "it exists and is not a regular file", str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~UMASK)  # some writers make private files, which a cluster's others could not read
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:

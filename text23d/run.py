@@ -26,6 +26,7 @@ from text23d.engine import results  # noqa: E402
 from text23d.engine.build import Run, build  # noqa: E402
 from text23d.engine.loop import optimise  # noqa: E402
 from text23d.files import JsonLines, write_json, write_text  # noqa: E402
+from text23d.judge.network import Judge  # noqa: E402
 from text23d.judge.network import load as load_judge  # noqa: E402
 from text23d.kernels.backend import describe, select  # noqa: E402
 
@@ -63,18 +64,14 @@ def run(cfg: DictConfig) -> None:
     clock.seconds["start-up"] = time.perf_counter() - started
     sheet = results.ContactSheet(folder / "contact.png")
     try:
-        nfe = optimise_watched(job, cfg.stages, sheet, folder / "metrics.jsonl", clock)
+        try:
+            nfe = optimise_watched(job, cfg.stages, sheet, folder / "metrics.jsonl", clock)
+        finally:  # also of a run that was interrupted or diverged
+            results.save_nerf(job, folder / "nerf.safetensors")
+        score, found = finish(job, judge, cfg, folder, clock)
     except KeyboardInterrupt:
-        results.save_nerf(job, folder / "nerf.safetensors")
         done = f"{job.iteration} of {job.plan.iterations} iterations"
         raise KeyboardInterrupt(f"interrupted after {done}: its NeRF and pictures are in {folder}") from None
-    results.save_nerf(job, folder / "nerf.safetensors")
-    with clock.stage("score"):
-        score = results.score(job, judge)
-    with clock.stage("turntable"):
-        turntable(results.frames(job.nerf, cfg.turntable.frames, cfg.turntable.size, device), folder / "turntable.mp4")
-    with clock.stage("mesh"):
-        found = results.write_mesh(job, folder / "mesh.glb", cfg.mesh.resolution, cfg.mesh.threshold, cfg.mesh.faces)
     summary = {
         "prompt": job.prompt,
         "seed": job.seed,
@@ -89,6 +86,20 @@ def run(cfg: DictConfig) -> None:
     }
     write_json(folder / "summary.json", summary)
     print(verdict(summary, folder), file=sys.stderr)
+
+
+def finish(
+    job: Run, judge: Judge, cfg: DictConfig, folder: Path, clock: Clock
+) -> tuple[dict[str, float] | None, dict[str, Any]]:
+    """Score, video and mesh of the finished NeRF; returns the score and what reading the mesh back found."""
+    with clock.stage("score"):
+        score = results.score(job, judge)
+    with clock.stage("turntable"):
+        frames = results.frames(job.nerf, cfg.turntable.frames, cfg.turntable.size, job.device)
+        turntable(frames, folder / "turntable.mp4")
+    with clock.stage("mesh"):
+        found = results.write_mesh(job, folder / "mesh.glb", cfg.mesh.resolution, cfg.mesh.threshold, cfg.mesh.faces)
+    return score, found
 
 
 def check_outputs(cfg: DictConfig) -> None:

@@ -138,13 +138,17 @@ def train(
 ) -> None:
     """Train until `config.images` are seen or `config.minutes` are over; `batch(step)` gives the pictures of a step.
 
-    Saves the state every `save_every` seconds and at the end, also when interrupted.
+    Saves the state every `save_every` seconds and at the end, also when interrupted, unless that was amid a step:
+    half a step must not replace the last whole state.
     """
     start = saved = time.monotonic()
-    before = state.seconds
+    before, whole = state.seconds, True
     try:
         for step in steps(state, config, start):
-            loss = train_step(state, config, batch(step))
+            pictures = batch(step)
+            whole = False
+            loss = train_step(state, config, pictures)
+            whole = True
             now = time.monotonic()
             state.seconds = before + now - start
             report(state, loss)
@@ -152,7 +156,8 @@ def train(
                 state.save(checkpoint)
                 saved = time.monotonic()
     finally:
-        state.save(checkpoint)
+        if whole:
+            state.save(checkpoint)
 
 
 def steps(state: TrainState, config: TrainConfig, start: float) -> Iterator[int]:
