@@ -14,7 +14,7 @@ from text23d.contracts import Cameras, UserError, from_picture
 from text23d.kernels import backend
 from text23d.representation.cameras import CameraSampler, orbit
 from text23d.representation.hashgrid import HashGrid
-from text23d.representation.nerf import Nerf, opacity_entropy, sparsity
+from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
 
 
@@ -188,16 +188,6 @@ def test_optimising_the_groups_fits_a_picture() -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
-
-
-def test_regularisers_measure_opacity() -> None:
-    alpha = torch.tensor([0.0, 0.5, 0.5, 1.0]).reshape(1, 1, 2, 2)
-    picture = (2 * alpha - 1).expand(1, 4, 2, 2)
-    assert sparsity(picture).item() == pytest.approx(0.5)
-    assert opacity_entropy(picture).item() == pytest.approx(math.log(2) / 2, abs=1e-3)
-    edge = torch.full((1, 4, 2, 2), -1.0, requires_grad=True)
-    opacity_entropy(edge).backward()
-    assert edge.grad is not None and edge.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("option", ["hidden", "steps", "gain", "radius", "refresh"])

@@ -118,14 +118,3 @@ class Nerf(nn.Module):
             {"name": "grid", "params": list(self.encoding.parameters()), "lr": lr_grid},
             {"name": "mlp", "params": list(self.mlp.parameters()), "lr": lr_mlp},
         ]
-
-
-def sparsity(picture: Tensor) -> Tensor:
-    """Mean opacity of pictures [B, 4, H, W] in picture space, in [0, 1]: a penalty on floating matter."""
-    return (picture[:, 3].mean() + 1) / 2
-
-
-def opacity_entropy(picture: Tensor) -> Tensor:
-    """Mean binary entropy, in nats, of the opacity of pictures [B, 4, H, W]: a penalty on half-transparent matter."""
-    alpha = ((picture[:, 3] + 1) / 2).clamp(1e-4, 1 - 1e-4)
-    return -(alpha * alpha.log() + (1 - alpha) * torch.log1p(-alpha)).mean()
