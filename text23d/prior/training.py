@@ -155,6 +155,9 @@ def train(
             if now - saved > config.save_every:
                 state.save(checkpoint)
                 saved = time.monotonic()
+    except FloatingPointError:
+        whole = True  # it was raised before the step changed anything
+        raise
     finally:
         if whole:
             state.save(checkpoint)
