@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -11,20 +10,12 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import Cameras, UserError, from_picture
-from text23d.kernels import backend
 from text23d.representation.cameras import CameraSampler, orbit
 from text23d.representation.hashgrid import HashGrid
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
 
-
-@pytest.fixture(params=["auto", "torch"], autouse=True)
-def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test here runs on the compiled kernels, where they are built, and on their torch twins."""
-    before = backend.backend()
-    backend.select(request.param)
-    yield
-    backend.select(before)
+pytestmark = pytest.mark.usefixtures("both_backends")
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor
 
-from text23d.kernels import backend, ops
+from text23d.kernels import ops
 from text23d.representation import volume
 from text23d.representation.cameras import CameraSampler
 from text23d.representation.volume import render_rays
 
 FULL = torch.ones(4, 4, 4, dtype=torch.bool)
 
-
-@pytest.fixture(params=["auto", "torch"], autouse=True)
-def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test here runs on the compiled kernels, where they are built, and on their torch twins."""
-    before = backend.backend()
-    backend.select(request.param)
-    yield
-    backend.select(before)
+pytestmark = pytest.mark.usefixtures("both_backends")
 
 
 def camera_rays(views: int = 1, size: int = 5) -> tuple[Tensor, Tensor]:

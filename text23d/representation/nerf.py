@@ -88,8 +88,8 @@ class Nerf(nn.Module):
     def render_image(self, views: Cameras, size: int, chunk: int = 1 << 12) -> Tensor:
         """`render` without gradients or jitter, `chunk` rays at a time: memory is bounded for any size."""
         pictures = []
-        for columns in zip(views.azimuth, views.elevation, views.distance, views.fov, strict=True):
-            rays = self._rays(Cameras(*(column[None] for column in columns)), size)
+        for index in range(len(views)):
+            rays = self._rays(views.rows(slice(index, index + 1)), size)
             parts = [self._shade(o, d) for o, d in zip(*(r.split(chunk) for r in rays), strict=True)]
             pixels = torch.cat(parts).T.reshape(4, size, size)
             pictures.append(to_picture(pixels[:3], pixels[3:]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from text23d.contracts import Cameras, UserError
+from text23d.files import write_bytes
 from text23d.world.colours import COLOURS
 from text23d.world.kinds import KINDS, make
 from text23d.world.render import render
@@ -64,16 +63,4 @@ def save_png(path: Path, picture: NDArray[np.uint8]) -> None:
 
     if path.suffix.lower() != ".png":
         raise UserError(f"cannot write {path}: a contact sheet is a PNG; name it {path.with_suffix('.png').name}")
-    encoded = imwrite("<bytes>", picture, extension=".png")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(encoded)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise UserError(f"cannot write {path} ({error.strerror}): choose another place with --out") from error
+    write_bytes(path, imwrite("<bytes>", picture, extension=".png"))
