@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch
 
+from text23d.judge import network
 from text23d.kernels import backend
+from text23d.prior import builtin, edm
+from text23d.prior.text import Vocabulary
+from text23d.prior.unet import UNet, UNetConfig
+from text23d.world.caption import part_words, words
+from text23d.world.colours import COLOURS
+from text23d.world.kinds import KINDS
 
 
 @pytest.fixture(params=["auto", "torch"])
@@ -16,3 +25,32 @@ def both_backends(request: pytest.FixtureRequest) -> Iterator[None]:
     backend.select(request.param)
     yield
     backend.select(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prior's file in the shipped one's place: it knows every word and has learned nothing."""
+    config = UNetConfig(len(words()), widths=(16,), blocks=1, attention=(False,), embedding=32, text_width=32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet(config).requires_grad_(False)
+        for parameter in unet.parameters():  # the last layers are zero when made, and would hide the others
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_camera", "rms_none")}
+    prior = builtin.BuiltinPrior(edm.Preconditioned(unet), Vocabulary(words()), table, 64, {"images": 48})
+    path = tmp_path_factory.mktemp("tiny_prior") / "prior.safetensors"
+    builtin.save(path, prior)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judge's file in the shipped one's place: it has every class and has learned nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = network.Classifier(len(KINDS), len(COLOURS), len(part_words()))
+    seen = {"kind": 0.5, "colour": 0.75}
+    judge = network.Judge(classifier, tuple(KINDS), tuple(COLOURS), part_words(), {"clean": seen, "worn": seen})
+    path = tmp_path_factory.mktemp("tiny_judge") / "judge.safetensors"
+    network.save(path, judge)
+    return path

@@ -22,12 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from text23d.contracts import UserError
-from text23d.paths import conf_dir
+from text23d.paths import conf_dir, slug
 
 if TYPE_CHECKING:
     import torch
 
-TEXT_KEYS = ("prompt",)
+TEXT_KEYS = ("prompt", "prior.negative")
 EXAMPLES = {"prompt": 'prompt="a red car"'}
 
 
@@ -74,11 +74,7 @@ def stop(message: str, status: int) -> None:
 
 
 def register_resolvers() -> None:
-    """`${slug:text}`: a text as part of a folder's name: its letters and digits joined by dashes, at most 40."""
-
-    def slug(text: object) -> str:
-        return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-")[:40].rstrip("-") or "untitled"
-
+    """`${slug:text}`: see `paths.slug`."""
     OmegaConf.register_new_resolver("slug", slug, replace=True)
 
 

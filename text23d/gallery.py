@@ -15,7 +15,14 @@ from text23d.artifact.media import contact_sheet, read_frames, upscale
 from text23d.contracts import UserError
 from text23d.files import write_json, write_text
 
-SCORES = ("kind_accuracy", "kind_probability", "colour_accuracy", "colour_probability")
+SCORES = {
+    "kind_accuracy": "kind right",
+    "kind_probability": "P(kind)",
+    "colour_accuracy": "colour right",
+    "colour_probability": "P(colour)",
+    "part_accuracy": "part's colour right",
+    "part_probability": "P(part's colour)",
+}
 
 
 def run(cfg: DictConfig) -> None:
@@ -49,7 +56,7 @@ def read_summary(path: Path) -> dict[str, Any]:
 def pictures(where: Path, views: int, size: int) -> list[np.ndarray]:
     """Views of a run, evenly round its turntable."""
     frames = read_frames(where / "turntable.mp4")
-    return [upscale(frames[round(index * len(frames) / views)], size) for index in range(views)]
+    return [upscale(frames[index * len(frames) // views], size) for index in range(views)]
 
 
 def means(summaries: list[dict[str, Any]]) -> dict[str, float]:
@@ -61,17 +68,19 @@ def means(summaries: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def table(summaries: list[dict[str, Any]]) -> str:
-    """A row for each run and one for the means, as markdown. Scores are shares of 24 views, or mean probabilities."""
-    head = "| prompt | seed | kind right | P(kind) | colour right | P(colour) | seconds | peak MB | faces |"
-    lines = [head, "|---" * 9 + "|"]
-    for s in summaries:
-        scores = " | ".join(number((s["score"] or {}).get(name)) for name in SCORES)
-        cost = f"{s['seconds']['total']:.0f} | {s['peak_memory_mb']:.0f} | {s['mesh']['faces']}"
-        lines.append(f"| {s['prompt']} | {s['seed']} | {scores} | {cost} |")
+    """A row for each run and one for the means, as markdown. Scores are shares of 24 views, or mean probabilities;
+    those that no run has are left out."""
     mean = means(summaries)
-    scores = " | ".join(number(mean.get(name)) for name in SCORES)
-    cost = f"{mean['seconds']:.0f} | {mean['peak_memory_mb']:.0f}"
-    lines.append(f"| **mean of {len(summaries)}** | | {scores} | {cost} | |")
+    names = [name for name in SCORES if name in mean]
+    titles = ["prompt", "seed", *(SCORES[name] for name in names), "seconds", "peak MB", "faces"]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for s in summaries:
+        scores = [number((s["score"] or {}).get(name)) for name in names]
+        cost = [f"{s['seconds']['total']:.0f}", f"{s['peak_memory_mb']:.0f}", str(s["mesh"]["faces"])]
+        lines.append("| " + " | ".join([s["prompt"], str(s["seed"]), *scores, *cost]) + " |")
+    scores = [number(mean[name]) for name in names]
+    cost = [f"{mean['seconds']:.0f}", f"{mean['peak_memory_mb']:.0f}", ""]
+    lines.append("| " + " | ".join([f"**mean of {len(summaries)}**", "", *scores, *cost]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,8 @@
-"""Where the files that come with the package lie, in a checkout and in an installed copy."""
+"""Where the files that come with the package lie, in a checkout and in an installed copy, and how folders are named."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from text23d.contracts import UserError
@@ -23,3 +24,8 @@ def conf_dir() -> Path:
 def weights_dir() -> Path:
     """The folder of the built-in prior's weights."""
     return PACKAGE / "weights"
+
+
+def slug(text: object) -> str:
+    """A text as part of a folder's name: its letters and digits joined by dashes, at most 40."""
+    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-")[:40].rstrip("-") or "untitled"

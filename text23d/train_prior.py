@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from text23d import cli
-from text23d.artifact.media import contact_sheet
-from text23d.contracts import from_picture, to_picture
+from text23d.artifact.media import WHITE, composite_on, contact_sheet
+from text23d.contracts import from_picture
 from text23d.files import write_json, write_text
 from text23d.prior import builtin, edm, training
 from text23d.prior.condition import Condition, known
@@ -24,17 +25,19 @@ from text23d.prior.unet import UNetConfig
 from text23d.rng import generator
 from text23d.world.caption import Caption, caption_text, tokenize, words
 from text23d.world.colours import COLOURS
-from text23d.world.dataset import Dataset, build_dataset
+from text23d.world.dataset import Dataset, Recipe, build_dataset, pictures
 from text23d.world.kinds import KINDS
+from text23d.world.scene import HELD_OUT
 from text23d.world.views import cameras_from
 
-SHEET_EVERY = 300.0
+SHEET_EVERY = 600.0
+COLOURLESS_SHARE, KINDLESS_SHARE = 0.08, 0.04
 
 
-def dataset(folder: Path, objects: int, views: int, seed: int, workers: int, light: float = 1.0) -> Dataset:
+def dataset(folder: Path, objects: int, recipe: Recipe, workers: int) -> Dataset:
     """The data set at `folder`, rendered first where it is not there yet."""
     if not folder.exists():
-        build_dataset(folder, objects, views, seed, workers, light_variation=light)
+        build_dataset(folder, objects, recipe, workers)
     return Dataset.open(folder)
 
 
@@ -51,36 +54,36 @@ def batches(
     return batch
 
 
-def pictures(images: np.ndarray) -> torch.Tensor:
-    """Premultiplied RGBA uint8 [B, H, W, 4] -> picture space [B, 4, H, W]."""
-    unit = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
-    return to_picture(unit[:, :3], unit[:, 3:])
-
-
 def conditions(data: Dataset, rows: np.ndarray, vocabulary: Vocabulary, rng: np.random.Generator | None) -> Condition:
-    """Captions in the grammar's paraphrases, one in ten without its colour; no `rng`: each object's plain caption."""
-    kinds, colours = list(KINDS), list(COLOURS)
-    captions = []
-    for row in rows:
-        colour = None if rng is not None and rng.random() < 0.1 else colours[data.colour[row]]
-        captions.append(tokenize(caption_text(Caption(kinds[data.kind[row]], colour), rng)))
-    return Condition(vocabulary.encode(captions), known(data.cameras(rows)))
+    """Captions in the grammar's many ways, a few without colour or kind; no `rng`: each object's plain caption."""
+    captions = (data.caption(row) for row in rows)
+    said = (caption_text(caption if rng is None else forgetful(caption, rng), rng) for caption in captions)
+    return Condition(vocabulary.encode(tokenize(text) for text in said), known(data.cameras(rows)))
+
+
+def forgetful(caption: Caption, rng: np.random.Generator) -> Caption:
+    """The caption, now and then without its colour or its kind. Coloured parts, adjectives and second things are always
+    told: objects that are not said to have them must not."""
+    drop = rng.random()
+    if drop < COLOURLESS_SHARE:
+        return replace(caption, colour=None)
+    return replace(caption, kind=None) if drop < COLOURLESS_SHARE + KINDLESS_SHARE else caption
 
 
 def sheet(path: Path, model: edm.Preconditioned, vocabulary: Vocabulary, seed: int, device: torch.device) -> None:
-    """Samples of every kind, in the colours and from the azimuths of an even round, as a contact sheet."""
-    azimuths = np.arange(8) * 45.0
-    captions = [Caption(kind, colour) for kind in KINDS for colour in COLOURS]
+    """Two samples of every kind, in the colours and from the azimuths of an even round, as a contact sheet."""
+    colours = list(COLOURS)
+    captions = [Caption(kind, colours[(2 * k + i) % len(colours)]) for k, kind in enumerate(KINDS) for i in range(2)]
     text = vocabulary.encode(tokenize(caption_text(caption)) for caption in captions)
-    rows = np.stack([np.tile(azimuths, len(KINDS)), *(np.full(len(captions), v) for v in (20.0, 3.0, 40.0))], -1)
-    c = Condition(text, known(cameras_from(rows))).to(device)
+    azimuths = (np.arange(len(captions)) * 45.0 + 20.0) % 360
+    views = np.stack([azimuths, *(np.full(len(captions), v) for v in (20.0, 3.0, 40.0))], -1)
+    c = Condition(text, known(cameras_from(views))).to(device)
     noise = torch.randn(len(captions), 4, 64, 64, generator=generator(seed, 0, 0, "sheet")).to(device)
     levels = edm.sigma_steps(12)
-    premultiplied, alpha = from_picture(edm.heun(Guided(model, 2.0), levels[0] * noise, levels, c))
-    seen = (premultiplied + (1 - alpha)).clamp(0, 1).permute(0, 2, 3, 1)
-    grid = (seen * 255).round().byte().cpu().numpy().reshape(len(KINDS), len(COLOURS), 64, 64, 3)
-    titles = [f"{colour} {azimuth:.0f}" for colour, azimuth in zip(COLOURS, azimuths, strict=True)]
-    contact_sheet([(kind, list(line)) for kind, line in zip(KINDS, grid, strict=True)], path, titles)
+    seen = composite_on(WHITE, *from_picture(edm.heun(Guided(model, 2.0), levels[0] * noise, levels, c)))
+    titles = [f"{caption.colour} {caption.kind}" for caption in captions]
+    rows = [slice(start, start + 8) for start in range(0, len(captions), 8)]
+    contact_sheet([(", ".join(titles[row]), list(seen[row])) for row in rows], path)
 
 
 def run(cfg: DictConfig) -> None:
@@ -88,14 +91,17 @@ def run(cfg: DictConfig) -> None:
     device = cli.device(cfg.device)
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     config = training.TrainConfig(**settings["train"])
-    train_data = dataset(folder / "data", cfg.data.objects, cfg.data.views, cfg.data.seed, cfg.data.workers)
-    validation = dataset(folder / "validation", cfg.data.validation, 2, cfg.data.seed + 1000, cfg.data.workers)
-    vocabulary = Vocabulary(tuple(words()))
+    data = cfg.data
+    train_data = dataset(folder / "data", data.objects, Recipe(data.views, data.seed), data.workers)
+    validation = dataset(folder / "validation", data.validation, Recipe(2, data.seed + 1000), data.workers)
+    vocabulary = Vocabulary(words())
     network: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["network"].items()}
     state = training.TrainState.fresh(UNetConfig(words=len(vocabulary.words), **network), config, device)
     checkpoint = folder / "training.safetensors"
     if checkpoint.exists():
         state.load(checkpoint)
+    elif cfg.start:
+        state.begin_from(Path(cfg.start), vocabulary.words)
     bar = tqdm(total=config.images, initial=state.seen, unit="img", smoothing=0.02, miniters=1, mininterval=2)
     smooth, last = 0.0, time.monotonic()
 
@@ -149,11 +155,12 @@ def model_card(prior: builtin.BuiltinPrior) -> str:
         "Licence: Apache-2.0.",
         "",
         f"- data: {data['objects']} objects, {data['views']} views each, seed {data['seed']}; the world's captions",
+        f"- never shown: {', '.join(f'{colour} {kind}' for kind, colour in HELD_OUT)}",
         f"- images seen: {card['images']}, in {card['seconds'] / 60:.0f} minutes",
         f"- kinds: {', '.join(KINDS)}",
         f"- colours: {', '.join(COLOURS)}",
         f"- all words: {', '.join(prior.vocabulary.words)}",
-        "- limits: one object of one colour, seen from 15 degrees below to 60 above; nothing outside these words",
+        "- limits: one object, its parts' colours, or a pair, seen from 15 degrees below to 60 above; only these words",
         "",
         f"On {2 * data['validation']} pictures of objects it was not trained on, with caption and camera given:",
         "",

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from text23d.contracts import UserError
 from text23d.engine.plan import Plan
+from text23d.files import load_tensors
 from text23d.method.update import Update
 from text23d.prior.pair import Pair, builtin_pair
 from text23d.representation.cameras import CameraSampler
 from text23d.representation.nerf import Nerf
-from text23d.world.caption import Caption, parse, tokenize
+from text23d.world.caption import Caption, known_tokens, parse, tokenize
 
 
 @dataclass
@@ -61,8 +64,9 @@ def make_prior(cfg: DictConfig, device: torch.device) -> tuple[Caption | None, P
     """
     if cfg.prior._target_ != f"{builtin_pair.__module__}.{builtin_pair.__name__}":
         return None, make(cfg.prior, prompt=cfg.prompt, device=device)
-    caption = parse(cfg.prompt)
-    return caption, make(cfg.prior, words=tokenize(cfg.prompt), device=device)
+    caption, negative = parse(cfg.prompt), cfg.prior.get("negative")
+    negative = known_tokens(negative, "prior.negative") if negative else ()
+    return caption, make(cfg.prior, words=tokenize(cfg.prompt), negative=negative, device=device)
 
 
 def make(cfg: DictConfig, **extra: Any) -> Any:
@@ -76,3 +80,17 @@ def make(cfg: DictConfig, **extra: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from error
         raise UserError(f"cannot build {cfg.get('_target_')} from these settings: {cause}") from error
+
+
+def read_nerf(folder: Path, device: torch.device | str = "cpu") -> Nerf:
+    """The NeRF that a run left in its folder. Raises UserError where it is missing or damaged."""
+    settings, weights = folder / "config.yaml", folder / "nerf.safetensors"
+    if not settings.is_file():
+        raise UserError(f"no run in {folder}: expected config.yaml and nerf.safetensors; check the folder")
+    tensors, _ = load_tensors(weights)
+    try:
+        nerf: Nerf = make(OmegaConf.load(settings).representation)
+        nerf.load_state_dict(tensors)
+    except (OSError, RuntimeError, AttributeError, YAMLError) as error:
+        raise UserError(f"{weights} does not fit {settings}: repeat the run") from error
+    return nerf.to(device).eval().requires_grad_(False)

@@ -15,7 +15,7 @@ from text23d.artifact import media, mesh
 from text23d.contracts import Cameras, from_picture
 from text23d.engine.build import Run
 from text23d.files import save_tensors
-from text23d.judge.network import Judge
+from text23d.judge.network import Asked, Judge
 from text23d.representation.cameras import orbit
 from text23d.representation.nerf import Nerf
 
@@ -66,14 +66,15 @@ def judged_views(device: torch.device) -> Cameras:
 
 
 def score(run: Run, judge: Judge) -> dict[str, float] | None:
-    """The judge's mean probability and accuracy of the prompt's kind and colour over `judged_views`.
+    """The judge's mean probability and accuracy of the prompt's kind and colours over `judged_views`.
 
-    None for a prompt from outside the toy world, of which the judge knows nothing.
+    None for what the judge knows nothing of: a prompt from outside the toy world, one without a kind, a pair.
     """
-    if run.caption is None:
+    caption = run.caption
+    if caption is None or caption.kind is None or caption.other is not None:
         return None
     pictures = run.nerf.render_image(judged_views(run.device), run.pair.size).cpu()
-    return judge.score(pictures, run.caption.kind, run.caption.colour)
+    return judge.score(pictures, Asked(caption.kind, caption.colour, caption.parts))
 
 
 def save_nerf(run: Run, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A small convolutional classifier with a kind and a colour head, and its weights file."""
+"""A small convolutional classifier: what a picture shows, in which colours, and from where; and its weights file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,25 @@ from text23d.contracts import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.paths import weights_dir
 
-FORMAT = "text23d-judge-1"
+FORMAT = "text23d-judge-2"
+AZIMUTHS = 24
+"""Bins of the azimuth, the first centred on the front: 15 degrees each."""
+WIDTH = 256
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the judge makes of B pictures: logits, and the features under them.
+
+    kind [B, kinds + 1] (the last: none of them), colour [B, colours], part [B, part words, colours], azimuth
+    [B, AZIMUTHS], features [B, WIDTH].
+    """
+
+    kind: Tensor
+    colour: Tensor
+    part: Tensor
+    azimuth: Tensor
+    features: Tensor
 
 
 class Stage(nn.Module):
@@ -33,16 +51,28 @@ class Stage(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures x [B, 4, 64, 64] in picture space -> logits of kind [B, kinds] and of colour [B, colours]."""
+    """Pictures x [B, 4, 64, 64] in picture space -> Opinion."""
 
-    def __init__(self, kinds: int, colours: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
+    def __init__(self, kinds: int, colours: int, parts: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
         self.stages = nn.Sequential(*(Stage(a, b) for a, b in zip((4, *widths), widths, strict=False)))
-        self.kind, self.colour = nn.Linear(widths[-1], kinds), nn.Linear(widths[-1], colours)
+        self.gather = nn.Linear(widths[-1] * (64 >> len(widths)) ** 2, WIDTH)
+        self.kind, self.colour = nn.Linear(WIDTH, kinds + 1), nn.Linear(WIDTH, colours)
+        self.part, self.azimuth = nn.Linear(WIDTH, parts * colours), nn.Linear(WIDTH, AZIMUTHS)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        h = F.silu(self.stages(x)).mean((2, 3))
-        return self.kind(h), self.colour(h)
+    def forward(self, x: Tensor) -> Opinion:
+        h = F.silu(self.gather(F.silu(self.stages(x)).flatten(1)))
+        part = self.part(h).unflatten(1, (-1, self.colour.out_features))
+        return Opinion(self.kind(h), self.colour(h), part, self.azimuth(h), h)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What pictures should show: words of the judge's classes; no colour: any."""
+
+    kind: str
+    colour: str | None = None
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,44 +82,66 @@ class Judge:
     network: Classifier
     kinds: tuple[str, ...]
     colours: tuple[str, ...]
+    parts: tuple[str, ...]
     card: dict[str, Any]
 
     @torch.no_grad()
-    def score(self, x: Tensor, kind: str, colour: str | None) -> dict[str, float]:
-        """Pictures [B, 4, 64, 64] against what they should show: mean probability and accuracy over them, in [0, 1].
+    def look(self, x: Tensor) -> Opinion:
+        """Pictures [B, 4, 64, 64] -> Opinion, in pieces that fit the cache."""
+        seen = [self.network(piece) for piece in x.split(64)]
+        fields = ("kind", "colour", "part", "azimuth", "features")
+        return Opinion(*(torch.cat([getattr(each, name) for each in seen]) for name in fields))
 
-        Without a colour only the kind is judged.
-        """
-        kinds, colours = self.network(x)
-        index = self.kinds.index(kind)
-        scores = {
-            "kind_probability": kinds.softmax(-1)[:, index].mean().item(),
-            "kind_accuracy": (kinds.argmax(-1) == index).float().mean().item(),
-        }
-        if colour is not None:
-            index = self.colours.index(colour)
-            scores["colour_probability"] = colours.softmax(-1)[:, index].mean().item()
-            scores["colour_accuracy"] = (colours.argmax(-1) == index).float().mean().item()
-        return scores
+    def heads(self, opinion: Opinion, asked: Asked) -> dict[str, tuple[Tensor, int]]:
+        """The logits [B, classes] of each head that what was asked touches, and the class that would be right."""
+        found = {"kind": (opinion.kind, self.kinds.index(asked.kind))}
+        if asked.colour is not None:
+            found["colour"] = opinion.colour, self.colours.index(asked.colour)
+        for index, (word, colour) in enumerate(asked.parts):
+            logits = opinion.part[:, self.parts.index(word)]
+            found["part" if index == 0 else f"part{index + 1}"] = logits, self.colours.index(colour)
+        return found
+
+    def log_likelihood(self, opinion: Opinion, asked: Asked) -> Tensor:
+        """log P of everything that was asked, [B]: the heads as if they were independent."""
+        heads = self.heads(opinion, asked).values()
+        return torch.stack([logits.log_softmax(-1)[:, index] for logits, index in heads]).sum(0)
+
+    def score(self, x: Tensor, asked: Asked) -> dict[str, float]:
+        """Mean probability and accuracy over pictures [B, 4, 64, 64], in [0, 1], of the kind and, where asked, of the
+        colour and of the parts' colours."""
+        scores: dict[str, list[float]] = {}
+        for name, (logits, index) in self.heads(self.look(x), asked).items():
+            what = name.rstrip("23456789")
+            right = (logits.argmax(-1) == index).float().mean().item()
+            scores.setdefault(f"{what}_probability", []).append(logits.softmax(-1)[:, index].mean().item())
+            scores.setdefault(f"{what}_accuracy", []).append(right)
+        return {name: sum(values) / len(values) for name, values in scores.items()}
+
+    def azimuth(self, opinion: Opinion) -> Tensor:
+        """The azimuth that each picture seems to be seen from, in degrees [0, 360), [B]."""
+        return opinion.azimuth.argmax(-1) * (360.0 / AZIMUTHS)
 
 
 def save(path: Path, judge: Judge) -> None:
     """Write the judge's weights as float16. Raises UserError if that fails."""
-    facts = {"kinds": judge.kinds, "colours": judge.colours, "card": judge.card}
+    classes = {"kinds": judge.kinds, "colours": judge.colours, "parts": judge.parts}
     tensors = {k: v.half() for k, v in judge.network.state_dict().items()}
-    save_tensors(path, tensors, {"format": FORMAT, "judge": json.dumps(facts)})
+    # One note: safetensors writes several in an order that changes from run to run.
+    save_tensors(path, tensors, {"judge": json.dumps({"format": FORMAT, **classes, "card": judge.card})})
 
 
 def load(path: str | Path | None = None) -> Judge:
     """Read a judge's weights; no path: those shipped. Raises UserError where missing, damaged or of another format."""
     path = Path(path) if path is not None else weights_dir() / "judge.safetensors"
     tensors, metadata = load_tensors(path)
-    if metadata.get("format") != FORMAT:
+    facts = json.loads(metadata.get("judge", "{}"))
+    if facts.get("format") != FORMAT:
         raise UserError(f"{path} is not a judge ({FORMAT} expected): train one with python -m text23d.train_judge")
-    facts = json.loads(metadata["judge"])
-    network = Classifier(len(facts["kinds"]), len(facts["colours"]))
+    kinds, colours, parts = (tuple(facts[name]) for name in ("kinds", "colours", "parts"))
+    network = Classifier(len(kinds), len(colours), len(parts))
     try:
         network.load_state_dict({k: v.float() for k, v in tensors.items()})
     except RuntimeError as error:
         raise UserError(f"{path} does not fit the network it describes: restore it or train again") from error
-    return Judge(network.eval().requires_grad_(False), tuple(facts["kinds"]), tuple(facts["colours"]), facts["card"])
+    return Judge(network.eval().requires_grad_(False), kinds, colours, parts, facts["card"])

@@ -19,7 +19,7 @@ from text23d.prior.condition import Condition, known
 from text23d.prior.text import Vocabulary
 from text23d.prior.unet import UNet, UNetConfig
 
-FORMAT = "text23d-prior-1"
+FORMAT = "text23d-prior-2"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def fast_precision(device: torch.device) -> torch.dtype:
 def save(path: Path, prior: BuiltinPrior) -> None:
     """Write the prior's weights as float16 with all that is needed to use them. Raises UserError if that fails."""
     facts = {
+        "format": FORMAT,
         "config": asdict(prior.denoiser.network.config),
         "sigma_data": prior.denoiser.sigma_data,
         "words": prior.vocabulary.words,
@@ -65,7 +66,17 @@ def save(path: Path, prior: BuiltinPrior) -> None:
         "card": prior.card,
     }
     tensors = {k: v.half().contiguous().cpu() for k, v in prior.denoiser.network.state_dict().items()}
-    save_tensors(path, tensors, {"format": FORMAT, "prior": json.dumps(facts)})
+    # One note: safetensors writes several in an order that changes from run to run.
+    save_tensors(path, tensors, {"prior": json.dumps(facts)})
+
+
+def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The float16 weights and the facts in a prior's file. Raises UserError where it is missing, damaged or foreign."""
+    tensors, metadata = load_tensors(path)
+    facts = json.loads(metadata.get("prior", "{}"))
+    if facts.get("format") != FORMAT:
+        raise UserError(f"{path} is not a prior ({FORMAT} expected): train one with python -m text23d.train_prior")
+    return tensors, facts
 
 
 def load(
@@ -76,10 +87,7 @@ def load(
     Raises UserError where the file is missing, damaged, or not a prior of this format.
     """
     path = Path(path) if path is not None else weights_dir() / "prior.safetensors"
-    tensors, metadata = load_tensors(path)
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} is not a prior ({FORMAT} expected): train one with python -m text23d.train_prior")
-    facts = json.loads(metadata["prior"])
+    tensors, facts = read_file(path)
     shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}
     config = UNetConfig(**shape)
     network = UNet(config)

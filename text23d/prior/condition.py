@@ -32,6 +32,10 @@ class Condition:
         """The same cameras without the captions: the reference that guidance on text moves away from."""
         return replace(self, text=torch.full_like(self.text, PAD))
 
+    def saying(self, text: Tensor) -> Condition:
+        """The same cameras with one caption [L] for all."""
+        return replace(self, text=text.to(self.text).expand_as(self.text))
+
     def without_camera(self) -> Condition:
         """The same captions, seen from nobody knows where."""
         return replace(self, camera=torch.zeros_like(self.camera))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +12,22 @@ from torch import Tensor
 from text23d.contracts import Denoiser, UserError
 
 
+def nothing_said(c: Any) -> Any:
+    """The conditioning's twin without a caption: what plain guidance moves away from."""
+    return c.unconditional()
+
+
 @dataclass(frozen=True)
 class Guided:
-    """D(x; c) = D_uncond + scale (D_cond - D_uncond), both halves in one batch (Ho and Salimans, 2022).
+    """D(x; c) = D(x; away(c)) + scale (D(x; c) - D(x; away(c))), both halves in one batch (Ho and Salimans, 2022).
 
-    Scale 1 is the denoiser itself. The conditioning has `unconditional()`, its twin that says nothing, and a static
-    `cat([c1, c2])` along the batch. Guidance belongs to D alone: D' stays unguided.
+    Scale 1 is the denoiser itself. The conditioning has a static `cat([c1, c2])` along the batch. `away` gives what to
+    move away from: nothing said, or what a negative prompt says. Guidance belongs to D alone: D' stays unguided.
     """
 
     denoiser: Denoiser
     scale: float
+    away: Callable[[Any], Any] = nothing_said
 
     @property
     def evaluations(self) -> int:
@@ -34,6 +41,6 @@ class Guided:
         if c is None:
             raise UserError(f"guidance scale {self.scale} without conditioning: give a prompt, or set the scale to 1")
         sigma = sigma.reshape(-1).expand(len(x))
-        both = self.denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), c.cat([c, c.unconditional()]))
-        conditional, unconditional = both.chunk(2)
-        return unconditional + self.scale * (conditional - unconditional)
+        both = self.denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), c.cat([c, self.away(c)]))
+        towards, from_ = both.chunk(2)
+        return from_ + self.scale * (towards - from_)

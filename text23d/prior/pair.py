@@ -94,12 +94,14 @@ def builtin_pair(
     device: torch.device,
     weights: str | None = None,
     guidance: float = 1.5,
+    negative: Sequence[str] = (),
     auxiliary: str = "full",
     auxiliary_weights: str | None = None,
     precision: str = "auto",
 ) -> DenoiserPair:
     """The shipped prior as D with classifier-free guidance, and as D' without, told `auxiliary`.
 
+    negative: words of what guidance moves away from; none: from no caption at all.
     weights, auxiliary_weights: files of D and of D'; None: the shipped prior, and the same as D.
     precision: auto (bfloat16 where the processor multiplies it natively), float32 or bfloat16.
     Raises UserError for bad weights, unknown words, a negative guidance or another name.
@@ -115,5 +117,6 @@ def builtin_pair(
     prior_aux = builtin.load(auxiliary_weights, device, dtypes[precision]) if auxiliary_weights else prior
     for each in (prior, prior_aux):
         each.vocabulary.encode([words])
-    main = Guided(prior.denoiser, guidance) if guidance != 1 else prior.denoiser
+    unwanted = prior.vocabulary.encode([negative])[0]  # no words: no caption
+    main = Guided(prior.denoiser, guidance, lambda c: c.saying(unwanted)) if guidance != 1 else prior.denoiser
     return DenoiserPair(main, prior_aux.denoiser, prior, prior_aux, tuple(words), auxiliary)

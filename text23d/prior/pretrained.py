@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from text23d.contracts import Cameras, Denoiser, Representation, UserError
 from text23d.prior import hub
 from text23d.prior.codec import Codec, Encoded, LatentCodec
-from text23d.prior.guidance import Guided
+from text23d.prior.guidance import Guided, nothing_said
 from text23d.prior.vp import Rescaled, VariancePreserving, sigma_table
 
 PIPELINE = "StableDiffusionPipeline"
@@ -37,12 +38,17 @@ class TextCondition:
 
     def unconditional(self) -> TextCondition:
         """As many empty prompts: the reference that guidance moves away from."""
-        return replace(self, text=self.empty.expand_as(self.text))
+        return saying(self.empty, self)
 
     @staticmethod
     def cat(conditions: Sequence[TextCondition]) -> TextCondition:
         """Join batches that share their empty prompt."""
         return TextCondition(torch.cat([c.text for c in conditions]), conditions[0].empty)
+
+
+def saying(prompt: Tensor, c: TextCondition) -> TextCondition:
+    """As many conditions, each of that prompt [L, W]."""
+    return replace(c, text=prompt.expand_as(c.text))
 
 
 def direction(cameras: Cameras) -> Tensor:
@@ -87,6 +93,7 @@ def stable_diffusion(
     device: torch.device,
     path: str | None = None,
     guidance: float = 7.5,
+    negative: str | None = None,
     auxiliary: str = "full",
     view_dependent: bool = True,
     background: float = 0.5,
@@ -95,6 +102,7 @@ def stable_diffusion(
     """Stable Diffusion 1.x or 2.x as D with classifier-free guidance, and as D' without, told `auxiliary`.
 
     path            a local diffusers folder or a hub repository; None: the first of MIRRORS that can be had.
+    negative        what to move away from; None: the empty prompt.
     view_dependent  add "front view" and its like to the prompt, by camera.
     background      grey behind the object when it is encoded, in [0, 1].
     precision       of the UNet: auto (float16 on a GPU, float32 elsewhere), float32, float16 or bfloat16.
@@ -115,12 +123,15 @@ def stable_diffusion(
     require_diffusers()
     parts = load(hub.locate(path, MIRRORS, PIPELINE))
     asked = [f"{prompt.strip()}, {suffix}" if view_dependent else prompt.strip() for suffix in SUFFIXES]
-    *prompts, empty = encode_text([*asked, ""], parts.tokenizer, parts.text_encoder.to(device))
+    *prompts, empty, unwanted = encode_text(
+        [*asked, "", (negative or "").strip()], parts.tokenizer, parts.text_encoder.to(device)
+    )
     unet = Unet(parts.unet.to(device, dtypes[precision]), dtypes[precision])
     denoiser = Rescaled(VariancePreserving(unet, parts.sigmas.to(device), parts.prediction), LATENT_STD)
     # The autoencoder stays in float32: the gradient of a mean over a whole batch of latents underflows in float16.
     codec = LatentCodec(parts.vae.to(device), LATENT_STD)
-    main = Guided(denoiser, guidance) if guidance != 1 else denoiser
+    away = partial(saying, unwanted) if negative else nothing_said
+    main = Guided(denoiser, guidance, away) if guidance != 1 else denoiser
     size = int(parts.unet.config.sample_size)
     return LatentPair(main, denoiser, size, torch.stack(prompts), empty, auxiliary, codec, background)
 

@@ -17,7 +17,7 @@ class Vocabulary:
     """The words a prior knows, in the order of their ids (id 0 is PAD)."""
 
     words: tuple[str, ...]
-    length: int = 12
+    length: int = 24
 
     def encode(self, captions: Iterable[Sequence[str]]) -> Tensor:
         """Tokenised captions -> ids [B, length], padded. Raises UserError for unknown words or too many of them."""
@@ -38,9 +38,12 @@ class Vocabulary:
 
 
 class TextEncoder(nn.Module):
-    """Word ids [B, L] -> [B, width]. The mean over the words of a two-layer transformer; no words: a learned vector."""
+    """Word ids [B, L] -> tokens [B, 1 + L, width] of a two-layer transformer and which of them are there [B, 1 + L].
 
-    def __init__(self, words: int, width: int = 128, length: int = 12) -> None:
+    The first token sums the caption up; where there are no words it is the only one.
+    """
+
+    def __init__(self, words: int, width: int = 128, length: int = 24) -> None:
         super().__init__()
         self.word = nn.Embedding(words + 1, width, padding_idx=PAD)
         self.place = nn.Parameter(0.02 * torch.randn(length, width))
@@ -48,11 +51,9 @@ class TextEncoder(nn.Module):
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        present = ids != PAD
-        # A first, always present slot holds the learned vector: rows without a word stay well defined, and every
-        # row is summed up there.
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        # A first, always present slot holds a learned vector: rows without a word stay well defined.
         summary = self.nothing.expand(len(ids), 1, -1)
-        tokens = torch.cat([summary, self.word(ids) + self.place], 1)
-        padding = torch.cat([torch.zeros_like(present[:, :1]), ~present], 1)
-        return self.layers(tokens, src_key_padding_mask=padding)[:, 0]
+        tokens = torch.cat([summary, self.word(ids) + self.place[: ids.shape[1]]], 1)
+        present = torch.cat([torch.ones_like(ids[:, :1], dtype=torch.bool), ids != PAD], 1)
+        return self.layers(tokens, src_key_padding_mask=~present), present

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from text23d.contracts import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.prior import edm
-from text23d.prior.builtin import fast_precision
+from text23d.prior.builtin import fast_precision, read_file
 from text23d.prior.condition import Condition
 from text23d.prior.unet import UNet, UNetConfig
 from text23d.rng import generator
@@ -74,6 +74,23 @@ class TrainState:
         others = [p for p in model.parameters() if p.dim() < 2]
         groups = [{"params": decay, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
         return TrainState(model, average.requires_grad_(False), torch.optim.AdamW(groups, train.lr, betas=(0.9, 0.99)))
+
+    def begin_from(self, path: Path, words: Sequence[str]) -> None:
+        """Take over what fits of a finished prior's weights: tensors by name and shape, the words' vectors by word.
+
+        words: the new vocabulary, in the order of its ids. Raises UserError where `path` is no prior.
+        """
+        tensors, facts = read_file(path)
+        old = {word: 1 + index for index, word in enumerate(facts["words"])}
+        own = self.model.state_dict()
+        for name, tensor in tensors.items():
+            if name == "text.word.weight" and tensor.shape[1:] == own[f"network.{name}"].shape[1:]:
+                for index, word in enumerate(words):
+                    if word in old:
+                        own[f"network.{name}"][1 + index] = tensor[old[word]]
+            elif f"network.{name}" in own and own[f"network.{name}"].shape == tensor.shape:
+                own[f"network.{name}"].copy_(tensor)
+        self.average.load_state_dict(own)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as named tensors; Adam's moments go by the name of their parameter."""

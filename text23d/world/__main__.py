@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from text23d.contracts import UserError
-from text23d.world.sheet import kinds_by_colours, save_png, turntables
+from text23d.world.sheet import captioned, kinds_by_colours, save_png, turntables
+
+SHEETS = {"colours": kinds_by_colours, "turn": turntables, "captions": captioned}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,16 +18,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which random objects, 0 or more")
     parser.add_argument("--size", type=int, default=64, help="pixels a side of each object's picture")
     parser.add_argument(
-        "--turn", action="store_true", help="one object a kind from twelve sides, not every kind in every colour"
+        "--show",
+        choices=list(SHEETS),
+        default="colours",
+        help="every kind in every colour, one of each from twelve "
+        "sides, or objects as the prior's training set has them",
     )
     given = parser.parse_args(arguments)
     try:
         if given.seed < 0 or not 1 <= given.size <= 1024:
             raise UserError(f"got seed {given.seed}, size {given.size}: seed must be 0 or more, size 1 to 1024")
-        draw = turntables if given.turn else kinds_by_colours
-        save_png(given.out, draw(given.seed, given.size))
+        save_png(given.out, SHEETS[given.show](given.seed, given.size))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"text23d: {error}", file=sys.stderr)
         return 2
     print(given.out)
     return 0

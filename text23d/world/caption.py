@@ -1,110 +1,259 @@
-"""Captions: the closed vocabulary, the small grammar that paraphrases, and the reading of a person's prompt."""
+"""Captions: what may be said about the toy box, the small grammar that says it, and the reading of a person's prompt.
+
+caption  =  thing [ relation thing ]
+thing    =  [adjective] [colour] kind [ "with" [article] colour part [ "and" [article] colour part ] ]
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from text23d.contracts import UserError
-from text23d.world.colours import COLOURS
+from text23d.world.adjectives import STRETCH
+from text23d.world.colours import COLOURS, COLOURS_TOO
 from text23d.world.kinds import KINDS
 
-PLAIN = "{a} {colour} {kind}"
-PARAPHRASES = (
-    PLAIN,
-    "{colour} {kind}",
-    "the {colour} {kind}",
-    "one {colour} {kind}",
-    "{a} {kind} that is {colour}",
-    "{a} {kind} which is {colour}",
-    "a photo of {a} {colour} {kind}",
-    "a picture of {a} {colour} {kind}",
-    "an image of {a} {colour} {kind}",
-    "a rendering of {a} {colour} {kind}",
-    "a toy model of {a} {colour} {kind}",
-)
-COLOURLESS = tuple(p for p in PARAPHRASES if "is {colour}" not in p)
-SLOTS = re.compile(r"\{\w+\}")
+ANY = "thing"
+"""Stands for the kind in a caption that names none."""
+PREFIXES = ("photo of", "picture of", "image of", "rendering of", "drawing of", "toy model of", "3d model of")
+ARTICLES = ("a", "an", "the", "one")
+RELATIONS = {"on": ("on", "on top of"), "beside": ("beside", "next to", "near", "and")}
+WITH = ("with", "having")
+SAYING = ("that is", "which is")
+MOST_PARTS = 2
+SYNONYM_SHARE, PREFIX_SHARE = 0.25, 0.2
 # A run of letters and digits, or one other character.
 TOKEN = re.compile(r"[^\W_]+|\S")
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What the built-in prior is told: `kind` is one of KINDS, `colour` one of COLOURS or None (any)."""
+    """What the built-in prior is told.
 
-    kind: str
+    kind       one of KINDS; None: any.
+    colour     one of COLOURS; None: any.
+    adjective  one of STRETCH or None.
+    parts      (word, colour) of the parts that have a colour of their own, words of KINDS[kind].parts.
+    relation   None, or how it stands to `other`: on or beside.
+    """
+
+    kind: str | None
     colour: str | None = None
+    adjective: str | None = None
+    parts: tuple[tuple[str, str], ...] = ()
+    relation: str | None = None
+    other: Caption | None = None
 
 
-def words() -> list[str]:
-    """The whole vocabulary, sorted: kinds, colours, and the grammar's own words."""
-    grammar = {word for phrase in PARAPHRASES for word in SLOTS.sub(" ", phrase).split()}
-    return sorted({*KINDS, *COLOURS, *grammar, "a", "an"})
+@cache
+def synonyms() -> dict[str, str]:
+    """Every other word for a kind or a colour -> that kind or colour."""
+    return {word: kind for kind, it in KINDS.items() for word in it.also} | COLOURS_TOO
+
+
+@cache
+def part_words() -> tuple[str, ...]:
+    """All words for parts, sorted."""
+    return tuple(sorted({word for kind in KINDS.values() for word in kind.parts}))
+
+
+@cache
+def words() -> tuple[str, ...]:
+    """The whole vocabulary, sorted: kinds, colours, parts, adjectives, their synonyms, and the grammar's own words."""
+    phrases = [*PREFIXES, *ARTICLES, *WITH, *SAYING, *(each for ways in RELATIONS.values() for each in ways)]
+    grammar = {word for phrase in phrases for word in phrase.split()}
+    return tuple(sorted({*KINDS, *COLOURS, *synonyms(), *part_words(), *STRETCH, *grammar, ANY}))
 
 
 def caption_text(caption: Caption, rng: np.random.Generator | None = None) -> str:
-    """The plain phrase ("a red car", "an airplane"), or with `rng` one of the grammar's paraphrases."""
-    return _phrase(caption, PLAIN if rng is None else str(rng.choice(phrases_for(caption))))
+    """The plain phrase ("a red car with yellow wheels"), or with `rng` one of the grammar's many others."""
+    text = _thing(caption, rng)
+    if caption.relation is not None and caption.other is not None:
+        text = f"{text} {_one_of(RELATIONS[caption.relation], rng)} {_thing(caption.other, rng)}"
+    if rng is not None and rng.random() < PREFIX_SHARE:
+        text = f"{_an(str(rng.choice(PREFIXES)))} {text}"
+    return text
 
 
-def phrases_for(caption: Caption) -> tuple[str, ...]:
-    """The grammar's templates that can say this caption."""
-    return COLOURLESS if caption.colour is None else PARAPHRASES
+def _thing(caption: Caption, rng: np.random.Generator | None) -> str:
+    kind, colour = _say(caption.kind or ANY, rng), _say(caption.colour or "", rng)
+    before = [caption.adjective or "", colour, kind]
+    if colour and rng is not None and rng.random() < 0.12:
+        before, after = [caption.adjective or "", kind], [_one_of(SAYING, rng), colour]
+    else:
+        after = []
+    said = " ".join(word for word in [*before, *after] if word)
+    if rng is None or rng.random() < 0.7:
+        said = _an(said)
+    elif rng.random() < 0.6:
+        said = f"{_one_of(('the', 'one'), rng)} {said}"
+    parts = " and ".join(_part(word, colour, rng) for word, colour in caption.parts)
+    return f"{said} {_one_of(WITH, rng)} {parts}" if parts else said
 
 
-def _phrase(caption: Caption, template: str) -> str:
-    """Fill a template; its `{a}` agrees with the word that follows."""
-    filled = template.format(a="{a}", colour=caption.colour or "", kind=caption.kind)
-    spoken = " ".join(filled.split())
-    return re.sub(r"\{a\} (\w)", lambda at: f"{'an' if at[1] in 'aeiou' else 'a'} {at[1]}", spoken)
+def _part(word: str, colour: str, rng: np.random.Generator | None) -> str:
+    said = f"{_say(colour, rng)} {word}"
+    return said if word.endswith("s") or (rng is not None and rng.random() < 0.2) else _an(said)
+
+
+def _say(word: str, rng: np.random.Generator | None) -> str:
+    """The word itself or, now and then, a synonym."""
+    others = [other for other, meant in synonyms().items() if meant == word] if rng is not None else []
+    return str(rng.choice(others)) if rng is not None and others and rng.random() < SYNONYM_SHARE else word
+
+
+def _one_of(ways: tuple[str, ...], rng: np.random.Generator | None) -> str:
+    return ways[0] if rng is None else str(rng.choice(ways))
+
+
+def _an(said: str) -> str:
+    return f"{'an' if said[0] in 'aeiou' else 'a'} {said}"
+
+
+@cache
+def variants() -> dict[str, str]:
+    """Plurals and singulars that are not in the vocabulary -> the form that is; and one other spelling."""
+    known = words()
+    forms = {"center": "centre"}
+    for noun in (*KINDS, *(word for kind in KINDS.values() for word in kind.also), *part_words()):
+        plural = f"{noun}es" if noun.endswith(("s", "sh", "ch", "x")) else f"{noun}s"
+        # "knives" and "puppies" are no regular plurals
+        irregular = {"f": noun[:-1] + "ves", "y": noun[:-1] + "ies"}.get(noun[-1])
+        for form in filter(None, (plural, irregular, noun[:-1] if noun.endswith("s") else None)):
+            forms.setdefault(form, noun)
+    return {form: noun for form, noun in forms.items() if form not in known and noun in known}
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-case words, in order. Plain punctuation separates words and is dropped; any other character that is no
-    letter or digit (an emoji, say) is a token of its own, so that nothing a person wrote is silently ignored."""
-    folded = unicodedata.normalize("NFKC", text).lower()
-    return [token for token in TOKEN.findall(folded) if not _is_punctuation(token)]
+    """Lower-case words of the vocabulary, in order, plural or singular as it has them. Plain punctuation separates
+    words and is dropped; any other character that is no letter or digit (an emoji, say) is a token of its own, so that
+    nothing a person wrote is silently ignored."""
+    folded, forms = unicodedata.normalize("NFKC", text).lower(), variants()
+    return [forms.get(token, token) for token in TOKEN.findall(folded) if not _is_punctuation(token)]
 
 
 def _is_punctuation(token: str) -> bool:
     return token == "`" or all(unicodedata.category(character)[0] == "P" for character in token)
 
 
-def parse(prompt: str) -> Caption:
-    """What a prompt asks for. Articles, punctuation, capitals and the order of the words do not matter.
-
-    Raises UserError, in one line, for an empty prompt, a word outside `words()`, no kind, or several kinds or colours.
-    """
-    known = f"describe it with known words: {', '.join(KINDS)}; {', '.join(COLOURS)}"
-    tokens = tokenize(prompt)
+def known_tokens(text: str, what: str) -> list[str]:
+    """`tokenize`, for text that a person gave as `what`. Raises UserError where it is empty or has unknown words."""
+    tokens, vocabulary = tokenize(text), set(words())
     if not tokens:
-        raise UserError(f'prompt is empty: say what to make, for example "a red car"; {known}')
-    kinds = list(dict.fromkeys(token for token in tokens if token in KINDS))
-    colours = list(dict.fromkeys(token for token in tokens if token in COLOURS))
-    for what, found in (("objects", kinds), ("colours", colours)):
-        if len(found) > 1:
-            example = caption_text(Caption(next(iter(kinds), "car"), next(iter(colours), None)))
-            raise UserError(
-                f"the prompt names several {what} ({' and '.join(found)}): one object of one colour is understood; "
-                f'ask for one, for example "{example}"'
-            )
-    vocabulary = words()
+        raise UserError(f'{what} is empty: say what to make, for example "a red car"; {_help()}')
     for token in tokens:
         if token not in vocabulary:
-            raise UserError(f"{_unknown(token)}; {known}")
-    if not kinds:
-        raise UserError(f"the prompt names no object: {known}")
-    return Caption(kinds[0], next(iter(colours), None))
+            raise UserError(f"{_unknown(token)}; {_help()}")
+    return tokens
+
+
+def parse(prompt: str) -> Caption:
+    """What a prompt asks for. Articles, punctuation, capitals, plurals and prefixes do not matter.
+
+    Raises UserError, in one line, for an empty prompt, a word outside `words()`, a thing without a kind, or a phrase
+    outside the grammar: several kinds or colours for one thing, a part that the kind has not, more than two things.
+    """
+    meaning = synonyms()
+    tokens = [meaning.get(token, token) for token in known_tokens(prompt, "prompt")]
+    things, relations = _split(tokens)
+    if len(things) > 2:
+        raise UserError(
+            f"the prompt names {len(things)} things: one or two are understood; ask for two, "
+            'for example "a blue mug on a brown table"'
+        )
+    first, *rest = [_read_thing(thing) for thing in things]
+    if not rest:
+        return first
+    if relations[0] == "on" and (rest[0].kind is None or KINDS[rest[0].kind].support is None):
+        carriers = ", ".join(name for name, kind in KINDS.items() if kind.support)
+        raise UserError(f"nothing can stand on a {rest[0].kind or ANY}: one of {carriers} can carry a thing")
+    return replace(first, relation=relations[0], other=rest[0])
+
+
+def _split(tokens: list[str]) -> tuple[list[list[str]], list[str]]:
+    """The things' own words, and the relations between them. "and" parts two things unless a part follows it."""
+    starts = {"on": "on", "beside": "beside", "next": "beside", "near": "beside", "and": "beside"}
+    things: list[list[str]] = [[]]
+    relations: list[str] = []
+    for place, token in enumerate(tokens):
+        if token == "and" and _part_follows(things[-1], tokens[place + 1 :]):
+            things[-1].append(token)
+        elif token in starts:
+            relations.append(starts[token])
+            things.append([])
+        elif not (token in ("top", "of", "to") and not things[-1]):  # the rest of "on top of" and "next to"
+            things[-1].append(token)
+    return things, relations
+
+
+def _part_follows(thing: list[str], ahead: list[str]) -> bool:
+    """Whether what comes after "and" is a part of this thing."""
+    kind = next((token for token in thing if token in KINDS), None)
+    nouns = (token for token in ahead if token in KINDS or token in part_words())
+    return any(w in thing for w in WITH) and kind is not None and next(nouns, None) in KINDS[kind].parts
+
+
+def _read_thing(tokens: list[str]) -> Caption:
+    place = next((i for i, token in enumerate(tokens) if token in WITH), len(tokens))
+    head, tail = tokens[:place], tokens[place + 1 :]
+    kind = _single("objects", [t for t in head if t in KINDS or t == ANY])
+    if kind is None:
+        raise UserError(f"the prompt names no object: {_help()}")
+    named = None if kind == ANY else kind
+    colour = _single("colours", [t for t in head if t in COLOURS])
+    adjective = _single("adjectives", [t for t in head if t in STRETCH])
+    stray = next((t for t in head if t in part_words() and t not in KINDS), None)
+    if stray is not None:
+        raise UserError(f'{stray!r} is a part: say which colour it has, for example "a {kind} with red {stray}"')
+    return Caption(named, colour, adjective, tuple(_read_parts(kind, tail)))
+
+
+def _read_parts(kind: str, tokens: list[str]) -> Iterator[tuple[str, str]]:
+    if not tokens:
+        return
+    have = KINDS[kind].parts if kind != ANY else part_words()
+    pieces = " ".join(tokens).split(" and ")
+    if len(pieces) > MOST_PARTS:
+        raise UserError(f"the prompt gives {len(pieces)} parts of the {kind} a colour: at most {MOST_PARTS} may have")
+    for piece in (each.split() for each in pieces):
+        word = next((t for t in piece if t in have), None)
+        colour = _single("colours", [t for t in piece if t in COLOURS])
+        if word is None:
+            raise UserError(
+                f'what follows "with" names no part of a {kind} ({" ".join(piece) or "nothing"}): '
+                f"its parts are {', '.join(have)}"
+            )
+        if colour is None:
+            raise UserError(f'the {word} of the {kind} has no colour: say, for example, "with red {word}"')
+        yield word, colour
+
+
+def _single(what: str, found: list[str]) -> str | None:
+    different = list(dict.fromkeys(found))
+    if len(different) > 1:
+        raise UserError(
+            f"the prompt names several {what} ({' and '.join(different)}) for one thing: ask for one, "
+            'for example "a red car", "a red car with yellow wheels" or "a red car beside a green tree"'
+        )
+    return different[0] if different else None
+
+
+def _help() -> str:
+    return (
+        f"describe it with known words: {', '.join(KINDS)}; {', '.join(COLOURS)}; python -m text23d.vocabulary has all"
+    )
 
 
 def _unknown(token: str) -> str:
     """What is wrong with an unknown word, on one line, with the nearest known words."""
-    near = difflib.get_close_matches(token, [*KINDS, *COLOURS], n=2, cutoff=0.6)
+    near = difflib.get_close_matches(token, words(), n=2, cutoff=0.6)
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""
     shown = token if len(token) <= 30 else token[:30] + "..."
     return f"the built-in prior does not know the word {shown!r}{hint}; prior=stable_diffusion reads any prompt"

@@ -1,4 +1,4 @@
-"""The eight colour words, and the neutral colours of secondary parts. Albedo is display RGB in [0, 1]."""
+"""The twelve colour words, and the neutral colours of secondary parts. Albedo is display RGB in [0, 1]."""
 
 from __future__ import annotations
 
@@ -14,9 +14,27 @@ COLOURS: dict[str, Rgb] = {
     "yellow": (0.97, 0.86, 0.12),
     "green": (0.16, 0.66, 0.22),
     "blue": (0.14, 0.34, 0.88),
-    "purple": (0.55, 0.20, 0.78),
+    "purple": (0.50, 0.18, 0.78),
+    "pink": (0.97, 0.50, 0.70),
+    "brown": (0.44, 0.25, 0.12),
+    "turquoise": (0.16, 0.78, 0.76),
     "white": (0.92, 0.92, 0.92),
+    "grey": (0.50, 0.50, 0.52),
     "black": (0.10, 0.10, 0.10),
+}
+# Other words for them.
+COLOURS_TOO: dict[str, str] = {
+    "crimson": "red",
+    "scarlet": "red",
+    "golden": "yellow",
+    "emerald": "green",
+    "azure": "blue",
+    "violet": "purple",
+    "rosy": "pink",
+    "chocolate": "brown",
+    "teal": "turquoise",
+    "cyan": "turquoise",
+    "gray": "grey",
 }
 
 TYRE: Rgb = (0.17, 0.17, 0.18)

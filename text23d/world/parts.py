@@ -60,10 +60,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Object:
-    """A captioned object: `kind` and `colour` are the words that name it."""
+    """What a picture shows: solids, which may overlap."""
 
-    kind: str
-    colour: str
     parts: tuple[Part, ...]
 
 

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from text23d.contracts import Cameras, UserError
 from text23d.files import write_bytes
+from text23d.world.caption import Caption
 from text23d.world.colours import COLOURS
-from text23d.world.kinds import KINDS, make
+from text23d.world.kinds import KINDS
 from text23d.world.render import render
+from text23d.world.scene import draw_caption, make
 
 BACKGROUND = 128
 
@@ -43,7 +45,7 @@ def kinds_by_colours(seed: int, size: int = 64) -> NDArray[np.uint8]:
         for column, colour in enumerate(COLOURS):
             rng = np.random.default_rng([seed, row, column])
             view = ring(1, elevation=rng.uniform(10, 35), start=rng.choice([-1, 1]) * rng.uniform(20, 60))
-            pictures.append(render(make(kind, colour, rng), view, size=size))
+            pictures.append(render(make(Caption(kind, colour), rng), view, size=size))
     return grid(on_grey(np.concatenate(pictures)), len(COLOURS))
 
 
@@ -52,9 +54,20 @@ def turntables(seed: int, size: int = 64, views: int = 12) -> NDArray[np.uint8]:
     names = list(COLOURS)
     rows = []
     for row, kind in enumerate(KINDS):
-        thing = make(kind, names[(row * 3 + seed) % len(names)], np.random.default_rng([seed, row]))
+        thing = make(Caption(kind, names[(row * 5 + seed) % len(names)]), np.random.default_rng([seed, row]))
         rows.append(render(thing, ring(views, start=0.0), size=size))
     return grid(on_grey(np.concatenate(rows)), views)
+
+
+def captioned(seed: int, size: int = 64, columns: int = 16, rows: int = 12) -> NDArray[np.uint8]:
+    """Objects as the prior's training set draws them: coloured parts, adjectives and pairs among them."""
+    pictures = []
+    for index in range(columns * rows):
+        rng = np.random.default_rng([seed, index])
+        thing = make(draw_caption(index, rng), rng)
+        view = ring(1, elevation=rng.uniform(10, 35), start=rng.uniform(0, 360))
+        pictures.append(render(thing, view, size=size))
+    return grid(on_grey(np.concatenate(pictures)), columns)
 
 
 def save_png(path: Path, picture: NDArray[np.uint8]) -> None:

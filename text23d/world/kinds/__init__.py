@@ -1,30 +1,77 @@
-"""The kinds of object: one parametric family a file, each a function build(rng, colour) -> parts.
+"""The kinds of object: one parametric family a file, whose KIND holds all there is to say about it.
 
-A kind faces -Y with Z up, in any scale and place. To add one, write its file and name it here.
+To add one, write its file and name it here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from text23d.world.kind import Kind
+from text23d.world.kinds import (
+    airplane,
+    bed,
+    bicycle,
+    boat,
+    bottle,
+    bus,
+    cactus,
+    car,
+    castle,
+    chair,
+    dog,
+    duck,
+    fish,
+    flower,
+    guitar,
+    hat,
+    helicopter,
+    house,
+    lamp,
+    lighthouse,
+    mug,
+    mushroom,
+    robot,
+    rocket,
+    snowman,
+    sofa,
+    table,
+    teapot,
+    train,
+    tree,
+    truck,
+    windmill,
+)
 
-import numpy as np
-
-from text23d.world.colours import jittered
-from text23d.world.kinds import airplane, boat, car, chair, house, mug, mushroom, tree
-from text23d.world.parts import Object, Part, Rgb, normalise
-
-KINDS: dict[str, Callable[[np.random.Generator, Rgb], list[Part]]] = {
-    "airplane": airplane.build,
-    "boat": boat.build,
-    "car": car.build,
-    "chair": chair.build,
-    "house": house.build,
-    "mug": mug.build,
-    "mushroom": mushroom.build,
-    "tree": tree.build,
+KINDS: dict[str, Kind] = {
+    "airplane": airplane.KIND,
+    "bed": bed.KIND,
+    "bicycle": bicycle.KIND,
+    "boat": boat.KIND,
+    "bottle": bottle.KIND,
+    "bus": bus.KIND,
+    "cactus": cactus.KIND,
+    "car": car.KIND,
+    "castle": castle.KIND,
+    "chair": chair.KIND,
+    "dog": dog.KIND,
+    "duck": duck.KIND,
+    "fish": fish.KIND,
+    "flower": flower.KIND,
+    "guitar": guitar.KIND,
+    "hat": hat.KIND,
+    "helicopter": helicopter.KIND,
+    "house": house.KIND,
+    "lamp": lamp.KIND,
+    "lighthouse": lighthouse.KIND,
+    "mug": mug.KIND,
+    "mushroom": mushroom.KIND,
+    "robot": robot.KIND,
+    "rocket": rocket.KIND,
+    "snowman": snowman.KIND,
+    "sofa": sofa.KIND,
+    "table": table.KIND,
+    "teapot": teapot.KIND,
+    "train": train.KIND,
+    "tree": tree.KIND,
+    "truck": truck.KIND,
+    "windmill": windmill.KIND,
 }
-
-
-def make(kind: str, colour: str, rng: np.random.Generator) -> Object:
-    """A random object of that kind and colour word, normalised to scene units."""
-    return normalise(Object(kind, colour, tuple(KINDS[kind](rng, jittered(colour, rng)))))

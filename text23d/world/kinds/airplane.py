@@ -1,15 +1,16 @@
-"""Airplanes: airliners with swept wings and engines, and propeller planes with one or two pairs of wings."""
+"""Airplanes: airliners with swept wings and engines, and propeller planes with high or low wings."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from text23d.world.colours import STEEL, TYRE, glass, shaded
+from text23d.world.kind import Kind
 from text23d.world.parts import Mesh, Part, Rgb, box, cylinder, ellipsoid, sections, wing
 
 
 def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
-    style = str(rng.choice(["airliner", "airliner", "propeller", "biplane"]))
+    style = str(rng.choice(["airliner", "propeller"]))
     length, radius = rng.uniform(1.65, 1.85), rng.uniform(0.22, 0.27)
     if style != "airliner":
         length *= 0.9
@@ -17,7 +18,7 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     parts += _tail(rng, length, radius, colour)
     if style == "airliner":
         return parts + _airliner(rng, length, radius, colour)
-    return parts + _propeller(rng, length, radius, colour, two=style == "biplane")
+    return parts + _propeller(rng, length, radius, colour)
 
 
 def _fuselage(length: float, radius: float, blunt: bool) -> Mesh:
@@ -48,7 +49,7 @@ def _airliner(rng: np.random.Generator, length: float, radius: float, colour: Rg
     """Swept wings low on the body, an engine or two under each, a band of windows and a windscreen."""
     chord, span = rng.uniform(0.50, 0.62), rng.uniform(1.65, 1.9)
     sweep, y, z = rng.uniform(0.22, 0.45), -length * rng.uniform(0.14, 0.20), -radius * 0.45
-    wings = wing(chord, chord * rng.uniform(0.35, 0.55), span, sweep, 0.13, rise=rng.uniform(0.02, 0.10))
+    wings = wing(chord, chord * rng.uniform(0.35, 0.55), span, sweep, 0.16, rise=rng.uniform(0.02, 0.10))
     parts = [Part("wings", wings.moved(0, y, z), colour)]
     for out in (0.38, 0.66) if rng.random() < 0.3 else (0.42,):
         for side in (-1, 1):
@@ -63,25 +64,19 @@ def _airliner(rng: np.random.Generator, length: float, radius: float, colour: Rg
     return [*parts, Part("windscreen", screen, glass(colour))]
 
 
-def _propeller(rng: np.random.Generator, length: float, radius: float, colour: Rgb, two: bool) -> list[Part]:
+def _propeller(rng: np.random.Generator, length: float, radius: float, colour: Rgb) -> list[Part]:
     """Straight wings, a propeller on the nose, a canopy, and fixed wheels."""
     chord, span, y = rng.uniform(0.42, 0.52), rng.uniform(1.5, 1.75), -length * 0.26
-    level = -radius * 0.5 if two else radius * rng.choice([-0.5, 0.85])
-    wings = wing(chord, chord * rng.uniform(0.7, 0.95), span, 0.05, 0.13)
+    level = radius * rng.choice([-0.5, 0.85])
+    wings = wing(chord, chord * rng.uniform(0.7, 0.95), span, 0.05, 0.17)
     parts = [Part("wings", wings.moved(0, y, level), colour)]
-    if two:
-        above = radius * 0.5 + 0.42
-        parts.append(Part("wings", wings.moved(0, y - 0.04, above), colour))
-        for x in (-0.62, -0.14, 0.14, 0.62):
-            strut = box(0.05, 0.07, above - level).moved(x * span / 2, y + chord * 0.45, level)
-            parts.append(Part("strut", strut, shaded(STEEL, 0.8)))
     nose = -length / 2
     parts.append(Part("spinner", ellipsoid(0.09, 0.13, 0.09).moved(0, nose - 0.02, 0), STEEL))
     turn = rng.uniform(0, 180)
-    for k in range(2 if two else 3):
-        blade = box(0.10, 0.035, 0.38, bevel=0.01).turned("y", turn + (180 if two else 120) * k)
+    for k in range(3):
+        blade = box(0.10, 0.035, 0.38, bevel=0.01).turned("y", turn + 120 * k)
         parts.append(Part("propeller", blade.moved(0, nose - 0.06, 0), TYRE))
-    canopy = ellipsoid(radius * 0.72, 0.24, radius * 0.75).moved(0, length * (0.06 if two else -0.06), radius * 0.75)
+    canopy = ellipsoid(radius * 0.72, 0.24, radius * 0.75).moved(0, -length * 0.06, radius * 0.75)
     parts.append(Part("canopy", canopy, glass(colour)))
     for side in (-1, 1):
         leg = box(0.05, 0.05, radius + 0.16).moved(side * radius * 0.9, y + 0.1, -radius - 0.16)
@@ -89,3 +84,6 @@ def _propeller(rng: np.random.Generator, length: float, radius: float, colour: R
         parts.append(Part("leg", leg, shaded(STEEL, 0.8)))
         parts.append(Part("wheel", tyre.moved(side * (radius * 0.9 + 0.05), y + 0.1, -radius - 0.17), TYRE))
     return parts
+
+
+KIND = Kind(build, parts={"wings": ("wings",), "tail": ("fin", "tailplane")}, also=("plane", "aeroplane"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from text23d.world.colours import BARK, IVORY, STEEL, WOOD, glass, shaded
+from text23d.world.kind import Kind
 from text23d.world.parts import Floats, Mesh, Part, Rgb, box, cylinder, extrude, loft
 
 
@@ -90,3 +91,6 @@ def _house(rng: np.random.Generator, style: str, length: float, beam: float, tal
     else:
         parts.append(Part("mast", cylinder(0.03, 0.35).moved(0, y + deep * 0.3, z + high), STEEL))
     return parts
+
+
+KIND = Kind(build, parts={"deck": ("deck",)}, also=("ship",))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from text23d.world.colours import LAMP, STEEL, TAIL_LAMP, TYRE, glass, shaded
+from text23d.world.colours import LAMP, STEEL, TAIL_LAMP, TYRE, brightness, glass, shaded
+from text23d.world.kind import Kind
 from text23d.world.parts import Floats, Mesh, Part, Rgb, box, cylinder, extrude, loft
 
 # Where the cabin starts and ends at its foot and at its roof, along the car from 0 (nose) to 1 (tail); its height.
@@ -19,13 +22,13 @@ CABINS = {
 
 def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     style = str(rng.choice(list(CABINS)))
-    length = rng.uniform(1.7, 2.1) * (0.9 if style == "beetle" else 1.0)
+    length = rng.uniform(1.65, 2.0) * (0.9 if style == "beetle" else 1.0)
     width = rng.uniform(0.84, 0.98)
-    wheel = rng.uniform(0.21, 0.26)
-    floor, belt = wheel * 0.75, wheel * 0.75 + rng.uniform(0.30, 0.38)
+    wheel = rng.uniform(0.25, 0.28)
+    floor, belt = wheel * 0.75, wheel * 2 + rng.uniform(0.06, 0.12)
     parts = [Part("body", _body(style, length, width, floor, belt), colour)]
     parts += _cabin(style, length, width, belt, colour, rng.uniform(0.9, 1.1))
-    parts += _wheels(length, width, wheel, rng.uniform(0.19, 0.23))
+    parts += wheels((-0.3 * length, 0.3 * length), width, wheel, rng.uniform(0.20, 0.24), colour)
     parts += _lamps(length, width, floor, belt, round_lamps=style == "beetle" or rng.random() < 0.4)
     if style == "pickup":
         parts.append(Part("bed", box(width * 0.8, length * 0.34, 0.04).moved(0, length * 0.29, belt), TYRE))
@@ -59,7 +62,7 @@ def _cabin(style: str, length: float, width: float, belt: float, colour: Rgb, ta
     low, high = width * 0.44, width * 0.37
     edge = np.array([-0.025, 0.025])
     block = _slab(foot, roof, belt - 0.03, belt + height, low, high)
-    cover = _slab(roof + edge, roof + edge * 0.2, belt + height - 0.02, belt + height + 0.05, high + 0.02, high - 0.03)
+    cover = _slab(roof + edge, roof + edge * 0.2, belt + height - 0.03, belt + height + 0.08, high + 0.03, high - 0.03)
     parts = [Part("windows", block, glass(colour)), Part("roof", cover, colour)]
     share = 0.36 if style == "van" else 0.5
     middle, above = foot_a + share * (foot_b - foot_a), roof_a + share * (roof_b - roof_a)
@@ -89,14 +92,20 @@ def _slab(foot: Floats, roof: Floats, low: float, high: float, wide: float, narr
     return loft(ring)
 
 
-def _wheels(length: float, width: float, radius: float, thick: float) -> list[Part]:
+def rubber(body: Rgb) -> Rgb:
+    """Dark tyres, or lighter ones where the body is too dark for dark tyres to show."""
+    return (0.36, 0.36, 0.38) if brightness(body) < 0.15 else TYRE
+
+
+def wheels(at: Sequence[float], width: float, radius: float, thick: float, body: Rgb) -> list[Part]:
+    """A wheel on either side of a body of that width at each y of `at`, standing on z = 0."""
     parts = []
     for side in (-1, 1):
-        for y in (-0.31 * length, 0.31 * length):
+        for y in at:
             tyre = cylinder(radius, thick, bevel=0.03).moved(z=-thick / 2).turned("y", 90)
-            hub = cylinder(radius * 0.55, thick + 0.03).moved(z=-thick / 2 - 0.015).turned("y", 90)
+            hub = cylinder(radius * 0.5, thick + 0.05).moved(z=-thick / 2 - 0.025).turned("y", 90)
             x = side * (width / 2 - thick / 2 + 0.05)
-            parts += [Part("tyre", tyre.moved(x, y, radius), TYRE), Part("hub", hub.moved(x, y, radius), STEEL)]
+            parts += [Part("tyre", tyre.moved(x, y, radius), rubber(body)), Part("hub", hub.moved(x, y, radius), STEEL)]
     return parts
 
 
@@ -112,3 +121,6 @@ def _lamps(length: float, width: float, floor: float, belt: float, round_lamps: 
         bumper = box(width * 0.9, 0.08, 0.09, bevel=0.02).moved(0, end * (length / 2 + 0.01), floor + 0.04)
         parts.append(Part("bumper", bumper, shaded(STEEL, 0.75)))
     return parts
+
+
+KIND = Kind(build, parts={"wheels": ("tyre",), "roof": ("roof",)}, also=("automobile",), front=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from text23d.world.colours import BARK, IVORY, is_pale, shaded
+from text23d.world.kind import Kind
 from text23d.world.parts import Mesh, Part, Rgb, box, extrude, loft
 
 ROOFS: tuple[Rgb, ...] = ((0.45, 0.29, 0.20), (0.36, 0.25, 0.19), (0.42, 0.42, 0.45), (0.52, 0.52, 0.54))
@@ -17,7 +18,7 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     width, depth = rng.uniform(1.15, 1.6), rng.uniform(1.0, 1.3)
     if storeys == 2:
         width *= 0.85
-    walls, rise = 0.32 + 0.44 * storeys * rng.uniform(0.9, 1.1), rng.uniform(0.42, 0.62)
+    walls, rise = 0.42 + 0.44 * storeys * rng.uniform(0.9, 1.1), rng.uniform(0.36, 0.52)
     roof = ROOFS[int(rng.integers(len(ROOFS)))]
     style = str(rng.choice(["gable front", "gable side", "hip"]))
     parts = _shell(style, width, depth, walls, rise, colour, roof)
@@ -64,20 +65,20 @@ def _openings(
 ) -> list[Part]:
     """The door in front, and framed windows on all sides in rows, one a storey."""
     frame = (0.45, 0.45, 0.47) if is_pale(colour) else IVORY
-    tall = min(0.46, walls / storeys * 0.72)
+    tall = min(0.52, walls / storeys * 0.80)
     door_x = width * rng.choice([-0.25, 0.0, 0.25]) if storeys == 1 else 0.0
     wood = shaded(BARK, rng.uniform(0.9, 1.3))
     parts = [
-        Part("door frame", box(0.34, 0.06, tall + 0.05).moved(door_x, -depth / 2), frame),
-        Part("door", box(0.25, 0.10, tall).moved(door_x, -depth / 2), wood),
+        Part("door frame", box(0.42, 0.06, tall + 0.05).moved(door_x, -depth / 2), frame),
+        Part("door", box(0.32, 0.10, tall).moved(door_x, -depth / 2), wood),
     ]
     for storey in range(storeys):
         z = walls * (storey + 0.56) / storeys
         front = [x for x in (-0.29 * width, 0.29 * width) if storey > 0 or abs(x - door_x) > 0.3]
-        parts += [piece for x in front for piece in _window(0.26, frame, 0, x, -depth / 2, z)]
-        parts += [piece for x in (-0.25 * width, 0.25 * width) for piece in _window(0.26, frame, 180, x, depth / 2, z)]
+        parts += [piece for x in front for piece in _window(0.32, frame, 0, x, -depth / 2, z)]
+        parts += [piece for x in (-0.25 * width, 0.25 * width) for piece in _window(0.32, frame, 180, x, depth / 2, z)]
         for turn, x in ((90, width / 2), (-90, -width / 2)):
-            parts += [piece for y in (-0.24 * depth, 0.24 * depth) for piece in _window(0.26, frame, turn, x, y, z)]
+            parts += [piece for y in (-0.24 * depth, 0.24 * depth) for piece in _window(0.32, frame, turn, x, y, z)]
     return parts
 
 
@@ -88,3 +89,6 @@ def _window(size: float, frame: Rgb, turn: float, x: float, y: float, z: float) 
         Part("window", box(size * 0.70, 0.10, size * 0.70).moved(z=-size * 0.35), PANE),
     ]
     return [Part(piece.name, piece.mesh.turned("z", turn).moved(x, y, z), piece.colour) for piece in pieces]
+
+
+KIND = Kind(build, parts={"roof": ("roof",)}, also=("cottage",))

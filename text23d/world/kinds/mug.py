@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from text23d.world.colours import shaded
+from text23d.world.colours import brightness, shaded
+from text23d.world.kind import Kind
 from text23d.world.parts import Mesh, Part, Rgb, cylinder, lathe, tube
 
 COFFEE: Rgb = (0.30, 0.18, 0.10)
@@ -26,7 +27,10 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     inside = [(radius(h) - wall, tall * h) for h in heights[::-1] if h > 0.12]
     parts = [Part("cup", lathe([*outside, *lip, *inside], sides=28), colour)]
     parts.append(Part("lining", _lining(inside), shaded(colour, 0.70)))
-    parts.append(Part("handle", _handle(rng, radius, tall), shaded(colour, 0.97)))
+    thick, reach = rng.uniform(0.12, 0.15), rng.uniform(0.46, 0.58)
+    low, top = rng.uniform(0.18, 0.24), rng.uniform(0.80, 0.86)
+    bow = loop(radius, tall, (low, top), reach, thick, power=rng.uniform(0.65, 1.0))
+    parts.append(Part("handle", bow, contrasting(colour)))
     if rng.random() < 0.5:
         level = rng.uniform(0.74, 0.86)
         coffee = cylinder(radius(level) - wall * 0.9, 0.04, sides=28).moved(z=tall * level)
@@ -52,16 +56,25 @@ def _lining(inside: list[tuple[float, float]]) -> Mesh:
     return lathe([(0.0, low - 0.02), *outer, *inner, (0.0, low + 0.02)], sides=28)
 
 
-def _handle(rng: np.random.Generator, radius: Callable[[float], float], tall: float) -> Mesh:
-    """A bent rod from the wall near the top to the wall near the foot; rounder or squarer by its exponent."""
-    thick, reach = rng.uniform(0.085, 0.11), rng.uniform(0.38, 0.50)
-    top, low = rng.uniform(0.76, 0.84), rng.uniform(0.18, 0.28)
-    power = rng.uniform(0.65, 1.0)
+def contrasting(body: Rgb) -> Rgb:
+    """The body's colour a little darker, or lighter where it is too dark for that to show."""
+    return (0.24, 0.24, 0.25) if brightness(body) < 0.15 else shaded(body, 0.80)
+
+
+def loop(
+    radius: Callable[[float], float], tall: float, span: tuple[float, float], reach: float, thick: float, power: float
+) -> Mesh:
+    """A bent rod on the +X side of a body of radius(height in [0, 1]) and that height, between the heights `span`.
+
+    It stands off the wall by `reach`; `power` 1 bends it in an ellipse, less makes it squarer.
+    """
     turn = np.linspace(np.pi / 2, -np.pi / 2, 15)
     bend_x = np.abs(np.cos(turn)) ** power
     bend_z = np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** power
-    middle, half = (top + low) / 2, (top - low) / 2
-    height = middle + half * bend_z
+    height = (span[0] + span[1]) / 2 + (span[1] - span[0]) / 2 * bend_z
     wall = np.array([radius(float(h)) for h in height])
     path = np.stack([wall - 0.04 + reach * bend_x, np.zeros(15), tall * height], -1)
-    return tube(path, thick, flatten=rng.uniform(1.0, 1.3))
+    return tube(path, thick, flatten=1.25)
+
+
+KIND = Kind(build, parts={"handle": ("handle",)}, also=("cup",), front=False)

@@ -1,0 +1,1 @@
+"""The evaluation: what is scored (samples, runs, the world itself), the figures, and their table."""
