@@ -1,21 +1,29 @@
-"""Builds the kernels of cuda_ext into text23d/kernels, if there is a C++ compiler. It needs no torch and never fails.
+"""Builds the kernels of cuda_ext into text23d/kernels, if there is a C++ compiler; with nvcc, those for CUDA as well.
 
-TEXT23D_ARCH names the processor to build for (default "native", this machine's), for instance x86-64-v3.
+It needs no torch and never fails. TEXT23D_ARCH names the processor to build for (default "native", this machine's), for
+instance x86-64-v3; TEXT23D_CUDA_ARCH the compute capabilities, for instance "90" (default "80 86 89 90", and PTX of the
+last for later ones).
 """
 
+from __future__ import annotations
+
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
-SOURCES = sorted(path.as_posix() for path in Path("cuda_ext/cpu").glob("*.cpp"))
+CPU_SOURCES = sorted(path.as_posix() for path in Path("cuda_ext/cpu").glob("*.cpp"))
+CUDA_SOURCES = sorted(path.as_posix() for path in Path("cuda_ext/cuda").glob("*.cu"))
 HEADERS = sorted(path.as_posix() for path in Path("cuda_ext").rglob("*.h"))
 
 
 class BuildKernels(build_ext):
-    """A plain shared library under a fixed name, not a Python module: any Python 3 of the machine can load it."""
+    """Plain shared libraries under fixed names, not Python modules: any Python 3 of the machine can load them."""
 
     def get_ext_filename(self, fullname: str) -> str:
         return os.path.join(*fullname.split(".")) + (".dll" if sys.platform == "win32" else ".so")
@@ -24,6 +32,11 @@ class BuildKernels(build_ext):
         return []
 
     def build_extension(self, ext: Extension) -> None:
+        if ext.name.endswith("_cuda"):
+            # nvcc works through the C++ compiler: where that one failed there is nothing to try.
+            if Path(self.get_ext_fullpath("text23d.kernels._native")).exists():
+                self.build_cuda(ext)
+            return
         for compile_flags, link_flags in flag_sets(self.compiler.compiler_type):
             ext.extra_compile_args, ext.extra_link_args = compile_flags, link_flags
             try:
@@ -33,6 +46,18 @@ class BuildKernels(build_ext):
             except Exception as error:
                 reason = error
         print(f"text23d: kernels not compiled ({reason}); the slower torch twins will serve", file=sys.stderr)
+
+    def build_cuda(self, ext: Extension) -> None:
+        out = Path(self.get_ext_fullpath(ext.name))
+        if not (self.force or newer_group([*ext.sources, *ext.depends], str(out), "newer")):
+            return
+        out.parent.mkdir(parents=True, exist_ok=True)
+        command = [str(find_nvcc()), *nvcc_flags(self.compiler.compiler_type), *ext.sources, "-o", str(out)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
+            print(f"text23d: CUDA kernels not compiled ({said}); torch will serve on CUDA", file=sys.stderr)
 
 
 def flag_sets(compiler: str) -> list[tuple[list[str], list[str]]]:
@@ -50,11 +75,32 @@ def flag_sets(compiler: str) -> list[tuple[list[str], list[str]]]:
     ]
 
 
-kernels = Extension("text23d.kernels._native", SOURCES, depends=HEADERS, language="c++", optional=True)
+def nvcc_flags(compiler: str) -> list[str]:
+    """nvcc's flags beside the host `compiler`, with the same arithmetic as `flag_sets`."""
+    capabilities = os.environ.get("TEXT23D_CUDA_ARCH", "80 86 89 90").split()
+    machine_code = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in capabilities]
+    ptx = f"-gencode=arch=compute_{capabilities[-1]},code=compute_{capabilities[-1]}"
+    host = [] if compiler == "msvc" else ["-Xcompiler=-fPIC,-fvisibility=hidden"]
+    if "CXX" in os.environ:
+        host.append(f"-ccbin={os.environ['CXX']}")
+    return ["-shared", "-std=c++17", "-O3", "-fmad=false", "--threads=0", *machine_code, ptx, *host]
+
+
+def find_nvcc() -> Path | None:
+    """CUDA's compiler: that of CUDA_HOME, on the PATH, or where CUDA puts it."""
+    home = os.environ.get("CUDA_HOME")
+    folders = [f"{home}/bin"] if home else [os.environ.get("PATH", os.defpath), "/usr/local/cuda/bin"]
+    found = shutil.which("nvcc", path=os.pathsep.join(folders))
+    return Path(found) if found else None
+
+
+kernels = [Extension("text23d.kernels._native", CPU_SOURCES, depends=HEADERS, language="c++", optional=True)]
+if find_nvcc() is not None:
+    kernels.append(Extension("text23d.kernels._cuda", CUDA_SOURCES, depends=HEADERS, optional=True))
 setup(
     # The configuration stays at the top of the checkout, and is installed inside the package.
     packages=[*find_packages(include=["text23d", "text23d.*"]), "text23d.conf"],
     package_dir={"text23d.conf": "conf"},
-    ext_modules=[kernels],
+    ext_modules=kernels,
     cmdclass={"build_ext": BuildKernels},
 )

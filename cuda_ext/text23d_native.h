@@ -1,7 +1,14 @@
 /* The whole interface between text23d and its compiled kernels: plain C, no Python and no torch.
  *
- * Every pointer is to contiguous memory; a suffix f32 or f64 names the type of the real numbers. The caller has checked
- * the shapes and allocates all results. `threads` bounds the threads used; no result depends on their number.
+ * Two libraries export it: one computes on the CPU, the other on a CUDA device. Every pointer is to contiguous memory
+ * of the library's device, except for `grid`, which is always on the host; a suffix f32 or f64 names the type of the
+ * real numbers. The caller has checked the shapes and allocates all results.
+ *
+ * threads   CPU: at most so many are used; no result depends on their number. CUDA: ignored.
+ * stream    CUDA: the cudaStream_t of the current device to which the work is added; the call does not wait for it.
+ *           CPU: ignored.
+ * Each operation returns 0, or a code that text23d_error puts into words.
+ *
  * The operations are defined in words in text23d/kernels/ops.py, and in torch in text23d/kernels/reference.py.
  */
 #ifndef TEXT23D_NATIVE_H
@@ -16,7 +23,8 @@
 #endif
 
 /* Raised with every change of this file, together with ABI_VERSION in text23d/kernels/backend.py. */
-#define TEXT23D_ABI_VERSION 1
+#define TEXT23D_ABI_VERSION 2
+#define TEXT23D_MAX_LEVELS 64
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,40 +36,39 @@ typedef struct {
 } Text23dLevel;
 
 TEXT23D_EXPORT int32_t text23d_abi_version(void);
+TEXT23D_EXPORT const char* text23d_error(int32_t code);
 
 #define TEXT23D_DECLARE(T, suffix)                                                                                     \
-    /* x [n][3], table [entries][features] -> out [n][levels * features] */                                            \
-    TEXT23D_EXPORT void text23d_hashgrid_forward_##suffix(int64_t n, const T* x, const T* table,                       \
-                                                          const Text23dLevel* grid, int64_t levels, int64_t features,  \
-                                                          T* out, int32_t threads);                                    \
-    /* grad_out as out -> grad_table as table, zero on entry; one thread owns a level, so the order of summation, and  \
-       with it every bit of the result, is fixed */                                                                    \
-    TEXT23D_EXPORT void text23d_hashgrid_backward_table_##suffix(int64_t n, const T* x, const T* grad_out,             \
-                                                                 const Text23dLevel* grid, int64_t levels, \
-                                                                 int64_t features, T* grad_table, int32_t threads);    \
+    /* x [n][3], table [entries][features] -> out [n][levels * features]; at most TEXT23D_MAX_LEVELS levels */         \
+    TEXT23D_EXPORT int32_t text23d_hashgrid_forward_##suffix(                                                          \
+        int64_t n, const T* x, const T* table, const Text23dLevel* grid, int64_t levels, int64_t features, T* out,     \
+        int32_t threads, void* stream);                                                                                \
+    /* grad_out as out -> grad_table as table, zero on entry. CPU: one thread owns a level, so the order of summation, \
+       and with it every bit of the result, is fixed; CUDA: atomic additions, in any order */                          \
+    TEXT23D_EXPORT int32_t text23d_hashgrid_backward_table_##suffix(                                                   \
+        int64_t n, const T* x, const T* grad_out, const Text23dLevel* grid, int64_t levels, int64_t features,          \
+        T* grad_table, int32_t threads, void* stream);                                                                 \
     /* grad_out as out -> grad_x as x */                                                                               \
-    TEXT23D_EXPORT void text23d_hashgrid_backward_x_##suffix(                                                          \
-        int64_t n, const T* x, const T* table, const T* grad_out, const Text23dLevel* grid, int64_t levels, \
-        int64_t features, T* grad_x, int32_t threads);                                                                 \
+    TEXT23D_EXPORT int32_t text23d_hashgrid_backward_x_##suffix(                                                       \
+        int64_t n, const T* x, const T* table, const T* grad_out, const Text23dLevel* grid, int64_t levels,            \
+        int64_t features, T* grad_x, int32_t threads, void* stream);                                                   \
     /* rays [rays][3], occupancy [cells]^3, jitter [rays] -> counts [rays] */                                          \
-    TEXT23D_EXPORT void text23d_march_count_##suffix(int64_t rays, const T* origins, const T* directions,              \
-                                                     const uint8_t* occupancy, int64_t cells, const T* jitter,         \
-                                                     double dt, double near_t, int64_t max_steps, int64_t* counts,     \
-                                                     int32_t threads);                                                 \
+    TEXT23D_EXPORT int32_t text23d_march_count_##suffix(                                                               \
+        int64_t rays, const T* origins, const T* directions, const uint8_t* occupancy, int64_t cells, const T* jitter, \
+        double dt, double near_t, int64_t max_steps, int64_t* counts, int32_t threads, void* stream);                  \
     /* the same, with the running sum of counts, offsets [rays + 1] -> ray, t, step [offsets[rays]] */                 \
-    TEXT23D_EXPORT void text23d_march_fill_##suffix(int64_t rays, const T* origins, const T* directions,               \
-                                                    const uint8_t* occupancy, int64_t cells, const T* jitter,          \
-                                                    double dt, double near_t, int64_t max_steps,                       \
-                                                    const int64_t* offsets, int64_t* ray, T* t, int64_t* step,         \
-                                                    int32_t threads);                                                  \
+    TEXT23D_EXPORT int32_t text23d_march_fill_##suffix(                                                                \
+        int64_t rays, const T* origins, const T* directions, const uint8_t* occupancy, int64_t cells, const T* jitter, \
+        double dt, double near_t, int64_t max_steps, const int64_t* offsets, int64_t* ray, T* t, int64_t* step,        \
+        int32_t threads, void* stream);                                                                                \
     /* sigma_dt [m], values [m][channels], offsets [rays + 1] -> sums [rays][channels], opacity [rays] */              \
-    TEXT23D_EXPORT void text23d_composite_forward_##suffix(int64_t rays, int64_t channels, const T* sigma_dt,          \
-                                                           const T* values, const int64_t* offsets, T* sums,           \
-                                                           T* opacity, int32_t threads);                               \
+    TEXT23D_EXPORT int32_t text23d_composite_forward_##suffix(                                                         \
+        int64_t rays, int64_t channels, const T* sigma_dt, const T* values, const int64_t* offsets, T* sums,           \
+        T* opacity, int32_t threads, void* stream);                                                                    \
     /* gradients of the two results -> grad_sigma_dt [m], grad_values [m][channels] */                                 \
-    TEXT23D_EXPORT void text23d_composite_backward_##suffix(                                                           \
+    TEXT23D_EXPORT int32_t text23d_composite_backward_##suffix(                                                        \
         int64_t rays, int64_t channels, const T* sigma_dt, const T* values, const int64_t* offsets,                    \
-        const T* grad_sums, const T* grad_opacity, T* grad_sigma_dt, T* grad_values, int32_t threads);
+        const T* grad_sums, const T* grad_opacity, T* grad_sigma_dt, T* grad_values, int32_t threads, void* stream);
 
 TEXT23D_DECLARE(float, f32)
 TEXT23D_DECLARE(double, f64)

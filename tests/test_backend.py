@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from text23d.contracts import UserError
-from text23d.kernels import backend
+from text23d.kernels import backend, native, ops
+from text23d.kernels.layout import GridLayout
 
 ROOT = Path(__file__).resolve().parent.parent
 needs_compiler = pytest.mark.skipif(
@@ -65,9 +68,58 @@ def test_library_of_another_interface_is_refused(monkeypatch: pytest.MonkeyPatch
     backend._load.cache_clear()
     try:
         assert backend.select("auto") == "torch"
-        with pytest.raises(UserError, match=r"interface version 1, expected -1"):
+        with pytest.raises(UserError, match=r"interface version 2, expected -1"):
             backend.library()
     finally:
         monkeypatch.undo()
         backend._load.cache_clear()
         backend.select("auto")
+
+
+def test_cuda_half_is_chosen_apart_from_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it auto falls back to torch on CUDA alone, and native insists; other devices have torch only."""
+    cpu = backend.select("auto")
+    monkeypatch.setattr(backend, "LIBRARIES", {"cpu": "_native", "cuda": "_absent"})
+    backend._load.cache_clear()
+    try:
+        assert (backend.backend(), backend.backend("cuda"), backend.backend("mps")) == (cpu, "torch", "torch")
+        assert "nvcc" in backend.describe("cuda")
+        if cpu == "native":
+            backend.select("native")
+            with pytest.raises(UserError, match=r"no compiled library for cuda.*nvcc.*or choose torch"):
+                backend.backend("cuda")
+    finally:
+        monkeypatch.undo()
+        backend._load.cache_clear()
+        backend.select("auto")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_libraries_export_the_whole_interface(device: str) -> None:
+    if backend._find(device) is None:
+        assert backend.backend(device) == "torch"
+        return
+    library, names = backend.library(device), ("hashgrid_forward", "hashgrid_backward_table", "hashgrid_backward_x")
+    for name in (*names, "march_count", "march_fill", "composite_forward", "composite_backward"):
+        assert getattr(library, f"text23d_{name}_f32") and getattr(library, f"text23d_{name}_f64")
+    assert library.text23d_error(0) in (b"none", b"no error")
+
+
+@needs_compiler
+def test_what_a_driver_refuses_is_put_into_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library whose kernels return a code stands in for one without a GPU."""
+    failing = ctypes.CFUNCTYPE(ctypes.c_int32)(lambda: 100)
+
+    class Library:
+        text23d_hashgrid_forward_f32 = failing
+
+        @staticmethod
+        def text23d_error(code: int) -> bytes:
+            return b"no CUDA-capable device is detected" if code == 100 else b""
+
+    monkeypatch.setattr(native, "library", lambda device: Library)
+    backend.select("native")
+    layout = GridLayout(2, 2, 8, 2, 2.0)
+    with pytest.raises(RuntimeError, match=r"hashgrid_forward on cpu: no CUDA-capable device.*backend=torch"):
+        ops.encode(torch.zeros(1, 3), torch.zeros(layout.entries, 2), layout)
+    backend.select("auto")

@@ -214,11 +214,11 @@ class Mistake:
 
 
 CAR = "prompt=a red car"
-KNOWN = "known words: airplane, boat, car"
+KNOWN = "known words: airplane, bed, bicycle"
 MISTAKES = {
     "empty prompt": Mistake(("prompt=",), ("prompt is empty", '"a red car"', KNOWN)),
     "no prompt": Mistake((), ("no prompt given", 'prompt="a red car"')),
-    "unknown word": Mistake(("prompt=a red spaceship",), ("'spaceship'", KNOWN)),
+    "unknown word": Mistake(("prompt=a red zebra",), ("'zebra'", KNOWN)),
     "near word": Mistake(("prompt=a red mushrom",), ("'mushrom'", "did you mean mushroom?")),
     "comma": Mistake(("prompt=a red car, a blue chair",), ("several objects (car and chair)", "for example")),
     "punctuation": Mistake(('prompt=!(it\'s "a" {red}: [caar]',), ("'it'", KNOWN)),

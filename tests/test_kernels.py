@@ -1,31 +1,56 @@
-"""The kernels against brute force, against their torch twins and against numerical derivatives."""
+"""The kernels against brute force, against their torch twins and against numerical derivatives.
+
+The sources of the CUDA kernels are tested too, compiled as C++ so that a loop on the CPU stands in for their launch.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from text23d.kernels import backend, native, ops, reference
+from text23d.contracts import UserError
+from text23d.kernels import backend, gpu_check, memory, native, ops, reference, sampler
 from text23d.kernels.layout import GridLayout
 
 COMPILERS = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
 # Only a machine that cannot compile may do without the library: elsewhere a missing one fails these tests.
-BACKENDS = ["native", "torch"] if COMPILERS else ["torch"]
+BACKENDS = ["native", "torch", "cuda sources"] if COMPILERS else ["torch"]
 needs_compiler = pytest.mark.skipif(not COMPILERS, reason="no C++ compiler, so no compiled kernels")
 # Levels on both sides of the dense limit; the second has a number of features without a specialised kernel.
 LAYOUTS = [GridLayout(5, 2, 9, 4, 1.7), GridLayout(4, 3, 7, 2, 2.0)]
 
 
+CUDA_SOURCES = sorted((Path(__file__).parent.parent / "cuda_ext" / "cuda").glob("*.cu"))
+
+
+@pytest.fixture(scope="session")
+def cuda_sources(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The CUDA library's sources, compiled as C++."""
+    out = tmp_path_factory.mktemp("cuda_sources") / "library.so"
+    flags = ["-shared", "-fPIC", "-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-x", "c++"]
+    subprocess.run([COMPILERS[0], *flags, *map(str, CUDA_SOURCES), "-o", str(out)], check=True)
+    return ctypes.CDLL(str(out))
+
+
 @pytest.fixture(params=BACKENDS)
-def chosen(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each backend in turn."""
-    yield backend.select(request.param)
+def chosen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each backend in turn, and the sources of the CUDA kernels in place of the CPU's."""
+    if request.param == "cuda sources":
+        library = request.getfixturevalue("cuda_sources")
+        monkeypatch.setattr(native, "library", lambda device: library)
+    backend.select("torch" if request.param == "torch" else "native")
+    yield request.param
     backend.select("auto")
 
 
@@ -141,36 +166,36 @@ def test_layouts_that_cannot_be() -> None:
     assert GridLayout.spanning(12, 2, 16, 8, 256).resolutions[::11] == (8, 256)
 
 
-def compiled_and_twin(dtype: torch.dtype) -> list[tuple[Tensor, ...]]:
-    """The encoding and both gradients on each backend, for points enough to be shared out between threads."""
-    layout = GridLayout.spanning(8, 2, 12, 4, 64)
-    results: list[tuple[Tensor, ...]] = []
-    for name in ("native", "torch"):
-        backend.select(name)
-        x, table = points(10_000, dtype).requires_grad_(), table_for(layout, dtype).requires_grad_()
-        out = ops.encode(x, table, layout)
-        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(2), dtype=dtype))
-        assert x.grad is not None and table.grad is not None
-        results.append((out.detach(), x.grad, table.grad))
-    backend.select("auto")
-    return results
+def encoding_and_gradients(dtype: torch.dtype, features: int = 2, count: int = 10_000) -> tuple[Tensor, ...]:
+    """The encoding and both gradients, for points enough to be shared out between threads."""
+    layout = GridLayout.spanning(8, features, 12, 4, 64)
+    x, table = points(count, dtype).requires_grad_(), table_for(layout, dtype).requires_grad_()
+    out = ops.encode(x, table, layout)
+    out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(2), dtype=dtype))
+    assert x.grad is not None and table.grad is not None
+    return out.detach(), x.grad, table.grad
 
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_native_encode_equals_its_twin(dtype: torch.dtype) -> None:
-    for compiled, twin in zip(*compiled_and_twin(dtype), strict=True):
+@pytest.mark.parametrize(("features", "count"), [(1, 99), (2, 10_000), (3, 99), (4, 99), (8, 99)])
+def test_compiled_encode_equals_its_twin(chosen: str, dtype: torch.dtype, features: int, count: int) -> None:
+    results = encoding_and_gradients(dtype, features, count)
+    backend.select("torch")
+    for compiled, twin in zip(results, encoding_and_gradients(dtype, features, count), strict=True):
         assert (compiled - twin).abs().max() <= 20 * torch.finfo(dtype).eps * twin.abs().max()
 
 
 @needs_compiler
 def test_gradients_are_the_same_bits_for_any_number_of_threads() -> None:
     before = torch.get_num_threads()
+    backend.select("native")
     results = []
     for threads in (1, 2, 2):
         torch.set_num_threads(threads)
-        results.append(compiled_and_twin(torch.float32)[0])
+        results.append(encoding_and_gradients(torch.float32))
     torch.set_num_threads(before)
+    backend.select("auto")
     for one, two, again in zip(*results, strict=True):
         assert torch.equal(one, two) and torch.equal(two, again)
 
@@ -234,7 +259,7 @@ def test_march_equals_brute_force(chosen: str, near: float, max_steps: int | Non
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_native_march_is_its_twin_bit_for_bit(dtype: torch.dtype) -> None:
+def test_compiled_march_is_its_twin_bit_for_bit(chosen: str, dtype: torch.dtype) -> None:
     origins, directions = rays(3000, dtype)
     origins[0], directions[1, 2] = math.nan, math.nan
     origins[2], directions[2] = torch.tensor([1.0, -1.0, 0.3]), torch.tensor([0.0, 0.0, -1.0])
@@ -290,7 +315,7 @@ def test_composite_of_nothing(chosen: str) -> None:
 
 
 @needs_compiler
-def test_native_composite_equals_its_twin_in_float32() -> None:
+def test_compiled_composite_equals_its_twin_in_float32(chosen: str) -> None:
     counts = torch.randint(0, 90, (500,), generator=torch.Generator().manual_seed(7))
     offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     total = int(offsets[-1])
@@ -320,3 +345,78 @@ def test_operators_are_registered_as_torch_expects() -> None:
     torch.library.opcheck(native.march, (origins, directions, blobs(4), torch.zeros(20), 0.1, 0.0, 40))
     torch.library.opcheck(native.composite, (sigma_dt, values, OFFSETS))
     torch.library.opcheck(native.composite_backward, (*ones, sigma_dt.detach(), values.detach(), OFFSETS))
+
+
+def test_what_does_not_fit_is_refused_before_it_is_allocated(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    origins, directions = rays(2000, torch.float32)
+    everywhere = torch.ones(4, 4, 4, dtype=torch.bool)
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**6)
+    with pytest.raises(UserError, match=r"2000 rays.* GiB, and cpu has 0\.0 GiB free: march fewer rays"):
+        ops.march(origins, directions, everywhere, 0.001)
+    assert len(ops.march(origins[:500], directions[:500], everywhere, 0.1).t) > 1000
+
+
+def test_free_memory_is_read_from_the_machine_and_its_container(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 64 kB\nMemFree: 8 kB\nMemAvailable:   32 kB\n")
+    assert memory._of_machine(tmp_path / "meminfo") == 32 * 1024
+    assert memory._of_container(tmp_path) is None
+    (tmp_path / "memory.current").write_text("300\n")
+    for limit, left in (("max\n", None), ("1000\n", 700)):
+        (tmp_path / "memory.max").write_text(limit)
+        assert memory._of_container(tmp_path) == left
+
+
+def test_march_through_nerfaccs_sampler_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their traversal exists on CUDA only, so a loop over its documented steps stands in: all around it is ours."""
+
+    def traverse_grids(
+        origins: Tensor, directions: Tensor, binaries: Tensor, aabbs: Tensor, *, near_planes: Tensor,
+        far_planes: Tensor, step_size: float, rays_mask: Tensor,
+    ) -> tuple[None, SimpleNamespace, None]:  # fmt: skip
+        assert aabbs.tolist() == [[-1, -1, -1, 1, 1, 1]] and near_planes.isfinite().all()
+        found = []
+        for r in rays_mask.nonzero()[:, 0].tolist():
+            low = near_planes[r].item()
+            while low + step_size / 2 < far_planes[r].item():
+                at = origins[r] + (low + step_size / 2) * directions[r]
+                cell = ((at + 1) / 2 * binaries.shape[1]).floor().long().clamp(0, binaries.shape[1] - 1)
+                if binaries[0][tuple(cell)]:
+                    found.append((r, low + step_size / 2))
+                low += step_size
+        ray, t = zip(*found, strict=True)
+        return None, SimpleNamespace(ray_indices=torch.tensor(ray), vals=origins.new_tensor(t)), None
+
+    monkeypatch.setattr("nerfacc.grid.traverse_grids", traverse_grids)
+    origins, directions = rays(60, torch.float64)
+    origins[0], directions[1] = math.nan, 0
+    given = (origins, directions, blobs(6), points(60)[:, 1], 0.11, 0.4, 12)
+    theirs, ours = sampler.march(*given), reference.march(*given)
+    assert len(ours[0]) > 100 and int(ours[2].max()) == 11
+    for one, other in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_nerfaccs_sampler_serves_cuda_only_and_says_when_it_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not sampler.serves(torch.zeros(1, 3))
+    half = ModuleType("nerfacc.cuda._backend")
+    monkeypatch.setitem(sys.modules, "nerfacc.cuda._backend", half)
+    assert sampler.loads.__wrapped__() is False and "our own instead" in caplog.text
+    for given, there in ((object(), True), (None, False)):
+        monkeypatch.setattr(half, "_C", given, raising=False)
+        assert sampler.loads.__wrapped__() is there
+
+
+@needs_compiler
+def test_gpu_check_compares_every_kernel_and_fails_where_one_differs(
+    chosen: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_check, "milliseconds", lambda call, device: 0.0)
+    assert gpu_check.main("cpu", 2000) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 13
+    right = reference.composite
+    monkeypatch.setattr(reference, "composite", lambda s, v, offsets: right(1.01 * s, v, offsets))
+    assert gpu_check.main("cpu", 2000) == 4
+    assert capsys.readouterr().out.count("DIFFERENT") == 4

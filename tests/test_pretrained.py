@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -231,6 +231,29 @@ def test_guidance_runs_both_prompts_in_one_batch(tiny: Path) -> None:
     assert isinstance(pair.main, Guided) and pair.main.evaluations == 2
     whole = pair_of(tiny, guidance=1)
     assert whole.main is whole.auxiliary and len({id(each) for each in whole.conditions(cameras(0.0))}) == 1
+
+
+def test_a_negative_prompt_is_what_guidance_moves_away_from(tiny: Path) -> None:
+    """As the pipeline of diffusers encodes it, from every side the same; blank, it is the empty prompt."""
+    from diffusers.pipelines.stable_diffusion import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny, local_files_only=True)
+    _, unwanted = pipeline.encode_prompt(PROMPT, CPU, 1, True, negative_prompt="blurry, deformed")
+    torch.manual_seed(5)
+    x, sigma, views = torch.randn(2, 4, 8, 8), torch.tensor([0.7, 2.0]), cameras(0.0, 180.0)
+    pair = pair_of(tiny, guidance=3.0, negative=" blurry, deformed ")
+    c, c_aux = pair.conditions(views)
+    assert c is c_aux and torch.equal(c.unconditional().text[0], pair.empty), "D' knows nothing of it"
+    with torch.no_grad():
+        told = pair.auxiliary(x, sigma, c)
+        away = pair.auxiliary(x, sigma, replace(c, text=unwanted.expand_as(c.text)))
+        guided = pair.main(x, sigma, c)
+        untold = pair.auxiliary(x, sigma, c.unconditional())
+        blank = [pair_of(tiny, guidance=3.0, negative=text).main(x, sigma, c) for text in (None, "", "  ")]
+    torch.testing.assert_close(guided, away + 3 * (told - away), rtol=1e-4, atol=1e-5)
+    assert (away - untold).abs().max() > 1e-4, "or the test shows nothing"
+    for each in blank:
+        torch.testing.assert_close(each, untold + 3 * (told - untold), rtol=1e-4, atol=1e-5)
 
 
 def test_prompts_follow_the_camera(tiny: Path) -> None:

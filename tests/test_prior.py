@@ -14,6 +14,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
+from torch.nn.functional import linear
 
 from text23d import train_prior
 from text23d.contracts import Cameras, UserError, from_picture
@@ -149,16 +150,15 @@ def test_attention_pixel_by_pixel() -> None:
     pixels = attention.norm(x).flatten(2).transpose(1, 2)  # [B, h*w, c]
     expected = x.flatten(2).transpose(1, 2).clone()
     for row in range(2):
-        q, k, v = (pixels[row] @ attention.qkv.weight[:, :, 0, 0].T + attention.qkv.bias).split(128, -1)
-        there = attention.text_norm(tokens[row, present[row]])
-        text_k, text_v = (there @ attention.from_text.weight.T + attention.from_text.bias).split(128, -1)
+        q, k, v = linear(pixels[row], attention.qkv.weight[:, :, 0, 0], attention.qkv.bias).split(128, -1)
+        text_k, text_v = attention.from_text(attention.text_norm(tokens[row, present[row]])).split(128, -1)
         k, v = torch.cat([k, text_k]), torch.cat([v, text_v])
         seen = torch.empty_like(q)
         for head in (slice(0, 64), slice(64, 128)):
             for pixel in range(6):
                 weight = torch.exp(q[pixel, head] @ k[:, head].T / 8)
                 seen[pixel, head] = weight @ v[:, head] / weight.sum()
-        expected[row] += seen @ attention.out.weight[:, :, 0, 0].T + attention.out.bias
+        expected[row] += linear(seen, attention.out.weight[:, :, 0, 0], attention.out.bias)
     found = attention(x, Words(tokens, present)).flatten(2).transpose(1, 2)
     torch.testing.assert_close(found, expected)
 
@@ -454,7 +454,7 @@ def test_a_training_may_begin_from_an_earlier_prior(weights: Path) -> None:
             assert torch.equal(now[name], earlier[name].float() if name in fits else was[name]), name
         average = state.average.network.state_dict()
         assert all(torch.equal(average[name], now[name]) for name in now)
-        assert state.seen == 0 and not state.optimiser.state
+        assert (state.seen, state.before) == (0, 48) and not state.optimiser.state
 
 
 def test_a_training_begins_from_nothing_else(tmp_path: Path) -> None:
@@ -561,7 +561,7 @@ def test_captions_of_a_step_are_true_of_their_objects(world: Dataset) -> None:
     vocabulary, rows = Vocabulary(words()), np.arange(len(world))
     c = train_prior.conditions(world, rows, vocabulary, np.random.default_rng(0))
     for row, text in zip(rows, said(c, vocabulary), strict=True):
-        read, true = parse(text), world.caption(row)
+        read, true = parse(text), world.caption(int(row))
         assert read in (true, replace(true, colour=None), replace(true, kind=None)), text
     assert len(set(said(c, vocabulary))) > len(world) / 2, "in many ways"
 
@@ -611,6 +611,7 @@ def test_the_verb_trains_resumes_and_writes_a_prior(
     assert not recipe.held_out and not other.held_out and recipe.pairs
 
     begun = train(tmp_path / "b", "train.images=8", f"start={tmp_path / 'a' / 'prior.safetensors'}", "train.lr=1e-9")
+    assert (begun.card["images"], begun.card["before"]) == (40, 32), "those it began from had seen theirs"
     for name, value in begun.denoiser.network.state_dict().items():
         torch.testing.assert_close(value, prior.denoiser.network.state_dict()[name], rtol=2e-3, atol=1e-6)
 

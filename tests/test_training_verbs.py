@@ -9,7 +9,8 @@ from pathlib import Path
 
 from text23d.judge import network
 from text23d.prior import builtin
-from text23d.world.caption import words
+from text23d.world.caption import part_words, words
+from text23d.world.kinds import KINDS
 
 DATA = ["data.objects=16", "data.views=1", "data.workers=1"]
 
@@ -28,10 +29,11 @@ def test_train_prior_writes_a_prior_and_goes_on_where_it_stopped(tmp_path: Path)
     command("train_prior", tmp_path, *small, "train.images=16")
     first = builtin.load(tmp_path / "made" / "prior.safetensors")
     assert first.card["images"] == 16
-    assert first.vocabulary.words == tuple(words())
+    assert first.vocabulary.words == words()
     assert all(value > 0 for value in first.table["rms_none"])
     assert (tmp_path / "made" / "prior.md").read_text().count("|") > 60
     assert (tmp_path / "made" / "samples.png").stat().st_size > 0
+    assert "- never shown: purple car" in (tmp_path / "made" / "prior.md").read_text()
     command("train_prior", tmp_path, *small, "train.images=48")
     assert builtin.load(tmp_path / "made" / "prior.safetensors").card["images"] == 48
 
@@ -39,5 +41,8 @@ def test_train_prior_writes_a_prior_and_goes_on_where_it_stopped(tmp_path: Path)
 def test_train_judge_writes_a_judge_with_its_own_accuracy(tmp_path: Path) -> None:
     said = command("train_judge", tmp_path, "train.steps=2", "train.batch=8", "data.test=8")
     judge = network.load(tmp_path / "made" / "judge.safetensors")
-    assert set(judge.card["clean"]) == {"kind", "colour"}
-    assert "accuracy on unseen objects" in said
+    assert judge.kinds == tuple(KINDS) and judge.parts == part_words()
+    for how in ("clean", "worn"):  # eight objects may have no coloured part among them
+        assert {"kind", "colour", "azimuth"} <= judge.card[how].keys() and "nan" not in said
+        assert all(0 <= share <= 1 for share in judge.card[how].values())
+    assert "judge.safetensors: on unseen objects {'kind'" in said

@@ -1,43 +1,29 @@
-"""The toy box: solids, pictures against closed forms, captions and prompts, and the data set's promises."""
+"""The toy box: solids and pictures against closed forms, colours, cameras and contact sheets."""
 
 from __future__ import annotations
 
 import colorsys
-import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import trimesh
+from imageio.v3 import imread
 
-from text23d.contracts import Cameras, UserError
-from text23d.world import caption as captions
-from text23d.world import dataset
+from text23d.contracts import Cameras
+from text23d.world import __main__ as verb
+from text23d.world import sheet
 from text23d.world.__main__ import main
-from text23d.world.caption import PARAPHRASES, Caption, caption_text, parse, phrases_for, tokenize, words
-from text23d.world.colours import COLOURS
-from text23d.world.dataset import Dataset, build_dataset
-from text23d.world.kinds import KINDS, make
-from text23d.world.parts import OBJECT_RADIUS, Mesh, Object, Part, box, ellipsoid, extrude
+from text23d.world.colours import COLOURS, IVORY, TYRE, brightness, glass, is_pale, jittered, shaded
+from text23d.world.kinds import KINDS
+from text23d.world.parts import OBJECT_RADIUS, Mesh, Object, Part, box, ellipsoid, extrude, normalise
 from text23d.world.render import Light, corner_normals, render, sample_light
-from text23d.world.sheet import ring
 from text23d.world.views import DISTANCE, ELEVATION, FOV, cameras_from, sample_cameras, to_rows
-
-BODY = {
-    "airplane": {"fuselage", "wings", "fin", "tailplane"},
-    "boat": {"hull"},
-    "car": {"body", "roof", "pillars"},
-    "chair": {"leg", "seat", "back", "arm"},
-    "house": {"walls"},
-    "mug": {"cup", "handle", "lining"},
-    "mushroom": {"cap"},
-    "tree": {"foliage"},
-}
 
 
 def one(mesh: Mesh, colour: tuple[float, float, float] = (0.5, 0.25, 0.75)) -> Object:
-    return Object("car", "red", (Part("only", mesh, colour),))
+    return Object((Part("only", mesh, colour),))
 
 
 def camera(azimuth: float, elevation: float, distance: float = 3.0, fov: float = 40.0) -> Cameras:
@@ -45,19 +31,6 @@ def camera(azimuth: float, elevation: float, distance: float = 3.0, fov: float =
 
 
 # Solids
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_parts_are_closed_and_fill_the_ball(kind: str) -> None:
-    for seed in range(8):
-        thing = make(kind, "red", np.random.default_rng(seed))
-        for part in thing.parts:
-            solid = trimesh.Trimesh(part.mesh.vertices, part.mesh.faces)
-            assert solid.is_watertight and solid.is_winding_consistent and solid.volume > 0, part.name
-            assert min(part.colour) >= 0 and max(part.colour) <= 1
-        everything = np.concatenate([part.mesh.vertices for part in thing.parts])
-        assert np.linalg.norm(everything, axis=1).max() == pytest.approx(OBJECT_RADIUS, abs=1e-12)
-        np.testing.assert_allclose(everything.min(0), -everything.max(0), atol=1e-12)
 
 
 def test_volumes_equal_closed_forms() -> None:
@@ -70,6 +43,15 @@ def test_volumes_equal_closed_forms() -> None:
     assert volume(extrude([(0, 0), (2, 0), (0, 2)], -1, 2, "y")) == pytest.approx(6)
     assert volume(ellipsoid(1, 2, 3, sides=96)) == pytest.approx(4 / 3 * np.pi * 6, rel=4e-3)
     assert volume(box(1, 2, 3).scaled(-1, 1, 2)) == pytest.approx(12)
+
+
+def test_normalise_centres_the_box_and_reaches_the_radius() -> None:
+    thing = normalise(Object((Part("a", box(1, 2, 4).moved(5, -3, 2), TYRE), Part("b", box(1, 1, 1), IVORY))))
+    everything = np.concatenate([part.mesh.vertices for part in thing.parts])
+    assert np.linalg.norm(everything, axis=1).max() == pytest.approx(OBJECT_RADIUS)
+    np.testing.assert_allclose(everything.min(0), -everything.max(0), atol=1e-12)
+    sizes = [np.ptp(part.mesh.vertices, axis=0) for part in thing.parts]
+    np.testing.assert_allclose(sizes[0] / sizes[1], (1, 2, 4))
 
 
 def test_turned_is_counter_clockwise_about_each_axis() -> None:
@@ -88,16 +70,6 @@ def test_normals_are_smooth_on_balls_and_sharp_on_boxes() -> None:
 
 
 # Pictures
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_seen_from_all_around(kind: str) -> None:
-    pictures = render(make(kind, "blue", np.random.default_rng(3)), ring(6))
-    alpha = pictures[..., 3] / 255.0
-    assert pictures.shape == (6, 64, 64, 4) and pictures.dtype == np.uint8
-    assert alpha.mean((1, 2)).min() > 0.06 and alpha.mean((1, 2)).max() < 0.75
-    assert not alpha[:, [0, -1]].any() and not alpha[:, :, [0, -1]].any()
-    assert (pictures[..., :3] <= pictures[..., 3:]).all()
 
 
 @pytest.mark.parametrize("point", [(0.5, -0.3, 0.4), (-0.6, 0.2, -0.3), (0.1, 0.5, 0.5)])
@@ -144,27 +116,18 @@ def test_light_variation_is_off_at_zero_and_grows() -> None:
     assert 0.1 < spread(1.0) < spread(3.0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "axis", "sign"),
-    [("mug", "handle", 0, 1), ("car", "headlamp", 1, -1), ("house", "door", 1, -1), ("chair", "back", 1, 1)],
-)
-def test_objects_face_minus_y(kind: str, name: str, axis: int, sign: int) -> None:
-    for seed in range(6):
-        parts = make(kind, "red", np.random.default_rng(seed)).parts
-        assert min(sign * part.mesh.vertices[:, axis].mean() for part in parts if part.name == name) > 0.1
+def test_what_is_in_front_hides_what_is_behind() -> None:
+    near, far = (
+        Part("near", box(0.4, 0.4, 0.4).moved(0, -0.3, -0.2), IVORY),
+        Part("far", box(1, 0.4, 1).moved(0, 0.3, -0.5), TYRE),
+    )
+    flat = Light(strength=0.0, sky=1.0, ground=1.0)
+    front, back = (render(Object((near, far)), camera(azimuth, 0), flat, 33)[0, 16, 16, :3] for azimuth in (0, 180))
+    np.testing.assert_allclose(front, 255 * np.array(IVORY), atol=0.51)
+    np.testing.assert_allclose(back, 255 * np.array(TYRE), atol=0.51)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("airplane", "fin"), ("boat", "hull")])
-def test_tails_are_behind_and_bows_are_in_front(kind: str, name: str) -> None:
-    for seed in range(6):
-        parts = make(kind, "red", np.random.default_rng(seed)).parts
-        vertices = next(part.mesh.vertices for part in parts if part.name == name)
-        if kind == "airplane":
-            assert vertices[:, 1].mean() > 0.3
-        else:
-            bow, stern = vertices[vertices[:, 1].argmin()], vertices[vertices[:, 1].argmax()]
-            ends = [np.abs(vertices[np.isclose(vertices[:, 1], end[1]), 0]).max() for end in (bow, stern)]
-            assert ends[0] < 0.2 * ends[1]
+# Colours
 
 
 def nearest_word(rgb: np.ndarray) -> str:
@@ -174,22 +137,29 @@ def nearest_word(rgb: np.ndarray) -> str:
         h, s, v = colorsys.rgb_to_hsv(*colour)
         return np.array([s * v * np.cos(2 * np.pi * h), s * v * np.sin(2 * np.pi * h), v])
 
-    # A shade below 1 darkens every colour alike: compare with the words at the same mean shade.
-    at = cone(tuple(rgb / 0.85))
+    at = cone(tuple(rgb))
     return min(COLOURS, key=lambda word: float(np.linalg.norm(at - cone(COLOURS[word]))))
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("colour", COLOURS)
-def test_the_body_has_the_colour_that_the_prompt_says(kind: str, colour: str) -> None:
-    thing = make(kind, colour, np.random.default_rng([5, list(COLOURS).index(colour)]))
-    body = Object(kind, colour, tuple(part for part in thing.parts if part.name in BODY[kind]))
-    views = ring(4)
-    whole, bare = render(thing, views), render(body, views)
-    opaque = bare[..., 3] == 255
-    assert nearest_word(bare[opaque][:, :3].mean(0) / 255) == colour
-    visible = opaque & (whole == bare).all(-1)
-    assert visible.sum() / (whole[..., 3] == 255).sum() > 0.25
+def test_colours_are_told_apart_however_they_vary_and_are_lit(colour: str) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [jittered(colour, rng) for _ in range(300)]
+    assert all(0 <= channel <= 1 for each in drawn for channel in each) and len(set(drawn)) == 300
+    assert {nearest_word(np.array(each)) for each in drawn} == {colour}
+    for each in drawn[:3]:
+        ball = render(one(ellipsoid(0.8, 0.8, 0.8), each), sheet.ring(3), size=24)
+        seen = ball[ball[..., 3] == 255][:, :3].mean(0) / 255
+        assert nearest_word(seen / 0.85) == colour, "a shade below 1 darkens every colour alike"
+
+
+def test_neutral_colours_show_against_the_body() -> None:
+    assert is_pale(COLOURS["white"]) and not any(is_pale(rgb) for name, rgb in COLOURS.items() if name != "white")
+    for rgb in COLOURS.values():
+        assert abs(brightness(glass(rgb)) - brightness(rgb)) > 0.1
+    assert shaded((0.5, 0.2, 0.9), 0.5) == pytest.approx((0.25, 0.1, 0.45))
+    assert shaded((0.5, 0.2, 0.9), 2.0) == pytest.approx((1.0, 0.4, 1.0))
+    assert brightness((1.0, 1.0, 1.0)) == pytest.approx(1)
 
 
 # Cameras
@@ -206,177 +176,73 @@ def test_cameras_are_in_range_deterministic_and_round_trip() -> None:
     assert first.azimuth.dtype == torch.float32
 
 
-# Captions
+# Contact sheets
 
 
-@pytest.mark.parametrize("colour", [None, *COLOURS])
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_phrasing_is_read_back(kind: str, colour: str | None) -> None:
-    said = Caption(kind, colour)
-    for template in phrases_for(said):
-        text = captions._phrase(said, template)
-        assert parse(text) == said, text
-        assert set(tokenize(text)) <= set(words())
-        assert "  " not in text and "{" not in text
+def test_pictures_over_grey_side_by_side() -> None:
+    """Against the definition, colour + (1 - alpha) grey, and against a loop."""
     rng = np.random.default_rng(0)
-    assert len({caption_text(said, rng) for _ in range(200)}) == len(phrases_for(said))
+    alpha = rng.integers(0, 256, (6, 2, 3, 1))
+    pictures = np.concatenate([(rng.random((6, 2, 3, 3)) * alpha).astype(int), alpha], -1).astype(np.uint8)
+    grey = sheet.on_grey(pictures)
+    np.testing.assert_allclose(grey, pictures[..., :3] + (1 - alpha / 255) * sheet.BACKGROUND, atol=0.51)
+    whole = sheet.grid(grey, 3)
+    assert whole.shape == (4, 9, 3)
+    for index in range(6):
+        row, column = divmod(index, 3)
+        np.testing.assert_array_equal(whole[2 * row : 2 * row + 2, 3 * column : 3 * column + 3], grey[index])
 
 
-def test_plain_captions() -> None:
-    assert caption_text(Caption("car", "red")) == "a red car"
-    assert caption_text(Caption("boat", "orange")) == "an orange boat"
-    assert caption_text(Caption("airplane", None)) == "an airplane"
-    assert (
-        captions._phrase(Caption("airplane", "white"), "a photo of {a} {colour} {kind}")
-        == "a photo of a white airplane"
-    )
-    assert captions._phrase(Caption("airplane", "blue"), "{a} {kind} that is {colour}") == "an airplane that is blue"
+def test_a_ring_is_even() -> None:
+    ring = sheet.ring(4, elevation=10, start=20)
+    np.testing.assert_allclose(to_rows(ring), [(20 + 90 * i, 10, 3, 40) for i in range(4)])
 
 
-def test_the_vocabulary_is_closed_sorted_and_holds_every_kind_and_colour() -> None:
-    assert words() == sorted(set(words()))
-    assert {*KINDS, *COLOURS, "a", "an", "the", "photo", "that"} <= set(words())
-    assert len(KINDS) == len(COLOURS) == 8 and len(PARAPHRASES) == len(set(PARAPHRASES))
+@pytest.fixture
+def few_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sheets of five kinds and a dozen captions: sooner drawn."""
+    monkeypatch.setattr(sheet, "KINDS", dict(list(KINDS.items())[:5]))
+    monkeypatch.setitem(verb.SHEETS, "captions", partial(sheet.captioned, columns=4, rows=3))
 
 
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "A RED car.",
-        "  a red, car!\n",
-        '"a red car"',
-        "\u201ca red car\u201d",
-        "red-car",
-        "car, red",
-        "a (red) car...",
-        "`red_car`",
-    ],
-)
-def test_punctuation_and_capitals_do_not_matter(prompt: str) -> None:
-    assert parse(prompt) == Caption("car", "red")
-
-
-@pytest.mark.parametrize(
-    ("prompt", "said"),
-    [
-        ("", "prompt is empty"),
-        (" \t\n ", "prompt is empty"),
-        ("...", "prompt is empty"),
-        ("a red cat", "'cat' (did you mean car"),
-        ("a blue plane", "'plane' (did you mean airplane"),
-        ("a red \N{AUTOMOBILE}", "'\N{AUTOMOBILE}'"),
-        ("a red car \N{ZERO WIDTH JOINER}", r"'\u200d'"),
-        ("a red\x00 car", r"'\x00'"),
-        ("a not red car", "'not'"),
-        ("a red car = 3", "'='"),
-        ("un \u00e9l\u00e9phant", "'un'"),
-        ("x" * 5000, "'" + "x" * 30 + "...'"),
-        ("red", "names no object"),
-        ("a photo of the", "names no object"),
-        ("a car and a tree", "several objects (car and tree)"),
-        ("red and blue", "several colours (red and blue)"),
-        ("a red car, a tree", "several objects (car and tree)"),
-        ("a red blue car", "several colours (red and blue)"),
-    ],
-)
-def test_what_cannot_be_understood_is_said_in_one_line(prompt: str, said: str) -> None:
-    with pytest.raises(UserError) as error:
-        parse(prompt)
-    message = str(error.value)
-    assert said in message and "\n" not in message and len(message) < 400
-    assert "mushroom" in message or "one object of one colour" in message
-
-
-# The data set
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_dataset(tmp_path_factory.mktemp("world") / "set", 20, 2, seed=4, workers=1, size=16)
-
-
-def test_the_number_of_workers_changes_nothing(built: Path, tmp_path: Path) -> None:
-    other = build_dataset(tmp_path / "set", 20, 2, seed=4, workers=2, size=16)
-    for name in ("images.npy", "kind.npy", "colour.npy", "camera.npy", "meta.json"):
-        assert (built / name).read_bytes() == (other / name).read_bytes(), name
-
-
-def test_a_set_begins_with_the_smaller_set_and_depends_on_the_seed(built: Path, tmp_path: Path) -> None:
-    small = Dataset.open(build_dataset(tmp_path / "small", 5, 2, seed=4, workers=1, size=16))
-    other = Dataset.open(build_dataset(tmp_path / "other", 5, 2, seed=5, workers=1, size=16))
-    np.testing.assert_array_equal(small.images, Dataset.open(built).images[:10])
-    assert (small.images != other.images).any()
-
-
-def test_labels_are_what_was_rendered(built: Path) -> None:
-    data = Dataset.open(built)
-    assert len(data) == 40 and data.images.shape == (40, 16, 16, 4)
-    rng = np.random.default_rng(np.random.SeedSequence((4, 13)))
-    thing = make(list(KINDS)[data.kind[26]], list(COLOURS)[data.colour[26]], rng)
-    light = sample_light(rng)
-    np.testing.assert_array_equal(to_rows(sample_cameras(2, rng)), data.camera[26:28])
-    np.testing.assert_array_equal(render(thing, data.cameras(slice(26, 28)), light, 16), data.images[26:28])
-
-
-def test_kinds_and_colours_are_balanced() -> None:
-    pairs = [dataset.labels_of(index) for index in range(128)]
-    assert all(pairs.count(pair) == 2 for pair in pairs) and len(set(pairs)) == 64
-
-
-def test_nothing_is_left_of_a_set_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(index: int, **_: object) -> dataset.Rendered:
-        raise RuntimeError(f"object {index}")
-
-    monkeypatch.setattr(dataset, "render_object", breaks)
-    with pytest.raises(RuntimeError):
-        build_dataset(tmp_path / "set", 2, 1, seed=0, workers=1)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_mistakes_with_data_sets_are_explained(built: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="exists already"):
-        build_dataset(built, 1, 1, seed=0, workers=1)
-    with pytest.raises(UserError, match="at least 1"):
-        build_dataset(tmp_path / "none", 0, 1, seed=0, workers=1)
-    with pytest.raises(UserError, match="no data set at"):
-        Dataset.open(tmp_path / "none")
-
-
-@pytest.mark.parametrize("harm", ["truncate", "pickle", "short", "json", "words", "missing"])
-def test_a_damaged_set_is_refused(built: Path, tmp_path: Path, harm: str) -> None:
-    for file in built.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    Dataset.open(tmp_path)
-    meta = json.loads((tmp_path / "meta.json").read_text())
-    if harm == "truncate":
-        (tmp_path / "images.npy").write_bytes((built / "images.npy").read_bytes()[:-100])
-    elif harm == "pickle":
-        np.save(tmp_path / "kind.npy", np.array([{}], dtype=object), allow_pickle=True)
-    elif harm == "short":
-        np.save(tmp_path / "kind.npy", np.zeros(3, np.int8))
-    elif harm == "json":
-        (tmp_path / "meta.json").write_text("{")
-    elif harm == "words":
-        (tmp_path / "meta.json").write_text(json.dumps(meta | {"kinds": ["teapot"]}))
-    else:
-        (tmp_path / "camera.npy").unlink()
-    with pytest.raises(UserError, match="build it again"):
-        Dataset.open(tmp_path)
-
-
-# The contact sheet
-
-
+@pytest.mark.usefixtures("few_kinds")
 def test_sheets_are_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from imageio.v3 import imread
+    sizes = {"colours": (5, len(COLOURS)), "turn": (5, 12), "captions": (3, 4)}
+    assert set(sizes) == set(verb.SHEETS)
+    for show, (rows, columns) in sizes.items():
+        path = tmp_path / "new" / f"{show}.png"
+        assert main(["--out", str(path), "--size", "4", "--show", show]) == 0
+        picture = imread(path)
+        assert picture.shape == (4 * rows, 4 * columns, 3)
+        cells = picture.reshape(rows, 4, columns, 4, 3).astype(int) - sheet.BACKGROUND
+        assert (np.abs(cells).max((1, 3, 4)) > 8).all(), "something is in every cell"
+        assert capsys.readouterr().out == f"{path}\n"
+    assert sorted(path.stem for path in (tmp_path / "new").iterdir()) == sorted(sizes)
 
-    assert main(["--out", str(tmp_path / "a" / "sheet.png"), "--size", "8"]) == 0
-    assert main(["--out", str(tmp_path / "a" / "turn.png"), "--size", "8", "--turn"]) == 0
-    assert imread(tmp_path / "a" / "sheet.png").shape == (64, 64, 3)
-    assert imread(tmp_path / "a" / "turn.png").shape == (64, 96, 3)
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["sheet.png", "turn.png"]
+
+@pytest.mark.usefixtures("few_kinds")
+def test_the_seed_chooses_the_objects() -> None:
+    first, again, other = (sheet.turntables(seed, 4, 2) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--out", "{}/file/sheet.png"], "cannot write"),
+        (["--out", "{}/sheet.jpg"], "a contact sheet is a PNG"),
+        (["--seed", "-1"], "got seed -1"),
+        (["--size", "0"], "got seed 0, size 0"),
+        (["--size", "513"], "size 513: seed must be 0 or more, size 1 to 512"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(verb.SHEETS, "colours", lambda seed, size: np.zeros((1, 1, 3), np.uint8))
     (tmp_path / "file").write_text("")
-    assert main(["--out", str(tmp_path / "file" / "sheet.png"), "--size", "8"]) == 2
-    assert main(["--out", str(tmp_path / "b.png"), "--seed", "-1"]) == 2
-    assert main(["--out", str(tmp_path / "b.jpg"), "--size", "8"]) == 2
-    assert capsys.readouterr().err.count("error: ") == 3
+    assert main([argument.format(tmp_path) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.startswith("text23d: ") and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -60,7 +60,7 @@ def run(cfg: DictConfig) -> None:
         remove_empty(folder)
         raise
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    print(f"text23d: {job.prompt!r} on {device}, kernels {describe()}, to {folder}", file=sys.stderr)
+    print(f"text23d: {job.prompt!r} on {device}, kernels {describe(device.type)}, to {folder}", file=sys.stderr)
     clock.seconds["start-up"] = time.perf_counter() - started
     sheet = results.ContactSheet(folder / "contact.png")
     try:
@@ -76,7 +76,7 @@ def run(cfg: DictConfig) -> None:
         "prompt": job.prompt,
         "seed": job.seed,
         "device": str(device),
-        "backend": describe().split()[0],
+        "backend": describe(device.type).split()[0],
         "seconds": {**clock.seconds, "total": time.perf_counter() - started},
         "iterations": job.iteration,
         "nfe": nfe,

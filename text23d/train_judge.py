@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> None:
 def ceiling(judge: network.Judge, test: Dataset) -> dict[str, dict[str, float]]:
     """The judge's own accuracy on objects that nothing was trained on: as they are, and worn."""
     rows = np.arange(len(test.images))
-    clean, told = pictures(test.images), labels(test, rows, torch.device("cpu"))
+    clean, told = pictures(test.images[rows]), labels(test, rows, torch.device("cpu"))
     worn = training.wear(clean, generator(1, 0, 0, "wear"))
     return {name: training.accuracy(judge.look(x), told) for name, x in (("clean", clean), ("worn", worn))}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from text23d import cli
 from text23d.artifact.media import WHITE, composite_on, contact_sheet
-from text23d.contracts import from_picture
+from text23d.contracts import UserError, from_picture
 from text23d.files import write_json, write_text
 from text23d.prior import builtin, edm, training
 from text23d.prior.condition import Condition, known
@@ -35,10 +35,17 @@ COLOURLESS_SHARE, KINDLESS_SHARE = 0.08, 0.04
 
 
 def dataset(folder: Path, objects: int, recipe: Recipe, workers: int) -> Dataset:
-    """The data set at `folder`, rendered first where it is not there yet."""
+    """The data set at `folder`, rendered first where it is not there yet. Raises UserError where it is another."""
     if not folder.exists():
         build_dataset(folder, objects, recipe, workers)
-    return Dataset.open(folder)
+    data, asked = Dataset.open(folder), {"objects": objects, **asdict(recipe)}
+    for name, value in asked.items():
+        if data.meta[name] != value:
+            raise UserError(
+                f"the data set at {folder} has {name}={data.meta[name]}, but {value} was asked for: remove it, or "
+                "choose another folder"
+            )
+    return data
 
 
 def batches(
@@ -137,7 +144,8 @@ def finish(
         for rows in chunks
     ]
     table = training.noise_table(state.average, held_out)
-    card = {"images": state.seen, "seconds": state.seconds, "data": settings["data"], "train": settings["train"]}
+    seen = {"images": state.before + state.seen, "before": state.before, "seconds": state.seconds}
+    card = {**seen, "data": settings["data"], "train": settings["train"]}
     prior = builtin.BuiltinPrior(state.average, vocabulary, table, 64, card)
     builtin.save(path, prior)
     write_text(path.with_suffix(".md"), model_card(prior))
@@ -156,7 +164,8 @@ def model_card(prior: builtin.BuiltinPrior) -> str:
         "",
         f"- data: {data['objects']} objects, {data['views']} views each, seed {data['seed']}; the world's captions",
         f"- never shown: {', '.join(f'{colour} {kind}' for kind, colour in HELD_OUT)}",
-        f"- images seen: {card['images']}, in {card['seconds'] / 60:.0f} minutes",
+        f"- images seen: {card['images']}, {card['before']} of them by the weights that it began from, the others in "
+        f"{card['seconds'] / 60:.0f} minutes",
         f"- kinds: {', '.join(KINDS)}",
         f"- colours: {', '.join(COLOURS)}",
         f"- all words: {', '.join(prior.vocabulary.words)}",

@@ -1,4 +1,4 @@
-// Where a point falls in one level of a hash grid (Müller et al. 2022, section 3): the twin of GridLayout and `encode`.
+// Where points fall in one level of a hash grid (Müller et al. 2022, section 3): the twin of GridLayout and `encode`.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,59 @@ template <bool Dense>
 TEXT23D_HD uint32_t entry_of(uint32_t i, uint32_t j, uint32_t k, uint32_t cells, uint32_t mask) {
     if (Dense) return i + (cells + 1) * (j + (cells + 1) * k);
     return (i ^ (j * 2654435761u) ^ (k * 805459861u)) & mask;
+}
+
+// The vertices about N points, as a structure of arrays; corner c = 4 di + 2 dj + dk.
+template <typename T, int N>
+struct Corners {
+    uint32_t entry[8][N];
+    T weight[8][N];
+    T fraction[3][N];
+};
+
+template <typename T, bool Dense, int N>
+TEXT23D_HD void find_corners_as(const T* x, int n, const Text23dLevel& level, Corners<T, N>& out) {
+    const uint32_t cells = static_cast<uint32_t>(level.cells);
+    const uint32_t mask = static_cast<uint32_t>(level.size - 1);
+    for (int p = 0; p < n; ++p) {
+        const Place<T> a = locate(x[3 * p], cells), b = locate(x[3 * p + 1], cells), c = locate(x[3 * p + 2], cells);
+        out.fraction[0][p] = a.fraction;
+        out.fraction[1][p] = b.fraction;
+        out.fraction[2][p] = c.fraction;
+        for (uint32_t corner = 0; corner < 8; ++corner) {
+            const uint32_t di = corner >> 2, dj = (corner >> 1) & 1, dk = corner & 1;
+            const T u = di ? a.fraction : T(1) - a.fraction;
+            const T v = dj ? b.fraction : T(1) - b.fraction;
+            const T w = dk ? c.fraction : T(1) - c.fraction;
+            out.weight[corner][p] = u * v * w;
+            out.entry[corner][p] = entry_of<Dense>(a.cell + di, b.cell + dj, c.cell + dk, cells, mask);
+        }
+    }
+}
+
+// The corners of the n <= N points x [n][3] in one level.
+template <typename T, int N>
+TEXT23D_HD void find_corners(const T* x, int n, const Text23dLevel& level, Corners<T, N>& out) {
+    level.dense ? find_corners_as<T, true>(x, n, level, out) : find_corners_as<T, false>(x, n, level, out);
+}
+
+// Adds to grad_x [3] what one level contributes to the gradient of point p, given grad [width] of its features:
+// d weight / d x_a is +-N_l times the product of the other two axes' weights.
+template <typename T, int N>
+TEXT23D_HD void add_gradient_of_x(const Corners<T, N>& at, int p, const T* rows, int64_t width, const T* grad, T cells,
+                                  T* grad_x) {
+    const T u = at.fraction[0][p], v = at.fraction[1][p], w = at.fraction[2][p];
+    T slope[3] = {};
+    for (int c = 0; c < 8; ++c) {
+        const T* row = rows + int64_t(at.entry[c][p]) * width;
+        T dot = T(0);
+        for (int64_t f = 0; f < width; ++f) dot += grad[f] * row[f];
+        const T a = c & 4 ? u : T(1) - u, b = c & 2 ? v : T(1) - v, d = c & 1 ? w : T(1) - w;
+        slope[0] += (c & 4 ? dot : -dot) * b * d;
+        slope[1] += (c & 2 ? dot : -dot) * a * d;
+        slope[2] += (c & 1 ? dot : -dot) * a * b;
+    }
+    for (int axis = 0; axis < 3; ++axis) grad_x[axis] += cells * slope[axis];
 }
 
 }  // namespace text23d

@@ -38,20 +38,46 @@ TEXT23D_HD int64_t cell_along(T position, T half_cells, int64_t cells) {
     return cell < cells ? cell : cells - 1;
 }
 
-// Calls visit(k, t) for every kept step of one ray, in order.
-template <typename T, typename Visit>
-TEXT23D_HD void walk(const T* o, const T* d, const uint8_t* occupancy, int64_t cells, T jitter, T dt, T near_t,
-                     int64_t max_steps, Visit visit) {
-    const Span<T> span = enter_cube(o, d, near_t);
-    const T half = T(cells) / T(2);
-    for (int64_t k = 0; k < max_steps; ++k) {
-        const T t = span.enter + (T(k) + jitter) * dt;
-        if (!(t < span.leave)) return;
-        const int64_t i = cell_along(o[0] + t * d[0], half, cells);
-        const int64_t j = cell_along(o[1] + t * d[1], half, cells);
-        const int64_t l = cell_along(o[2] + t * d[2], half, cells);
-        if (occupancy[(i * cells + j) * cells + l]) visit(k, t);
+// The rays of one call, with everything they pass through.
+template <typename T>
+struct March {
+    const T *origins, *directions;  // [rays][3]
+    const uint8_t* occupancy;       // [cells]^3
+    int64_t cells;
+    const T* jitter;  // [rays]
+    T dt, near_t;
+    int64_t max_steps;
+
+    // Calls visit(k, t) for every kept step of ray r, in order.
+    template <typename Visit>
+    TEXT23D_HD void walk(int64_t r, Visit visit) const {
+        const T *o = origins + 3 * r, *d = directions + 3 * r;
+        const Span<T> span = enter_cube(o, d, near_t);
+        const T half = T(cells) / T(2);
+        for (int64_t k = 0; k < max_steps; ++k) {
+            const T t = span.enter + (T(k) + jitter[r]) * dt;
+            if (!(t < span.leave)) return;
+            const int64_t i = cell_along(o[0] + t * d[0], half, cells);
+            const int64_t j = cell_along(o[1] + t * d[1], half, cells);
+            const int64_t l = cell_along(o[2] + t * d[2], half, cells);
+            if (occupancy[(i * cells + j) * cells + l]) visit(k, t);
+        }
     }
-}
+
+    TEXT23D_HD int64_t count(int64_t r) const {
+        int64_t kept = 0;
+        walk(r, [&](int64_t, T) { ++kept; });
+        return kept;
+    }
+
+    // The samples of ray r, from row `at` on.
+    TEXT23D_HD void fill(int64_t r, int64_t at, int64_t* ray, T* t, int64_t* step) const {
+        walk(r, [&](int64_t k, T distance) {
+            ray[at] = r;
+            t[at] = distance;
+            step[at++] = k;
+        });
+    }
+};
 
 }  // namespace text23d

@@ -51,19 +51,30 @@ class Stage(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures x [B, 4, 64, 64] in picture space -> Opinion."""
+    """Pictures x [B, 4, 64, 64] in picture space -> Opinion.
+
+    Kind and azimuth are read off the whole picture; a colour where it is: for the thing and for each word of a part, a
+    map of places says where to look, and one classifier for all says which colour is there.
+    """
 
     def __init__(self, kinds: int, colours: int, parts: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
-        self.stages = nn.Sequential(*(Stage(a, b) for a, b in zip((4, *widths), widths, strict=False)))
+        self.stages = nn.ModuleList(Stage(a, b) for a, b in zip((4, *widths), widths, strict=False))
         self.gather = nn.Linear(widths[-1] * (64 >> len(widths)) ** 2, WIDTH)
-        self.kind, self.colour = nn.Linear(WIDTH, kinds + 1), nn.Linear(WIDTH, colours)
-        self.part, self.azimuth = nn.Linear(WIDTH, parts * colours), nn.Linear(WIDTH, AZIMUTHS)
+        self.kind, self.azimuth = nn.Linear(WIDTH, kinds + 1), nn.Linear(WIDTH, AZIMUTHS)
+        self.place = nn.Conv2d(widths[-2], 1 + parts, 1)  # the thing itself, then the parts
+        self.look = nn.Sequential(nn.Conv2d(widths[-2], 64, 1), nn.SiLU())
+        self.colour = nn.Linear(64, colours)
 
     def forward(self, x: Tensor) -> Opinion:
-        h = F.silu(self.gather(F.silu(self.stages(x)).flatten(1)))
-        part = self.part(h).unflatten(1, (-1, self.colour.out_features))
-        return Opinion(self.kind(h), self.colour(h), part, self.azimuth(h), h)
+        *early, last = self.stages
+        for stage in early:
+            x = stage(x)
+        h = F.silu(self.gather(F.silu(last(x)).flatten(1)))
+        x = F.silu(x)
+        places = self.place(x).flatten(2).softmax(-1)  # [B, 1 + parts, h w]
+        colours = self.colour(places @ self.look(x).flatten(2).transpose(1, 2))
+        return Opinion(self.kind(h), colours[:, 0], colours[:, 1:], self.azimuth(h), h)
 
 
 @dataclass(frozen=True)

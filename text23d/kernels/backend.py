@@ -1,4 +1,4 @@
-"""The one place where the compiled library is found, loaded and chosen over the torch twins."""
+"""The one place where the compiled libraries are found, loaded and chosen over the torch twins."""
 
 from __future__ import annotations
 
@@ -9,65 +9,85 @@ from pathlib import Path
 
 from text23d.contracts import UserError
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 CHOICES = ("auto", "native", "torch")
-HOW_TO_BUILD = "install a C++ compiler (g++ or clang++), then `pip install -e .` in the checkout again"
+LIBRARIES = {"cpu": "_native", "cuda": "_cuda"}
+HOW_TO_BUILD = {
+    "cpu": "install a C++ compiler (g++ or clang++), then `pip install -e .` in the checkout again",
+    "cuda": "install CUDA's nvcc beside a C++ compiler, then `pip install -e .` in the checkout again",
+}
 
-_chosen: str | None = None
-
-
-def backend() -> str:
-    """The backend in use, "native" or "torch": what `select` chose, else what TEXT23D_BACKEND says, else "auto"."""
-    return _chosen if _chosen is not None else select(os.environ.get("TEXT23D_BACKEND", "auto"))
+_choice: str | None = None
 
 
 def select(name: str) -> str:
     """Choose the backend of this process: "auto" (the compiled library if it is there), "native" or "torch".
 
-    Returns the backend now in use. Raises UserError for another name, and for "native" where nothing was compiled.
+    Returns the backend now in use on the CPU. Raises UserError for another name, and for "native" where nothing was
+    compiled. "native" on a GPU without the CUDA library is refused by `backend`, when it is first asked.
     """
-    global _chosen
+    global _choice
     if name not in CHOICES:
         raise UserError(f"kernel backend {name!r}: expected one of {', '.join(CHOICES)} (see TEXT23D_BACKEND)")
-    library, problem = _load()
-    if name == "native" and library is None:
-        raise UserError(f"kernel backend native: {problem}; {HOW_TO_BUILD}, or choose torch")
-    _chosen = "torch" if name == "torch" or library is None else "native"
-    return _chosen
+    if name == "native":
+        library()
+    _choice = name
+    return backend()
 
 
-def describe() -> str:
-    """One line for a person: which backend computes, and what would make it faster."""
-    problem = _load()[1]
-    if backend() == "native":
-        return f"native ({_find()})"
-    return f"torch ({problem}; for speed, {HOW_TO_BUILD})" if problem else "torch (chosen; a compiled library is there)"
+def choice() -> str:
+    """What `select` was given, else what TEXT23D_BACKEND says, else "auto"."""
+    if _choice is None:
+        select(os.environ.get("TEXT23D_BACKEND", "auto"))
+    return _choice or "auto"
 
 
-def library() -> ctypes.CDLL:
-    """The compiled library. Raises UserError where there is none."""
-    loaded, problem = _load()
+def backend(device: str = "cpu") -> str:
+    """The backend in use for tensors on `device`, a torch device type: "native" or "torch".
+
+    Raises UserError where "native" was chosen and this device's library is not there.
+    """
+    if choice() == "torch" or (choice() == "auto" and _load(device)[0] is None):
+        return "torch"
+    library(device)
+    return "native"
+
+
+def describe(device: str = "cpu") -> str:
+    """One line for a person: which backend computes on `device`, and what would make it faster."""
+    if backend(device) == "native":
+        return f"native ({_find(device)})"
+    problem = _load(device)[1]
+    return f"torch ({problem})" if problem else "torch (chosen; a compiled library is there)"
+
+
+def library(device: str = "cpu") -> ctypes.CDLL:
+    """The compiled library for `device`. Raises UserError where there is none."""
+    loaded, problem = _load(device)
     if loaded is None:
-        raise UserError(f"compiled kernels: {problem}; {HOW_TO_BUILD}")
+        raise UserError(f"kernel backend native: {problem}, or choose torch")
     return loaded
 
 
-def _find() -> Path | None:
-    folder = Path(__file__).parent
-    return next((path for path in sorted(folder.glob("_native*")) if path.suffix in (".so", ".dll", ".dylib")), None)
+def _find(device: str) -> Path | None:
+    found = sorted(Path(__file__).parent.glob(f"{LIBRARIES[device]}*"))
+    return next((path for path in found if path.suffix in (".so", ".dll", ".dylib")), None)
 
 
 @cache
-def _load() -> tuple[ctypes.CDLL | None, str]:
-    """The library, or None and the reason in words."""
-    path = _find()
+def _load(device: str) -> tuple[ctypes.CDLL | None, str]:
+    """The library for `device`, or None and in words why not and what to do."""
+    if device not in LIBRARIES:
+        return None, f"there are no compiled kernels for {device}; use cpu or cuda"
+    path = _find(device)
     if path is None:
-        return None, "no compiled library was found"
+        return None, f"no compiled library for {device} was found; {HOW_TO_BUILD[device]}"
     try:
         loaded = ctypes.CDLL(str(path))
         version = loaded.text23d_abi_version()
     except (OSError, AttributeError) as error:
-        return None, f"{path.name} does not load ({error})"
+        return None, f"{path.name} does not load ({error}); {HOW_TO_BUILD[device]}"
     if version != ABI_VERSION:
-        return None, f"{path.name} has interface version {version}, expected {ABI_VERSION}"
+        return None, f"{path.name} has interface version {version}, expected {ABI_VERSION}; {HOW_TO_BUILD[device]}"
+    loaded.text23d_error.restype = ctypes.c_char_p
     return loaded, ""

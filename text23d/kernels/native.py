@@ -1,4 +1,4 @@
-"""The compiled kernels as torch operators `text23d::*`, with gradients and shapes registered; CPU tensors only.
+"""The compiled kernels as torch operators `text23d::*`, with gradients and shapes registered, on the CPU and on CUDA.
 
 Arguments are as `ops` has checked them. Gradients are not differentiable again: the twins' are.
 """
@@ -6,6 +6,7 @@ Arguments are as `ops` has checked them. Gradients are not differentiable again:
 from __future__ import annotations
 
 import ctypes
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from text23d.kernels.backend import library
 from text23d.kernels.layout import GridLayout
+from text23d.kernels.memory import expect_room
 
 LayoutArguments = tuple[int, int, int, int, float]
+FEWER = "march fewer rays at a time, or take longer steps"
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
 
@@ -34,10 +37,18 @@ def _layout(*arguments: Any) -> tuple[GridLayout, ctypes.Array[ctypes.c_int64]]:
 
 
 def _call(name: str, like: Tensor, *arguments: Tensor | int | float | ctypes.Array[ctypes.c_int64]) -> None:
-    """Call the kernel for the dtype of `like`, handing over tensors by pointer and integers as int64."""
-    kernel = getattr(library(), f"text23d_{name}_{SUFFIX[like.dtype]}")
-    kernel.restype = None
-    kernel(*map(_as_c, arguments), ctypes.c_int32(torch.get_num_threads()))
+    """Call the kernel for the dtype and device of `like`, handing over tensors by pointer and integers as int64.
+
+    On CUDA the work is added to torch's current stream. Raises RuntimeError where the driver refuses it.
+    """
+    compiled = library(like.device.type)
+    kernel = getattr(compiled, f"text23d_{name}_{SUFFIX[like.dtype]}")
+    stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else None
+    with torch.cuda.device(like.device) if like.is_cuda else nullcontext():
+        code = kernel(*map(_as_c, arguments), ctypes.c_int32(torch.get_num_threads()), ctypes.c_void_p(stream))
+    if code != 0:
+        words = compiled.text23d_error(code).decode()
+        raise RuntimeError(f"{name} on {like.device}: {words}; build for this GPU and driver, or choose backend=torch")
 
 
 def _as_c(argument: Tensor | int | float | ctypes.Array[ctypes.c_int64]) -> Any:
@@ -125,11 +136,12 @@ def march(
     cells, rays = occupancy.shape[0], len(origins)
     occupied = occupancy.contiguous().view(torch.uint8)
     arguments = (rays, origins, directions, occupied, cells, jitter, dt, near, max_steps)
-    offsets = torch.zeros(rays + 1, dtype=torch.long)
+    offsets = origins.new_zeros(rays + 1, dtype=torch.long)
     _call("march_count", origins, *arguments, offsets[1:])
     offsets = offsets.cumsum(0)
     total = int(offsets[-1])
-    ray, step = torch.empty(total, dtype=torch.long), torch.empty(total, dtype=torch.long)
+    expect_room((16 + origins.itemsize) * total, origins.device, f"{total} samples of {rays} rays", FEWER)
+    ray, step = offsets.new_empty(total), offsets.new_empty(total)
     t = origins.new_empty(total)
     _call("march_fill", origins, *arguments, offsets, ray, t, step)
     return ray, t, step, offsets

@@ -1,8 +1,9 @@
 """The three operations a radiance field needs, on whichever backend was chosen (see `backend`).
 
-On the CPU the compiled library serves if it was built; otherwise, and on other devices, the torch twins do. Both
-compute the same function. Tensors are float32 or float64, all of one dtype and device; non-contiguous ones are copied.
-A mistake in a call raises ValueError.
+The compiled library of the tensors' device serves if it was built, otherwise the torch twins do; where nobody chose
+between the two, nerfacc samples rays on CUDA if it loads. All compute the same function. Tensors are float32 or
+float64, all of one dtype and device; non-contiguous ones are copied. A mistake in a call raises ValueError, and what
+would not fit into memory UserError.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from text23d.kernels import native, reference
-from text23d.kernels.backend import backend
+from text23d.kernels import native, reference, sampler
+from text23d.kernels.backend import backend, choice
 from text23d.kernels.layout import GridLayout
+from text23d.kernels.memory import expect_room
 
 
 class Samples(NamedTuple):
@@ -43,7 +45,8 @@ def encode(x: Tensor, table: Tensor, layout: GridLayout) -> Tensor:
     x       [N, 3] in [0, 1], clamped to it; N = 0 works.
     table   [layout.entries, layout.features].
     Returns [N, layout.out_features], level after level. Differentiable once in x (zero where clamped) and in table.
-    The compiled backend's gradient of the table is the same bits whatever the number of threads.
+    The compiled gradient of the table is, on the CPU, the same bits whatever the number of threads; on CUDA its sums
+    are in any order.
     """
     _expect(x, "x", (None, 3), x)
     _expect(table, "table", (layout.entries, layout.features), x)
@@ -87,8 +90,12 @@ def march(
     _expect(jitter, "jitter", (rays,), origins)
     steps = math.ceil(2 * math.sqrt(3) / dt) + 1 if max_steps is None else max_steps
     arguments = (origins.detach(), directions.detach(), occupancy, jitter.detach(), float(dt), float(near), steps)
+    if choice() == "auto" and sampler.serves(origins):
+        return Samples(*sampler.march(*arguments))
     if _compiled(origins):
         return Samples(*native.march(*arguments))
+    candidates = (8 + 3 * origins.itemsize) * rays * steps
+    expect_room(candidates, origins.device, f"{rays} rays of {steps} steps", native.FEWER)
     return Samples(*reference.march(*arguments))
 
 
@@ -109,7 +116,8 @@ def composite(sigma_dt: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor
         raise ValueError(f"composite: offsets are {list(offsets.shape)} {offsets.dtype}, expected [R + 1] int64")
     if offsets.device != sigma_dt.device:
         raise ValueError(f"composite: offsets are on {offsets.device}, sigma_dt on {sigma_dt.device}: move one")
-    if offsets[0] != 0 or offsets[-1] != len(sigma_dt) or bool((offsets.diff() < 0).any()):
+    wrong = (offsets[0] != 0) | (offsets[-1] != len(sigma_dt)) | (offsets.diff() < 0).any()
+    if bool(wrong):  # asked once: on CUDA every question waits for the device
         raise ValueError(f"composite: offsets must rise from 0 to the {len(sigma_dt)} samples given")
     if _compiled(sigma_dt):
         return native.composite(sigma_dt, values, offsets)
@@ -117,7 +125,7 @@ def composite(sigma_dt: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor
 
 
 def _compiled(x: Tensor) -> bool:
-    return x.device.type == "cpu" and backend() == "native"
+    return backend(x.device.type) == "native"
 
 
 def _expect(tensor: Tensor, name: str, shape: tuple[int | None, ...], like: Tensor) -> None:

@@ -41,11 +41,11 @@ class Preconditioned(nn.Module):
         return c_skip * x + c_out * f.float()
 
 
-def draw_sigma(n: int, generator: torch.Generator, mean: float = -0.2, std: float = 1.4) -> Tensor:
+def draw_sigma(n: int, generator: torch.Generator, mean: float = 0.4, std: float = 1.3) -> Tensor:
     """Training noise levels [n], log-normal.
 
     EDM's own mean of -1.2 and deviation of 1.2 reach the levels of 1 to 5, where a 3-D run takes its shape, in 15 % of
-    draws; these do in 34 %, and stay in [0.05, 13] within two deviations.
+    draws; these do in 44 %, and stay in [0.11, 20] within two deviations.
     """
     return torch.exp(mean + std * torch.randn(n, generator=generator))
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,13 +55,14 @@ class TrainConfig:
 
 @dataclass
 class TrainState:
-    """All that changes while training."""
+    """All that changes while training; `before`: pictures that the weights it began from had seen."""
 
     model: edm.Preconditioned
     average: edm.Preconditioned
     optimiser: torch.optim.AdamW
     seen: int = 0
     seconds: float = 0.0
+    before: int = 0
 
     @staticmethod
     def fresh(config: UNetConfig, train: TrainConfig, device: torch.device) -> TrainState:
@@ -91,6 +93,7 @@ class TrainState:
             elif f"network.{name}" in own and own[f"network.{name}"].shape == tensor.shape:
                 own[f"network.{name}"].copy_(tensor)
         self.average.load_state_dict(own)
+        self.before = facts["card"]["images"]
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as named tensors; Adam's moments go by the name of their parameter."""
@@ -102,7 +105,8 @@ class TrainState:
         return {k: v.contiguous() for k, v in named.items()}
 
     def save(self, path: Path) -> None:
-        facts = {"config": asdict(self.model.network.config), "seen": self.seen, "seconds": self.seconds}
+        facts: dict[str, Any] = {"config": asdict(self.model.network.config)}
+        facts |= {"seen": self.seen, "seconds": self.seconds, "before": self.before}
         save_tensors(path, self.tensors(), {"training": json.dumps(facts)})
 
     def load(self, path: Path) -> None:
@@ -111,13 +115,16 @@ class TrainState:
         facts = json.loads(metadata.get("training", "null"))
         if facts is None or facts["config"] != json.loads(json.dumps(asdict(self.model.network.config))):
             raise UserError(f"{path} holds the training of another network: choose another folder or remove the file")
-        for name, module in (("model.", self.model), ("average.", self.average)):
-            module.load_state_dict({k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)})
+        try:
+            for name, module in (("model.", self.model), ("average.", self.average)):
+                module.load_state_dict({k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)})
+            self.seen, self.seconds, self.before = facts["seen"], facts["seconds"], facts["before"]
+        except (RuntimeError, KeyError) as error:
+            raise UserError(f"{path} is of another version of text23d: choose another folder or remove it") from error
         moments = ("step", "exp_avg", "exp_avg_sq")
         for name, parameter in self.model.named_parameters():
             own = {m: tensors[f"adam.{m}.{name}"] for m in moments if f"adam.{m}.{name}" in tensors}
             self.optimiser.state[parameter] = {m: v if m == "step" else v.to(parameter) for m, v in own.items()}
-        self.seen, self.seconds = facts["seen"], facts["seconds"]
 
 
 def train_step(state: TrainState, config: TrainConfig, batch: Batch) -> float:

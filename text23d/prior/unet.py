@@ -1,6 +1,8 @@
 """The network F inside the built-in prior: a small UNet over pixel-unshuffled pictures (Song et al. 2021 in spirit,
 adaptive group norm after Dhariwal & Nichol 2021). Captions enter twice: summed up, in every block's modulation, and
-word by word, in the attention, so that "yellow wheels" can be yellow where the wheels are."""
+word by word, in the attention, so that "yellow wheels" can be yellow where the wheels are. And what caption and camera
+alone say about the picture, its rough shape and colours, is drawn directly: convolutions that are only modulated would
+have to make it up out of noise."""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from text23d.prior.condition import Condition
 from text23d.prior.text import TextEncoder
 
 SQRT_HALF = math.sqrt(0.5)
+SKETCH = 8  # side of the sketch, in features
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,9 @@ class UNet(nn.Module):
                 self.down.append(nn.Conv2d(width, target, 3, stride=2, padding=1))
             self.down.extend(Level(config, target, attends) for _ in range(config.blocks))
             width = target
+        self.sketch = nn.Sequential(nn.Linear(e, e), nn.SiLU(), nn.Linear(e, width * SKETCH**2))
+        nn.init.zeros_(self.sketch[2].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.sketch[2].bias)  # type: ignore[arg-type]
         self.middle = nn.ModuleList(Level(config, width, attends) for attends in (True, False))
         for level in reversed(range(len(config.widths))):
             width = config.widths[level]
@@ -145,6 +151,8 @@ class UNet(nn.Module):
             h = layer(h, e, words) if isinstance(layer, Level) else layer(h)
             if isinstance(layer, Level):
                 sides.append(h)
+        sketch = self.sketch(e).unflatten(1, (-1, SKETCH, SKETCH))
+        h = h + (sketch if h.shape[-1] == SKETCH else F.interpolate(sketch, h.shape[-2:]))
         for layer in self.middle:
             h = layer(h, e, words)
         for layer in self.up:

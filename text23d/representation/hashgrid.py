@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from text23d.kernels import ops
 from text23d.kernels.layout import GridLayout
+from text23d.kernels.memory import expect_room
 
 
 class HashGrid(nn.Module):
@@ -17,7 +18,7 @@ class HashGrid(nn.Module):
     generator                      draws the table, uniform in [-1e-4, 1e-4] (section 4); None: torch's default one.
     dtype                          float32 or float64.
 
-    Raises ValueError where `GridLayout` does.
+    Raises ValueError where `GridLayout` does, UserError where the table would not fit into memory.
     """
 
     def __init__(
@@ -32,6 +33,8 @@ class HashGrid(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = GridLayout.spanning(levels, features, log2_table, base, finest)
+        wanted = 4 * self.layout.entries * features * dtype.itemsize  # with its gradient and Adam's moments
+        expect_room(wanted, torch.device("cpu"), str(self.layout), "lower log2_table, levels or features")
         table = torch.empty(self.layout.entries, features, dtype=dtype)
         self.table = nn.Parameter(table.uniform_(-1e-4, 1e-4, generator=generator))
 

@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        if given.seed < 0 or not 1 <= given.size <= 1024:
-            raise UserError(f"got seed {given.seed}, size {given.size}: seed must be 0 or more, size 1 to 1024")
+        if given.seed < 0 or not 1 <= given.size <= 512:
+            raise UserError(f"got seed {given.seed}, size {given.size}: seed must be 0 or more, size 1 to 512")
         save_png(given.out, SHEETS[given.show](given.seed, given.size))
     except UserError as error:
         print(f"text23d: {error}", file=sys.stderr)

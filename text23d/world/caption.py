@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -29,6 +29,7 @@ WITH = ("with", "having")
 SAYING = ("that is", "which is")
 MOST_PARTS = 2
 SYNONYM_SHARE, PREFIX_SHARE = 0.25, 0.2
+IRREGULAR = {"cacti": "cactus", "center": "centre", "scarves": "scarf", "snowmen": "snowman"}
 # A run of letters and digits, or one other character.
 TOKEN = re.compile(r"[^\W_]+|\S")
 
@@ -76,7 +77,9 @@ def caption_text(caption: Caption, rng: np.random.Generator | None = None) -> st
     """The plain phrase ("a red car with yellow wheels"), or with `rng` one of the grammar's many others."""
     text = _thing(caption, rng)
     if caption.relation is not None and caption.other is not None:
-        text = f"{text} {_one_of(RELATIONS[caption.relation], rng)} {_thing(caption.other, rng)}"
+        # "a snowman with a red scarf and a hat" would be one thing
+        ways = tuple(way for way in RELATIONS[caption.relation] if way != "and" or not caption.parts)
+        text = f"{text} {_one_of(ways, rng)} {_thing(caption.other, rng)}"
     if rng is not None and rng.random() < PREFIX_SHARE:
         text = f"{_an(str(rng.choice(PREFIXES)))} {text}"
     return text
@@ -121,14 +124,16 @@ def _an(said: str) -> str:
 def variants() -> dict[str, str]:
     """Plurals and singulars that are not in the vocabulary -> the form that is; and one other spelling."""
     known = words()
-    forms = {"center": "centre"}
-    for noun in (*KINDS, *(word for kind in KINDS.values() for word in kind.also), *part_words()):
-        plural = f"{noun}es" if noun.endswith(("s", "sh", "ch", "x")) else f"{noun}s"
-        # "knives" and "puppies" are no regular plurals
-        irregular = {"f": noun[:-1] + "ves", "y": noun[:-1] + "ies"}.get(noun[-1])
-        for form in filter(None, (plural, irregular, noun[:-1] if noun.endswith("s") else None)):
-            forms.setdefault(form, noun)
+    kinds = [*KINDS, *(word for kind in KINDS.values() for word in kind.also), ANY]
+    forms = {_plural(noun): noun for noun in (*kinds, *(word for word in part_words() if not word.endswith("s")))}
+    forms |= {word[:-1]: word for word in part_words() if word.endswith("s")} | IRREGULAR
     return {form: noun for form, noun in forms.items() if form not in known and noun in known}
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "sh", "ch", "x")) else f"{noun}s"
 
 
 def tokenize(text: str) -> list[str]:
@@ -158,11 +163,17 @@ def parse(prompt: str) -> Caption:
     """What a prompt asks for. Articles, punctuation, capitals, plurals and prefixes do not matter.
 
     Raises UserError, in one line, for an empty prompt, a word outside `words()`, a thing without a kind, or a phrase
-    outside the grammar: several kinds or colours for one thing, a part that the kind has not, more than two things.
+    outside the grammar: several kinds or colours for one thing, a part that the kind has not, more than two things,
+    one thing on another that carries none.
     """
     meaning = synonyms()
     tokens = [meaning.get(token, token) for token in known_tokens(prompt, "prompt")]
     things, relations = _split(tokens)
+    if not all(things):
+        raise UserError(
+            'the prompt names nothing on one side of "on", "beside" or "and": say what is there, '
+            'for example "a blue mug on a brown table"'
+        )
     if len(things) > 2:
         raise UserError(
             f"the prompt names {len(things)} things: one or two are understood; ask for two, "
@@ -173,66 +184,88 @@ def parse(prompt: str) -> Caption:
         return first
     if relations[0] == "on" and (rest[0].kind is None or KINDS[rest[0].kind].support is None):
         carriers = ", ".join(name for name, kind in KINDS.items() if kind.support)
-        raise UserError(f"nothing can stand on a {rest[0].kind or ANY}: one of {carriers} can carry a thing")
+        raise UserError(f"nothing can stand on {_an(rest[0].kind or ANY)}: one of {carriers} can carry a thing")
     return replace(first, relation=relations[0], other=rest[0])
 
 
 def _split(tokens: list[str]) -> tuple[list[list[str]], list[str]]:
-    """The things' own words, and the relations between them. "and" parts two things unless a part follows it."""
+    """The things' own words, and the relations between them. "and" parts two things unless the first is not named yet
+    ("a tall and red car") or a part of it follows."""
     starts = {"on": "on", "beside": "beside", "next": "beside", "near": "beside", "and": "beside"}
     things: list[list[str]] = [[]]
     relations: list[str] = []
+    kind = None
     for place, token in enumerate(tokens):
-        if token == "and" and _part_follows(things[-1], tokens[place + 1 :]):
+        if token == "and" and (kind is None or _part_follows(kind, things[-1], tokens[place + 1 :])):
             things[-1].append(token)
         elif token in starts:
             relations.append(starts[token])
             things.append([])
+            kind = None
         elif not (token in ("top", "of", "to") and not things[-1]):  # the rest of "on top of" and "next to"
             things[-1].append(token)
+            kind = kind or (token if _is_kind(token) else None)
     return things, relations
 
 
-def _part_follows(thing: list[str], ahead: list[str]) -> bool:
+def _is_kind(token: str) -> bool:
+    return token in KINDS or token == ANY
+
+
+def _parts_of(kind: str) -> tuple[str, ...]:
+    return part_words() if kind == ANY else tuple(KINDS[kind].parts)
+
+
+def _part_follows(kind: str, thing: list[str], ahead: list[str]) -> bool:
     """Whether what comes after "and" is a part of this thing."""
-    kind = next((token for token in thing if token in KINDS), None)
-    nouns = (token for token in ahead if token in KINDS or token in part_words())
-    return any(w in thing for w in WITH) and kind is not None and next(nouns, None) in KINDS[kind].parts
+    noun = next((token for token in ahead if _is_kind(token) or token in part_words()), None)
+    return any(word in thing for word in WITH) and noun in _parts_of(kind)
 
 
 def _read_thing(tokens: list[str]) -> Caption:
     place = next((i for i, token in enumerate(tokens) if token in WITH), len(tokens))
-    head, tail = tokens[:place], tokens[place + 1 :]
-    kind = _single("objects", [t for t in head if t in KINDS or t == ANY])
+    head, tail = tokens[:place], tokens[place:]
+    kind = _single("objects", [t for t in head if _is_kind(t)])
     if kind is None:
-        raise UserError(f"the prompt names no object: {_help()}")
-    named = None if kind == ANY else kind
+        raise UserError(f"the prompt names no object in {_quoted(tokens)}: {_help()}")
     colour = _single("colours", [t for t in head if t in COLOURS])
     adjective = _single("adjectives", [t for t in head if t in STRETCH])
+    have = _parts_of(kind)
     stray = next((t for t in head if t in part_words() and t not in KINDS), None)
+    if stray in have:
+        raise UserError(f'{stray!r} is a part: say which colour it has, for example "{_an(kind)} with red {stray}"')
     if stray is not None:
-        raise UserError(f'{stray!r} is a part: say which colour it has, for example "a {kind} with red {stray}"')
-    return Caption(named, colour, adjective, tuple(_read_parts(kind, tail)))
+        raise UserError(f"{_an(kind)} has no {stray} whose colour may be told: its parts are {', '.join(have)}")
+    return Caption(None if kind == ANY else kind, colour, adjective, _read_parts(kind, tail) if tail else ())
 
 
-def _read_parts(kind: str, tokens: list[str]) -> Iterator[tuple[str, str]]:
-    if not tokens:
-        return
-    have = KINDS[kind].parts if kind != ANY else part_words()
-    pieces = " ".join(tokens).split(" and ")
-    if len(pieces) > MOST_PARTS:
-        raise UserError(f"the prompt gives {len(pieces)} parts of the {kind} a colour: at most {MOST_PARTS} may have")
-    for piece in (each.split() for each in pieces):
-        word = next((t for t in piece if t in have), None)
-        colour = _single("colours", [t for t in piece if t in COLOURS])
-        if word is None:
+def _read_parts(kind: str, tokens: list[str]) -> tuple[tuple[str, str], ...]:
+    """What a thing has: one part and its colour after each "with" or "and"."""
+    have, found = _parts_of(kind), dict[str, str]()
+    marked = " ".join("|" if token in (*WITH, "and") else token for token in tokens)
+    pieces = [piece.split() for piece in marked.split("|") if piece.strip()]
+    for piece in pieces or [[]]:
+        said = {t for t in piece if _is_kind(t) or t in part_words() or t in STRETCH}
+        colours = {t for t in piece if t in COLOURS}
+        if len(said) != 1 or not said <= set(have) or len(colours) != 1:
             raise UserError(
-                f'what follows "with" names no part of a {kind} ({" ".join(piece) or "nothing"}): '
-                f"its parts are {', '.join(have)}"
+                f'what follows "with" should be one part of {_an(kind)} and its colour, such as "red {have[0]}", '
+                f"not {_quoted(piece)}: its parts are {', '.join(have)}"
             )
-        if colour is None:
-            raise UserError(f'the {word} of the {kind} has no colour: say, for example, "with red {word}"')
-        yield word, colour
+        word, colour = said.pop(), colours.pop()
+        if found.setdefault(word, colour) != colour:
+            raise UserError(f"the prompt gives the {word} two colours, {found[word]} and {colour}: ask for one")
+    if len(found) > MOST_PARTS:
+        raise UserError(f"the prompt gives {len(found)} parts of {_an(kind)} colours: ask for at most {MOST_PARTS}")
+    if not kinds_with(found):
+        raise UserError(f"nothing has both {' and '.join(found)}: say what it is, for example {_an(next(iter(KINDS)))}")
+    return tuple(found.items())
+
+
+def kinds_with(parts: Iterable[str]) -> list[str]:
+    """The kinds that have all these parts."""
+    wanted = set(parts)
+    return [name for name, kind in KINDS.items() if wanted <= set(kind.parts)]
 
 
 def _single(what: str, found: list[str]) -> str | None:
@@ -243,6 +276,12 @@ def _single(what: str, found: list[str]) -> str | None:
             'for example "a red car", "a red car with yellow wheels" or "a red car beside a green tree"'
         )
     return different[0] if different else None
+
+
+def _quoted(tokens: list[str]) -> str:
+    """What was said there, cut to a length that a message can hold."""
+    text = " ".join(tokens)
+    return f'"{text}"' if len(text) <= 60 else f'"{text[:60]}..."'
 
 
 def _help() -> str:

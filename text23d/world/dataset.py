@@ -171,5 +171,5 @@ def read_caption(fields: dict[str, Any]) -> Caption:
 
 def pictures(images: np.ndarray) -> torch.Tensor:
     """Premultiplied RGBA uint8 [B, H, W, 4] -> picture space [B, 4, H, W]."""
-    unit = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    unit = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
     return to_picture(unit[:, :3], unit[:, 3:])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from text23d.world.adjectives import SMALL, SMALL_RADIUS, STRETCH
-from text23d.world.caption import MOST_PARTS, Caption
+from text23d.world.caption import MOST_PARTS, Caption, kinds_with
 from text23d.world.colours import COLOURS, jittered
 from text23d.world.kinds import KINDS
 from text23d.world.parts import OBJECT_RADIUS, Floats, Object, Part, normalise
@@ -65,18 +65,20 @@ def _draw_pair(first: Caption, rng: np.random.Generator, held_out: bool) -> Capt
 
 
 def make(caption: Caption, rng: np.random.Generator) -> Object:
-    """A random object that the caption describes, in scene units. Without a kind or a colour in it, any."""
+    """A random object that the caption describes, in scene units. Without a kind or a colour in it, any that has the
+    parts of the caption."""
     parts = _build(caption, rng)
     if caption.other is not None:
-        parts = _together(parts, caption, rng)
-    thing = normalise(Object(tuple(parts)))
-    if caption.adjective == SMALL:
-        thing = Object(tuple(_moved(thing.parts, scale=SMALL_RADIUS / OBJECT_RADIUS)))
-    return thing
+        return normalise(Object(tuple(_together(parts, caption, rng))))
+    return Object(tuple(_moved(normalise(Object(tuple(parts))).parts, _size(caption))))
+
+
+def _size(caption: Caption) -> float:
+    return SMALL_RADIUS / OBJECT_RADIUS if caption.adjective == SMALL else 1.0
 
 
 def _build(caption: Caption, rng: np.random.Generator) -> list[Part]:
-    kind = KINDS[caption.kind or str(rng.choice(list(KINDS)))]
+    kind = KINDS[caption.kind or str(rng.choice(kinds_with(word for word, _ in caption.parts)))]
     parts = kind.build(rng, jittered(caption.colour or str(rng.choice(list(COLOURS))), rng))
     for word, colour in caption.parts:
         names, albedo = kind.parts[word], jittered(colour, rng)
@@ -89,17 +91,18 @@ def _build(caption: Caption, rng: np.random.Generator) -> list[Part]:
 
 def _together(parts: list[Part], caption: Caption, rng: np.random.Generator) -> list[Part]:
     """The first thing on the other, or at its side (towards -X)."""
-    assert caption.other is not None and caption.other.kind is not None
+    assert caption.other is not None
     first, other = (list(normalise(Object(tuple(each))).parts) for each in (parts, _build(caption.other, rng)))
+    other = _moved(other, _size(caption.other))
     low, high = _bounds(first)
     if caption.relation == "on":
-        support = KINDS[caption.other.kind].support
+        support = KINDS[caption.other.kind or ""].support
         ground, top = _bounds([part for part in other if part.name == support])
         room = ((top - ground)[:2] / (high - low)[:2]).min()
-        scale = min(rng.uniform(0.75, 0.95) * float(room), 0.8 / (high - low)[2])
+        scale = _size(caption) * min(rng.uniform(0.75, 0.95) * float(room), 0.8 / (high - low)[2])
         centre = np.append((ground + top)[:2] / 2, top[2])
     else:
-        scale = float(rng.uniform(0.85, 1.15))
+        scale = _size(caption) * float(rng.uniform(0.85, 1.15))
         left, _ = _bounds(other)
         centre = np.array([left[0] - scale * (high - low)[0] / 2 - 0.06, 0.0, left[2]])
     foot = np.append((low + high)[:2] / 2, low[2])

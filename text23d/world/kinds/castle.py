@@ -1,4 +1,4 @@
-"""Castles: battlemented walls between four round or square towers, with or without a keep; the gate is towards -Y."""
+"""Castles: battlemented walls between four round or square towers round a keep; the gate is towards -Y."""
 
 from __future__ import annotations
 

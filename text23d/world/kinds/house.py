@@ -1,4 +1,4 @@
-"""Houses: one or two storeys under a gable or hip roof, the door towards -Y; some with a chimney or a porch."""
+"""Houses: one or two storeys under a gable or hip roof, the door towards -Y; some with a chimney."""
 
 from __future__ import annotations
 

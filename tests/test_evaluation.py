@@ -1,0 +1,678 @@
+"""The evaluation: its figures in closed form, its suites, and the verb from end to end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import Tensor
+
+from text23d import cli, evaluate
+from text23d.contracts import UserError
+from text23d.engine import results
+from text23d.engine.build import build, make, read_nerf
+from text23d.evaluation import figures, sources
+from text23d.evaluation.figures import PictureSet
+from text23d.evaluation.suite import GROUPS, read_suite
+from text23d.evaluation.table import HEADINGS, results_table
+from text23d.files import load_tensors, save_tensors, write_json, write_text
+from text23d.judge import network
+from text23d.judge.network import AZIMUTHS, Asked, Classifier, Judge, Opinion
+from text23d.paths import conf_dir
+from text23d.prior import builtin, edm
+from text23d.prior.guidance import Guided
+from text23d.representation.cameras import orbit
+from text23d.rng import generator
+from text23d.world.caption import parse
+from text23d.world.scene import HELD_OUT
+
+KINDS, COLOURS, PARTS = ("car", "mug", "bed"), ("red", "blue"), ("roof", "wheels")
+JUDGE = Judge(cast(Classifier, None), KINDS, COLOURS, PARTS, {})
+
+
+# Opinions by hand
+
+
+def sure(classes: int, *which: int) -> Tensor:
+    """Logits [V, classes] that give that class of each view 20 to nothing."""
+    return 20.0 * torch.nn.functional.one_hot(torch.tensor(which), classes).float()
+
+
+def opinion(kind: Tensor, colour: Tensor | None = None, **others: Tensor) -> Opinion:
+    count = len(kind)
+    rest = {
+        "part": torch.zeros(count, len(PARTS), len(COLOURS)),
+        "azimuth": torch.zeros(count, AZIMUTHS),
+        "features": torch.zeros(count, 4),
+    }
+    return Opinion(kind, torch.zeros(count, len(COLOURS)) if colour is None else colour, **(rest | others))
+
+
+def views(prompt: str, asked: Asked, azimuths: list[float] | None = None, front: bool = False) -> PictureSet:
+    return PictureSet(prompt, asked, front, torch.zeros(0), torch.tensor(azimuths or [0.0]))
+
+
+def test_accuracies_by_hand() -> None:
+    """Over all views of all things; of the parts and colours only where they were asked for."""
+    red_car = views("a red car", Asked("car", "red"))
+    mug = views("a mug with a blue roof", Asked("mug", None, (("roof", "blue"), ("wheels", "red"))))
+    first = opinion(sure(4, 0, 0, 3), torch.tensor([[1.0, 1.0], [3.0, 1.0], [4.0, 1.0]]).log())
+    part = torch.tensor([[[1.0, 3.0], [1.0, 4.0]]]).log()
+    second = opinion(torch.tensor([[1.0, 2.0, 1.0, 4.0]]).log(), part=part)
+    found = figures.accuracies(JUDGE, [(red_car, replace(first, colour=first.colour + 1)), (mug, second)])
+    assert found == pytest.approx(
+        {
+            "kind": 2 / 4,
+            "kind_probability": (2 + 2 / 8) / 4,
+            "colour": 3 / 3,  # of two as likely, the first
+            "colour_probability": (1 / 2 + 3 / 4 + 4 / 5) / 3,
+            "both": 2 / 3,
+            "part": 1 / 2,
+            "part_probability": (3 / 4 + 1 / 5) / 2,
+        },
+        abs=1e-6,
+    )
+
+
+def test_r_precision_by_hand() -> None:
+    """Red cars that look like a red car, a red mug and a blue car, of which the first is named alone."""
+    prompts = {"a red car": Asked("car", "red"), "a red mug": Asked("mug", "red"), "a blue car": Asked("car", "blue")}
+    seen = opinion(sure(4, 0, 1, 0), sure(2, 0, 0, 1))
+    cars = views("a red car", prompts["a red car"])
+    assert figures.r_precision(JUDGE, [(cars, seen)], prompts) == pytest.approx(1 / 3)
+    mugs = views("a red mug", prompts["a red mug"])
+    assert figures.r_precision(JUDGE, [(cars, seen), (mugs, seen)], prompts) == pytest.approx(2 / 6)
+    # What the judge cannot tell apart it cannot confuse either.
+    twins = {**prompts, "a tall red car": Asked("car", "red")}
+    tall = views("a tall red car", twins["a tall red car"])
+    assert figures.r_precision(JUDGE, [(tall, seen), (cars, seen)], twins) == pytest.approx(2 / 6)
+
+
+@pytest.mark.parametrize(
+    ("azimuths", "bins", "expected"),
+    [
+        ([0, 90, 180, 270], [0, 6, 12, 18], False),
+        ([0, 90, 180, 270], [0, 6, 0, 18], True),
+        ([0, 90], [0, 0], False),  # not more than 90 degrees
+        ([0, 91], [0, 0], True),
+        ([315, 45], [2, 22], False),  # round the circle, 90
+        ([316, 226], [0, 0], False),
+        ([300, 45], [22, 2], True),
+        ([0, 180], [0, 3], False),  # three bins off is no front
+        ([0, 180], [21, 0], False),
+        ([0, 0, 0], [0, 0, 0], False),
+        ([90, 270], [12, 12], False),
+    ],
+)
+def test_janus_by_hand(azimuths: list[int], bins: list[int], expected: bool) -> None:
+    seen = opinion(sure(4, *[0] * len(bins)), azimuth=sure(AZIMUTHS, *bins))
+    assert figures.is_janus(torch.tensor(azimuths).float(), seen) is expected
+
+
+def test_a_front_is_more_than_half_of_what_the_judge_thinks() -> None:
+    """0.5 in all on the five bins round the front is none; spread over them, 0.55 is one."""
+    for share, expected in ((0.49, False), (0.55, True)):
+        likelihood = torch.full((2, AZIMUTHS), (1 - share) / (AZIMUTHS - 5))
+        likelihood[:, [22, 23, 0, 1, 2]] = share / 5
+        seen = opinion(sure(4, 0, 0), azimuth=likelihood.log())
+        assert figures.is_janus(torch.tensor([0.0, 180.0]), seen) is expected
+
+
+def test_azimuths_by_hand() -> None:
+    """Within 30 degrees, round the circle: of 0, 345 and 90 degrees."""
+    seen = opinion(sure(4, 0, 0, 0), azimuth=sure(AZIMUTHS, 0, 23, 6))
+    for azimuths, expected in (([30.0, 14.0, 100.0], 1.0), ([31.0, 16.0, 59.0], 0.0), ([329.0, 316.0, 120.0], 2 / 3)):
+        assert figures.azimuth_right(JUDGE, views("", Asked("car"), azimuths), seen) == pytest.approx(expected)
+    assert figures.apart(torch.tensor([350.0, 0.0, 90.0]), torch.tensor([10.0, 180.0, 90.0])).tolist() == [20, 180, 0]
+
+
+def test_consistency_by_hand() -> None:
+    """Four of seven are red cars; the kind's three mugs and the colour's blue do not add up."""
+    seen = opinion(sure(4, 0, 0, 1, 1, 1, 0, 0), sure(2, 0, 0, 0, 1, 0, 0, 0))
+    assert figures.consistency(seen) == pytest.approx(4 / 7)
+    assert figures.consistency(opinion(sure(4, 3, 3), sure(2, 1, 1))) == 1, "wrong, but agreed"
+
+
+def test_diversity_by_hand() -> None:
+    """Pairs within a prompt only, each seen from the same side."""
+    x = torch.randn(5, 2, 4, generator=generator(0, 0, 0, "x"))
+    names = ["a", "a", "b", "a", "c"]
+    judged = [
+        (views(name, Asked("car")), opinion(torch.zeros(2, 4), features=each))
+        for name, each in zip(names, x, strict=True)
+    ]
+    total = [
+        sum(math.dist(x[i, view].tolist(), x[j, view].tolist()) for view in range(2)) / 2
+        for i, j in ((0, 1), (0, 3), (1, 3))
+    ]
+    assert figures.diversity(judged) == pytest.approx(sum(total) / 3)
+    assert figures.diversity([judged[0], judged[2]]) is None
+
+
+def test_kid_by_brute_force() -> None:
+    """A double loop over distinct pairs, with the features in units of y's root mean square."""
+    x, y = (torch.randn(n, 6, generator=generator(n, 0, 0, "kid")) * 3 + 0.5 for n in (5, 7))
+    unit = math.sqrt(sum(value**2 for row in y.tolist() for value in row) / 42)
+
+    def kernel(a: list[float], b: list[float]) -> float:
+        return (sum(p * q for p, q in zip(a, b, strict=True)) / unit**2 / 6 + 1) ** 3
+
+    def mean(a: list[list[float]], b: list[list[float]], same: bool) -> float:
+        pairs = [(i, j) for i in range(len(a)) for j in range(len(b)) if not (same and i == j)]
+        return sum(kernel(a[i], b[j]) for i, j in pairs) / len(pairs)
+
+    a, b = x.tolist(), y.tolist()
+    expected = mean(a, a, True) + mean(b, b, True) - 2 * mean(a, b, False)
+    assert figures.kid(x, y) == pytest.approx(expected, rel=1e-6)
+    assert figures.kid(10 * x, 10 * y) == pytest.approx(expected, rel=1e-4), "whatever the features' scale"
+    assert figures.kid(y.flip(0), x) != figures.kid(x, y)
+
+
+@pytest.mark.parametrize("chance", [0.5, 0.8])
+def test_kid_is_unbiased(chance: float) -> None:
+    """Its exact expectation over all samples of signs: E k = 8 P(same sign), so that MMD^2 is
+    4 + 8 (q^2 + (1 - q)^2) - 8 between fair signs and those that are positive with probability q."""
+    expectation = 0.0
+    for signs in itertools.product((1.0, -1.0), repeat=5):
+        x, y = (torch.tensor(part)[:, None] for part in (signs[:2], signs[2:]))
+        likelihood = 0.5**2 * math.prod(chance if sign > 0 else 1 - chance for sign in signs[2:])
+        expectation += likelihood * figures.kid(x, y)
+    assert expectation == pytest.approx(8 * (chance**2 + (1 - chance) ** 2) - 4, abs=1e-9)
+
+
+def test_kid_of_the_same_distribution_is_zero_on_average_and_grows_with_what_differs() -> None:
+    draws = torch.randn(300, 2, 12, 16, generator=generator(0, 0, 0, "draws"))
+    same = torch.tensor([figures.kid(x, y) for x, y in draws])
+    assert same.mean().abs() < 4 * same.std() / math.sqrt(300) and (same < 0).any()
+    moved = [torch.tensor([figures.kid(x + by, y) for x, y in draws]).mean().item() for by in (0.0, 0.3, 0.6)]
+    assert moved[0] < 0.1 * moved[1] < 0.1 * moved[2]
+
+
+def numbers(value: Any) -> list[float]:
+    """All numbers in nested dictionaries and lists."""
+    if isinstance(value, dict):
+        return [each for item in value.values() for each in numbers(item)]
+    if isinstance(value, list):
+        return [each for item in value for each in numbers(item)]
+    return [value] if isinstance(value, (int, float)) else []
+
+
+def test_a_summary_leaves_out_what_does_not_apply() -> None:
+    """One view of one thing without a front: no distance of distributions, no diversity, no azimuth; never a NaN."""
+    prompts = {"a car": Asked("car")}
+    judged = [(views("a car", prompts["a car"]), opinion(sure(4, 0)))]
+    found = figures.summary(JUDGE, judged, prompts, judged)
+    assert found == pytest.approx({"kind": 1, "kind_probability": 1, "r_precision": 1, "consistency": 1}, abs=1e-6)
+    twice = [(each, replace(seen, features=torch.ones(1, 4))) for each, seen in judged * 2]
+    assert "diversity" not in figures.summary(JUDGE, twice, prompts, twice), "no share of none"
+
+
+def test_a_summary_holds_every_figure_and_the_table_a_heading_for_each() -> None:
+    asked = Asked("car", "red", (("roof", "blue"),))
+    prompts, azimuths = {"a red car with a blue roof": asked}, [0.0, 180.0]
+
+    def thing(seed: int) -> tuple[PictureSet, Opinion]:
+        draw = generator(seed, 0, 0, "thing")
+        seen = opinion(sure(4, 0, 1), sure(2, 0, 0), features=torch.randn(2, 4, generator=draw))
+        seen = replace(seen, part=sure(2, 1, 1)[:, None].expand(-1, 2, -1), azimuth=sure(AZIMUTHS, 0, seed))
+        return views("a red car with a blue roof", asked, azimuths, True), seen
+
+    judged, reference = [thing(0), thing(12)], [thing(1), thing(2)]
+    found = figures.summary(JUDGE, judged, prompts, reference)
+    assert found.keys() == HEADINGS.keys()
+    assert (found["janus"], found["azimuth"], found["consistency"], found["both"]) == (0.5, 0.75, 0.5, 0.5)
+    own, worlds = figures.diversity(judged), figures.diversity(reference)
+    assert own is not None and worlds is not None and found["diversity"] == pytest.approx(own / worlds)
+    assert found["kid"] == pytest.approx(figures.kid(figures.features(judged), figures.features(reference)))
+
+
+# Suites
+
+
+def suite_of(**settings: Any) -> dict[str, Any]:
+    return {"name": "own", "plain": [], "parts": [], "held_out": [], **settings}
+
+
+def test_a_suite_is_read(tiny_judge: Path) -> None:
+    judge = network.load(tiny_judge)
+    suite = read_suite(suite_of(plain=["a red car", "a mug"], parts=["a blue automobile with yellow wheels"]), judge)
+    assert suite.prompts == ["a red car", "a mug", "a blue automobile with yellow wheels"]
+    assert list(suite.group.values()) == ["plain", "plain", "parts"]
+    assert suite.asked("a mug") == Asked("mug")
+    assert suite.asked("a blue automobile with yellow wheels") == Asked("car", "blue", (("wheels", "yellow"),))
+    assert suite.front("a red car") and not suite.front("a mug")
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (suite_of(), "the suite has no prompts: expected lists under plain, parts, held_out"),
+        (suite_of(plain=["a red zebra"]), "does not know the word 'zebra'"),
+        (suite_of(plain=["a red thing"]), "'a red thing': expected one thing, of a kind"),
+        (suite_of(plain=["a red car beside a blue mug"]), "expected one thing"),
+        (suite_of(plain=["a red car"], held_out=["A red car!"]), "'a red car' and 'A red car!' would share a folder"),
+        (suite_of(plain=["a red car", "a red car"]), "would share a folder"),
+        (suite_of(plain="a red car"), "the suite has plain=a red car: expected lists"),
+        (suite_of(plain=None), "the suite has plain=None: expected lists"),
+        (suite_of(heldout=["a red car"]), r"the suite has heldout=.*: expected lists of prompts under plain, parts"),
+    ],
+)
+def test_a_bad_suite_is_refused(tiny_judge: Path, settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem) as raised:
+        read_suite(settings, network.load(tiny_judge))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a red lamp", "a green car", "a red car with green wheels", "a red car with a blue roof"]
+)
+def test_a_judge_of_fewer_words_is_not_asked_for_others(prompt: str) -> None:
+    narrow = Judge(cast(Classifier, None), ("car",), ("red", "blue"), ("wheels",), {})
+    read_suite(suite_of(plain=["a red car", "a car with blue wheels"]), narrow)
+    with pytest.raises(UserError, match="that the judge knows"):
+        read_suite(suite_of(plain=[prompt]), narrow)
+
+
+def configured(*overrides: str) -> DictConfig:
+    cli.register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("evaluate", list(overrides))
+
+
+def test_the_suites_that_come_with_it(tiny_judge: Path) -> None:
+    """Held-out combinations are the ones that the training leaves out, all of them, and no other prompt has one."""
+    judge = network.load(tiny_judge)
+    read = {
+        name: read_suite(cast(dict[str, Any], OmegaConf.to_container(configured(f"suite={name}").suite)), judge)
+        for name in ("full", "quick")
+    }
+    full, quick = read["full"], read["quick"]
+    assert full.name == "full" and len(full.prompts) == 36 and set(full.group.values()) == set(GROUPS)
+    assert {(each.kind, each.colour) for name, each in full.caption.items() if full.group[name] == "held_out"} == set(
+        HELD_OUT
+    )
+    for prompt, caption in full.caption.items():
+        assert (full.group[prompt] == "held_out") == ((caption.kind, caption.colour) in HELD_OUT), prompt
+        assert (full.group[prompt] == "parts") == bool(caption.parts), prompt
+    assert quick.group.items() <= full.group.items() and set(quick.group.values()) == set(GROUPS)
+
+
+# Where pictures come from
+
+ONE = suite_of(plain=["a red car"])
+
+
+def test_pictures_are_made_once_and_kept_in_8_bits(tmp_path: Path) -> None:
+    x, calls = torch.rand(2, 4, 8, 8) * 2.2 - 1.1, []
+
+    def make_it() -> Tensor:
+        calls.append(1)
+        return x
+
+    first = sources.kept(tmp_path / "a.safetensors", make_it)
+    again = sources.kept(tmp_path / "a.safetensors", make_it)
+    assert torch.equal(first, again) and len(calls) == 1
+    assert (first - x.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-6
+
+
+def test_a_folder_is_gone_on_with_by_the_same_settings_only(tmp_path: Path) -> None:
+    sources.begun(tmp_path / "made", {"steps": 2, "prior": {"images": 48}, "settings": ("a=1",)})
+    sources.begun(tmp_path / "made", {"steps": 2, "prior": {"images": 48}, "settings": ["a=1"]})
+    for change, name in (({"steps": 3}, "steps"), ({"prior": {"images": 49}}, "prior"), ({"settings": []}, "settings")):
+        with pytest.raises(UserError, match=f"made was begun with another {name}: remove it or choose another folder="):
+            sources.begun(tmp_path / "made", {"steps": 2, "prior": {"images": 48}, "settings": ["a=1"], **change})
+
+
+def test_samples_share_their_noise_and_are_the_samplers(tiny_prior: Path, tiny_judge: Path, tmp_path: Path) -> None:
+    prior, suite = builtin.load(tiny_prior), read_suite(ONE, network.load(tiny_judge))
+    found = sources.samples(prior, suite, tmp_path, 2, 2, 3.0, 2, 7)
+    assert [each.prompt for each in found] == ["a red car"] * 2 and found[0].azimuth.tolist() == [0, 180]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a-red-car-{i}.safetensors" for i in (0, 1)]
+    levels = edm.sigma_steps(2)
+    noise = torch.randn(1, 4, 64, 64, generator=generator(7, 0, 1, "sample a red car"))
+    c = prior.condition(["a", "red", "car"], orbit(2, sources.SAMPLE_ELEVATION))
+    x = levels[0] * noise.repeat(2, 1, 1, 1)
+    expected = edm.heun(Guided(prior.denoiser, 3.0), x, levels, c)
+    assert (found[1].pictures - expected.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-3
+    assert not torch.equal(found[0].pictures, found[1].pictures), "each set has a noise of its own"
+
+
+def test_renders_are_of_the_prompt_and_worn_ones_of_the_same_things(tiny_judge: Path) -> None:
+    suite, around = read_suite(ONE, network.load(tiny_judge)), orbit(4, 15.0)
+    fresh, again, others = (sources.worlds(suite, 2, seed, around) for seed in (1, 1, 2))
+    assert len(fresh) == 2 and all(each.front and each.asked == Asked("car", "red") for each in fresh)
+    for a, b, c in zip(fresh, again, others, strict=True):
+        assert torch.equal(a.pictures, b.pictures) and not torch.equal(a.pictures, c.pictures)
+        solid = a.pictures[:, :3].movedim(1, 0)[:, a.pictures[:, 3] > 0.9]
+        assert (solid[0] > solid[1] + 0.5).float().mean() > 0.3, "red"
+    for a, b in zip(fresh, sources.worn(fresh), strict=True):
+        assert 0.01 < (a.pictures - b.pictures).abs().mean() < 0.5 and torch.equal(a.azimuth, b.azimuth)
+    assert torch.equal(sources.worn(fresh)[0].pictures, sources.worn(again)[0].pictures)
+
+
+# 3-D runs, made by a stand-in for the process
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves, as far as the evaluation reads it: a soft sphere."""
+    folder = tmp_path_factory.mktemp("field")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", ["prompt='a red car'", "representation.steps=8"])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        nerf = make(cfg.representation)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create({"representation": cfg.representation})))
+    save_tensors(folder / "nerf.safetensors", nerf.state_dict())
+    return folder
+
+
+class Process:
+    """Stands in for `subprocess.run`: leaves a copy of `field` for every prompt but those that fail."""
+
+    def __init__(self, field: Path, failing: str = "nothing") -> None:
+        self.field, self.failing = field, failing
+        self.commands: list[list[str]] = []
+        self.threads: list[str] = []
+
+    def __call__(self, command: list[str], stdout: Any, stderr: int, env: dict[str, str]) -> None:
+        self.commands.append(command)
+        self.threads.append(env["OMP_NUM_THREADS"])
+        (where,) = (each.split("=", 1)[1].strip("'") for each in command if each.startswith("hydra.run.dir="))
+        stdout.write("what the run said")
+        if self.failing not in " ".join(command):
+            for name in ("config.yaml", "nerf.safetensors"):
+                (Path(where) / name).write_bytes((self.field / name).read_bytes())
+            write_json(Path(where) / "summary.json", {})
+
+
+def test_runs_are_asked_for_by_their_command(
+    field: Path, tiny_judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(field)
+    monkeypatch.setattr(subprocess, "run", process)
+    monkeypatch.setattr(sources, "cpu_count", lambda: 5)
+    suite = read_suite(suite_of(plain=["a red car", "a mug"]), network.load(tiny_judge))
+    found, failed = sources.runs(suite, tmp_path / "x", [3, 4, 3], 2, ["method.iterations=1"], "cpu")
+    assert failed == [] and [each.prompt for each in found] == ["a red car"] * 2 + ["a mug"] * 2
+    first = next(command for command in process.commands if {"prompt=a red car", "seed=3"} <= set(command))
+    assert first[:3] == [sys.executable, "-m", "text23d.run"]
+    where = tmp_path / "x" / "a-red-car-3"
+    assert set(first[3:]) == {
+        "prompt=a red car", "seed=3", "device=cpu", f"hydra.run.dir='{where}'", "method.iterations=1"
+    }  # fmt: skip
+    assert len(process.commands) == 4 and set(process.threads) == {"2"}, "each seed once; half of five cores"
+    assert (where / "log.txt").read_text() == "what the run said"
+    expected = read_nerf(field).render_image(sources.run_views(), 64)
+    assert len(found[0].pictures) == 24 and found[0].azimuth.tolist() == [45.0 * i for i in range(8)] * 3
+    assert (found[0].pictures - expected).abs().max() <= 1 / 255 + 1e-6
+
+
+def test_runs_that_failed_are_made_again_and_those_that_are_there_are_not(
+    field: Path, tiny_judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = read_suite(suite_of(plain=["a red car", "a mug"]), network.load(tiny_judge))
+
+    def go_on(failing: str) -> tuple[list[str], list[str], int]:
+        process = Process(field, failing)
+        monkeypatch.setattr(subprocess, "run", process)
+        found, failed = sources.runs(suite, tmp_path, [0], 1, [], "cpu")
+        return [each.prompt for each in found], failed, len(process.commands)
+
+    log = tmp_path / "a-mug-0" / "log.txt"
+    assert go_on("mug") == (["a red car"], [f"'a mug' with seed 0 failed: see {log}"], 2)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a-red-car-0").iterdir()}
+    assert go_on("nothing") == (["a red car", "a mug"], [], 1)
+    assert go_on("nothing") == (["a red car", "a mug"], [], 0)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a-red-car-0").iterdir()} == before
+    (tmp_path / "a-red-car-0" / "summary.json").unlink()
+    assert go_on("nothing")[2] == 1
+    views = (tmp_path / "a-red-car-0" / "views.safetensors").stat().st_mtime_ns
+    assert views > before[tmp_path / "a-red-car-0" / "views.safetensors"], "no view of the run that was"
+
+
+# The verb
+
+
+def verb(folder: Path, prior: Path, judge: Path, *overrides: str) -> DictConfig:
+    own = ["suite.name=own", "suite.plain=[a red car]", "suite.parts=[]", "suite.held_out=[]"]
+    small = ["samples.sets=2", "samples.views=4", "samples.steps=2", "runs.seeds=[]", "device=cpu"]
+    return configured(f"folder='{folder}'", f"weights='{prior}'", f"judge='{judge}'", *own, *small, *overrides)
+
+
+def files(folder: Path) -> dict[str, int]:
+    """When each file below the folder was written, but for the results themselves."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.parent != folder)
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in found if path.name != "settings.json"}
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} in results.json")
+
+    text = (folder / "results.json").read_text()
+    assert "null" not in text and "nan" not in (folder / "results.md").read_text().lower()
+    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    assert all(math.isfinite(each) for each in numbers(found))
+    return found
+
+
+def test_the_verb_scores_samples_and_goes_on(
+    tiny_prior: Path, tiny_judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = verb(
+        tmp_path, tiny_prior, tiny_judge, "suite.parts=[a blue car with yellow wheels]", "suite.held_out=[a mug]"
+    )
+    evaluate.run(cfg)
+    first = read_results(tmp_path)
+    assert first["suite"] == "own" and first["failed"] == [] and first["about"]["images"] == 48
+    assert list(first["figures"]) == ["all", "plain", "parts", "held_out"]
+    for group, sources_of in first["figures"].items():
+        assert list(sources_of) == ["samples", "world", "world_worn"]
+        for row in sources_of.values():
+            everything = HEADINGS.keys() - (set() if group in ("all", "parts") else {"part", "part_probability"})
+            if group == "held_out":  # a mug has no colour here and no front anywhere
+                everything -= {"colour", "colour_probability", "both", "azimuth", "janus"}
+            assert row.keys() == everything
+            shares = row.keys() - {"kid", "diversity"}
+            assert all(0 <= row[name] <= 1 for name in shares) and row["diversity"] > 0
+    assert first["prompts"].keys() == {"a red car", "a blue car with yellow wheels", "a mug"}
+    assert all(list(row) == ["samples"] for row in first["prompts"].values())
+    mine = [row["samples"]["kind"] for row in first["prompts"].values()]
+    assert first["figures"]["all"]["samples"]["kind"] == pytest.approx(sum(mine) / 3)
+    written = (tmp_path / "results.md").read_text()
+    assert written == results_table(first) and "a blue car with yellow wheels" in written
+    assert Image.open(tmp_path / "samples.png").size[0] > 3 * 2 * 64, "two sides of three prompts, side by side"
+
+    def nothing(*_: object) -> Tensor:
+        raise AssertionError("a sample was made twice")
+
+    made = files(tmp_path)
+    assert len(made) == 6
+    monkeypatch.setattr(edm, "heun", nothing)
+    evaluate.run(cfg)
+    assert files(tmp_path) == made and read_results(tmp_path) == first
+
+
+def test_the_verb_does_not_mix_settings(tiny_prior: Path, tiny_judge: Path, tmp_path: Path) -> None:
+    evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "samples.sets=1"))
+    first = read_results(tmp_path)
+    assert "diversity" not in first["figures"]["all"]["samples"]
+    with pytest.raises(UserError, match="samples was begun with another guidance, steps"):
+        evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "samples.guidance=1", "samples.steps=3"))
+    before = files(tmp_path)
+    evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "samples.sets=2"))
+    assert before.items() < files(tmp_path).items(), "more of the same are added"
+
+
+def test_one_picture_of_one_thing_is_enough(tiny_prior: Path, tiny_judge: Path, tmp_path: Path) -> None:
+    evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "samples.sets=1", "samples.views=1", "samples.steps=1"))
+    assert read_results(tmp_path)["figures"]["all"]["samples"].keys() & {"kid", "diversity"} == set()
+
+
+def really(judge: Path, failing: str) -> Callable[..., object]:
+    """`subprocess.run` with that judge in the shipped one's place; what fails does so at once."""
+    real, code = subprocess.run, "import pathlib, runpy; from text23d import paths\n"
+    code += f"paths.weights_dir = lambda: pathlib.Path({str(judge.parent)!r})\n"
+    code += "runpy.run_module('text23d.run', run_name='__main__')"
+
+    def run(command: list[str], **settings: Any) -> object:
+        assert command[1:3] == ["-m", "text23d.run"]
+        settings_too = ["method.views=0"] if failing in " ".join(command) else []
+        return real([command[0], "-c", code, *command[3:], *settings_too], **settings)
+
+    return run
+
+
+SMALL = (
+    "method.iterations=1", "method.views=2", "method.size.stages=[[0,16]]", "turntable.frames=1", "turntable.size=16",
+    "mesh.resolution=24", "stages=1", "representation.steps=16",
+)  # fmt: skip
+
+
+def test_the_verb_scores_runs_and_reports_those_that_fail(
+    tiny_prior: Path,
+    tiny_judge: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(subprocess, "run", really(tiny_judge, "a mug"))
+    cfg = verb(tmp_path, tiny_prior, tiny_judge, "suite.held_out=[a mug]", "runs.seeds=[1]", "samples.sets=1")
+    cfg.runs.settings = list(SMALL)
+    with pytest.raises(SystemExit) as stopped:
+        cli.plain_spoken(evaluate.run)(cfg)
+    assert stopped.value.code == 2
+    log = tmp_path / "runs" / "a-mug-1" / "log.txt"
+    assert "method.views=0: expected a whole number" in log.read_text()
+    said = capsys.readouterr()
+    assert f"text23d: 1 runs are missing in {tmp_path / 'results.md'}; the first: 'a mug' with seed 1" in said.err
+    assert said.out == results_table(read_results(tmp_path)) + "\n"
+    found = read_results(tmp_path)
+    assert found["failed"] == [f"'a mug' with seed 1 failed: see {log}"]
+    assert "Without 1 3-D runs that failed." in said.out
+    assert set(found["prompts"]["a red car"]) == {"samples", "runs"} and set(found["prompts"]["a mug"]) == {"samples"}
+    assert found["figures"]["all"]["runs"].keys() >= {"kind", "colour", "kid", "janus", "consistency"}
+    assert "runs" not in found["figures"]["held_out"]
+    assert Image.open(tmp_path / "runs.png").size[0] > 4 * 64
+    folder = tmp_path / "runs" / "a-red-car-1"
+    configuration = OmegaConf.load(folder / "config.yaml")
+    assert configuration.prior.weights == str(tiny_prior) and configuration.seed == 1
+    score = json.loads((folder / "summary.json").read_text())["score"]
+    mine = found["prompts"]["a red car"]["runs"]
+    for what in ("kind", "colour"):  # the same 24 views, but for 8 bits
+        assert mine[f"{what}_probability"] == pytest.approx(score[f"{what}_probability"], abs=2e-2)
+    with pytest.raises(UserError, match="runs was begun with another settings"):
+        evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "runs.seeds=[1]"))
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("samples.sets=0", r"samples\.sets=0: expected a whole number, at least 1"),
+        ("samples.views=2.5", r"samples\.views=2\.5: expected a whole number"),
+        ("samples.steps=many", r"samples\.steps=many: expected a whole number"),
+        ("samples.seed=-1", r"samples\.seed=-1: .*at least 0"),
+        ("samples.guidance=strong", r"samples\.guidance=strong: expected 0 or more"),
+        ("samples.guidance=-1", r"samples\.guidance=-1: expected 0 or more"),
+        ("runs.workers=0", r"runs\.workers=0: .*at least 1"),
+        ("runs.seeds=3", r"runs\.seeds=3: expected whole numbers, as in runs\.seeds=\[0,1\]"),
+        ("runs.seeds=[-1]", r"runs\.seeds=\[-1\]: expected whole numbers"),
+        ("runs.seeds=null", r"runs\.seeds=None: expected whole numbers"),
+        ("runs.settings=fast", r"runs\.settings=fast: expected settings, as in"),
+        ("runs.settings=[fast]", r"runs\.settings=\['fast'\]: expected settings, as in"),
+        ("weights=nowhere.safetensors", r"no file nowhere\.safetensors"),
+        ("judge=nowhere.safetensors", r"no file nowhere\.safetensors"),
+        ("suite.plain=[a red zebra]", "does not know the word 'zebra'"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_made(
+    tiny_prior: Path, tiny_judge: Path, tmp_path: Path, override: str, problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem) as raised:
+        evaluate.run(verb(tmp_path / "made", tiny_prior, tiny_judge, override))
+    assert "\n" not in str(raised.value) and not (tmp_path / "made").exists()
+
+
+def test_the_example_of_passing_settings_on_can_be_typed() -> None:
+    comment = next(line for line in (conf_dir() / "evaluate.yaml").read_text().splitlines() if "settings: []" in line)
+    (typed,) = (each for each in comment.split("'") if each.startswith("runs.settings="))
+    assert list(configured(typed).runs.settings) == ["method.iterations=60"]
+
+
+def test_the_table() -> None:
+    row = {"kind": 0.5, "kid": 1.23456}
+    table = results_table(
+        {
+            "suite": "own",
+            "about": {"date": "2026-01-02", "images": 48, "judge": {"clean": {"kind": 0.987}, "worn": {"kind": 0.9}}},
+            "figures": {"all": {"samples": row, "world": {"kind": 1.0}}, "own group": {"runs": {"part": 0.25}}},
+            "prompts": {"a red car": {"samples": row}, "a mug": {"runs": {"kind": 0.125}}},
+            "failed": [],
+        }
+    )
+    lines = table.splitlines()
+    assert "kind 98.7 %; on blurred, moved and noisy ones in kind 90.0 %." in table and "failed" not in table
+    assert lines[lines.index("## all") + 2 :][:4] == [
+        "| source | kind right | KID |",
+        "|---|---|---|",
+        "| samples of the prior | 0.500 | 1.235 |",
+        "| the world itself (ceiling) | 1.000 | - |",
+    ]
+    assert lines[lines.index("## own group") + 2] == "| source | part's colour |"
+    own = lines[lines.index("## By prompt") + 2 :]
+    assert own[0].startswith("| prompt | 2-D kind right | 2-D colour right | 2-D part's colour | 3-D kind right |")
+    assert own[2:] == ["| a red car | 0.500 | - | - | - | - | - |", "| a mug | - | - | - | 0.125 | - | - |"]
+
+
+# What a finished run is read and scored by
+
+
+def test_a_runs_field_is_read_back(field: Path, tmp_path: Path) -> None:
+    nerf, tensors = read_nerf(field), load_tensors(field / "nerf.safetensors")[0]
+    assert all(torch.equal(value, tensors[name]) for name, value in nerf.state_dict().items())
+    assert nerf.dt == 0.25 and not nerf.training and not any(p.requires_grad for p in nerf.parameters())
+    with pytest.raises(UserError, match="no run in"):
+        read_nerf(tmp_path)
+    for name, text in (
+        ("other", "representation:\n  _target_: text23d.representation.nerf.Nerf\n  hidden: 16\n"),
+        ("empty", ""),
+        ("torn", "representation: [\n"),
+    ):
+        write_text(tmp_path / name / "config.yaml", text)
+        (tmp_path / name / "nerf.safetensors").write_bytes((field / "nerf.safetensors").read_bytes())
+        with pytest.raises(UserError, match=f"{name}.*does not fit"):
+            read_nerf(tmp_path / name)
+    write_text(tmp_path / "bare" / "config.yaml", (field / "config.yaml").read_text())
+    with pytest.raises(UserError, match=r"no file .*nerf\.safetensors"):
+        read_nerf(tmp_path / "bare")
+
+
+def test_a_run_is_scored_by_what_it_was_asked_for(tiny_prior: Path, tiny_judge: Path) -> None:
+    cli.register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", ["prompt='a red car'", f"prior.weights='{tiny_prior}'", "representation.steps=8"])
+    run, judge = build(cfg, torch.device("cpu")), network.load(tiny_judge)
+    pictures = run.nerf.render_image(results.judged_views(torch.device("cpu")), 64)
+    for prompt, asked in (
+        ("a red car", Asked("car", "red")),
+        ("a mug", Asked("mug")),
+        ("a red car with yellow wheels", Asked("car", "red", (("wheels", "yellow"),))),
+    ):
+        run.caption = parse(prompt)
+        assert results.score(run, judge) == pytest.approx(judge.score(pictures, asked))
+    for caption in (None, parse("a red thing"), parse("a red car beside a blue mug")):
+        run.caption = caption
+        assert results.score(run, judge) is None
