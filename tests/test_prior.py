@@ -621,7 +621,7 @@ def test_the_verb_trains_resumes_and_writes_a_prior(
 LOSS_AT_1 = 0.12
 """EDM's loss at sigma 1 on objects never trained on; an untrained prior's is 1."""
 CAPTION_COUNTS = 1.1
-"""By how much a wrong caption raises it."""
+"""By how much a wrong caption raises the loss at sigma 5, where the noise hides the thing itself."""
 
 
 def test_the_shipped_prior(world: Dataset) -> None:
@@ -635,10 +635,12 @@ def test_the_shipped_prior(world: Dataset) -> None:
     x, c = pictures(world.images[rows]), train_prior.conditions(world, rows, prior.vocabulary, None)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     wrong_c = replace(c, text=c.text.roll(2, 0))
-    with torch.no_grad():
-        right, wrong = (
-            edm.loss(prior.denoiser, x, torch.ones(len(x)), noise, each).mean().item() for each in (c, wrong_c)
-        )
+
+    @torch.no_grad()
+    def loss(sigma: float, told: Condition) -> float:
+        return edm.loss(prior.denoiser, x, torch.full((len(x),), sigma), noise, told).mean().item()
+
+    right = loss(1.0, c)
     assert right < LOSS_AT_1
     assert right == pytest.approx(np.interp(1.0, prior.table["sigma"], prior.table["loss"]), rel=0.15)
-    assert wrong > CAPTION_COUNTS * right, "a wrong caption must cost something"
+    assert loss(5.0, wrong_c) > CAPTION_COUNTS * loss(5.0, c), "a wrong caption must cost something"
