@@ -123,7 +123,7 @@ def configured(*overrides: str) -> DictConfig:
 
 def test_the_setting_is_read_as_a_prompt_is(tiny_prior: Path) -> None:
     """Capitals, plurals and punctuation do not matter; null and nothing are no negative prompt."""
-    usual = [f"prior.weights='{tiny_prior}'", "+prior.precision=float32"]
+    usual = [f"prior.weights='{tiny_prior}'", "prior.precision=float32"]
 
     def from_(text: str) -> Tensor:
         _, made = make_prior(configured(*usual, f"prior.negative={text}"), CPU)

@@ -207,7 +207,8 @@ def test_an_interrupted_run_keeps_what_it_has(single: tuple[Path, str], tmp_path
     assert len(figures(folder)) in (iteration - 1, iteration)
     assert tensors.keys() == load_tensors(single[0] / "nerf.safetensors")[0].keys()
     assert imageio.imread(folder / "contact.png").shape[1] > 8 * 128
-    assert figures(folder)[0] == pytest.approx(figures(single[0])[0], rel=1e-3)
+    # the network computes in bfloat16, of three digits, which tells apart renders that differ in the last bit
+    assert figures(folder)[0] == pytest.approx(figures(single[0])[0], rel=1e-2)
 
 
 # In this process

@@ -285,9 +285,7 @@ def _quoted(tokens: list[str]) -> str:
 
 
 def _help() -> str:
-    return (
-        f"describe it with known words: {', '.join(KINDS)}; {', '.join(COLOURS)}; python -m text23d.vocabulary has all"
-    )
+    return f"describe it with known words: {', '.join(KINDS)}, in a colour; python -m text23d.vocabulary lists all"
 
 
 def _unknown(token: str) -> str:
