@@ -1,13 +1,8 @@
-"""Meshes of analytic fields against their closed forms, and the GLB against an independent reading of its bytes."""
+"""Meshes of analytic fields against their closed forms."""
 
 from __future__ import annotations
 
-import json
-import os
-import struct
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +11,16 @@ import trimesh
 from torch import Tensor
 
 from text23d.artifact.mesh import (
+    FINEST,
     EmptyField,
     decimated,
     extract,
-    read_back,
+    halved,
+    is_closed,
+    parted,
     sample,
     silhouette_level,
     smoothed,
-    write_glb,
 )
 from text23d.contracts import UserError
 
@@ -35,62 +32,34 @@ def ball(radius: float, centre: tuple[float, float, float] = (0, 0, 0), width: f
     return lambda p: 100 * torch.sigmoid((radius - (p - torch.tensor(centre)).norm(dim=-1)) / width)
 
 
-def position(p: Tensor) -> Tensor:
-    return (p + 1) / 2
-
-
-def colours(mesh: trimesh.Trimesh) -> np.ndarray:
-    assert isinstance(mesh.visual, trimesh.visual.ColorVisuals)
-    return np.asarray(mesh.visual.vertex_colors).astype(int)
-
-
-def closed(mesh: trimesh.Trimesh) -> bool:
-    return bool(mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0)
-
-
 def test_a_ball() -> None:
-    mesh = extract(ball(0.6), position, resolution=96, threshold=50.0)
+    mesh = extract(ball(0.6), resolution=96, threshold=50.0)
     radius = np.linalg.norm(mesh.vertices, axis=1)
-    assert closed(mesh) and mesh.body_count == 1 and len(mesh.faces) <= 20_000
+    assert is_closed(mesh) and mesh.body_count == 1 and len(mesh.faces) <= 20_000
     assert abs(radius.mean() - 0.6) < 0.002 and radius.std() < 0.002
     assert abs(mesh.volume / (4 / 3 * np.pi * 0.6**3) - 1) < 0.01
     outward = np.einsum("vi,vi->v", mesh.vertex_normals, mesh.vertices / radius[:, None])
     assert outward.mean() > 0.998 and outward.min() > 0.8
-    # Opaque within half a cell, so the colour is that of a point up to a cell below the surface.
-    assert np.abs(colours(mesh)[:, :3] / 255.0 - (mesh.vertices + 1) / 2).max() < 0.015
-    assert (colours(mesh)[:, 3] == 255).all()
-
-
-def test_colours_come_from_inside() -> None:
-    """A field's colour outside its surface means nothing: here it is blue, and must not be seen."""
-
-    def colour(p: Tensor) -> Tensor:
-        inside = (p.norm(dim=-1) < 0.603)[:, None]
-        return torch.where(inside, torch.tensor([1.0, 0.5, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
-
-    mesh = extract(ball(0.6, width=0.001), colour, resolution=64, threshold=50.0)
-    assert np.abs(colours(mesh)[:, :3] - [255, 128, 0]).max() < 40
-    assert np.abs(np.median(colours(mesh)[:, :3], axis=0) - [255, 128, 0]).max() <= 2
 
 
 def test_floaters_go_and_parts_stay() -> None:
     crown, trunk, dust = ball(0.5, (0, 0, 0.3)), ball(0.25, (0, 0, -0.6)), ball(0.08, (0.8, 0.8, 0.8))
-    mesh = extract(lambda p: crown(p) + trunk(p) + dust(p), position, resolution=64, threshold=50.0)
-    assert closed(mesh) and mesh.body_count == 2
+    mesh = extract(lambda p: crown(p) + trunk(p) + dust(p), resolution=64, threshold=50.0)
+    assert is_closed(mesh) and mesh.body_count == 2
     assert mesh.bounds[0, 2] < -0.8 and mesh.bounds[1, 0] < 0.55
 
 
 def test_an_inner_shell_goes() -> None:
     outer, inner = ball(0.7), ball(0.4)
-    mesh = extract(lambda p: outer(p) - inner(p), position, resolution=64, threshold=50.0)
-    assert closed(mesh) and mesh.body_count == 1 and np.linalg.norm(mesh.vertices, axis=1).min() > 0.65
+    mesh = extract(lambda p: outer(p) - inner(p), resolution=64, threshold=50.0)
+    assert is_closed(mesh) and mesh.body_count == 1 and np.linalg.norm(mesh.vertices, axis=1).min() > 0.65
     assert abs(mesh.volume / (4 / 3 * np.pi * 0.7**3) - 1) < 0.02
 
 
 def test_an_open_cup_keeps_its_inside() -> None:
     outer, inner = ball(0.7), ball(0.5)
-    mesh = extract(lambda p: (outer(p) - inner(p)) * (p[:, 2] < 0.3), position, resolution=64, threshold=50.0)
-    assert closed(mesh) and np.linalg.norm(mesh.vertices, axis=1).min() < 0.55
+    mesh = extract(lambda p: (outer(p) - inner(p)) * (p[:, 2] < 0.3), resolution=64, threshold=50.0)
+    assert is_closed(mesh) and np.linalg.norm(mesh.vertices, axis=1).min() < 0.55
 
 
 def test_a_slanted_thin_leg_stays() -> None:
@@ -102,14 +71,14 @@ def test_a_slanted_thin_leg_stays() -> None:
         return 100.0 * (((p - along[:, None] * axis).norm(dim=-1) < 0.02) & (along.abs() < 0.7))
 
     body = ball(0.3, (0.4, 0.4, 0.4))
-    mesh = extract(lambda p: leg(p) + body(p), position, resolution=64, threshold=10.0)
-    assert closed(mesh) and (mesh.vertices @ axis.numpy()).min() < -0.65
+    mesh = extract(lambda p: leg(p) + body(p), resolution=64, threshold=10.0)
+    assert is_closed(mesh) and (mesh.vertices @ axis.numpy()).min() < -0.65
 
 
 @pytest.mark.parametrize("threshold", [None, 10.0])
 def test_a_solid_field_becomes_the_box(threshold: float | None) -> None:
-    mesh = extract(lambda p: torch.full((len(p),), 30.0), position, resolution=32, threshold=threshold)
-    assert closed(mesh) and np.abs(np.abs(mesh.bounds) - 1).max() < 1 / 32
+    mesh = extract(lambda p: torch.full((len(p),), 30.0), resolution=32, threshold=threshold)
+    assert is_closed(mesh) and np.abs(np.abs(mesh.bounds) - 1).max() < 1 / 32
     assert abs(mesh.volume / 8 - 1) < 0.05
 
 
@@ -117,9 +86,8 @@ def test_overflowed_densities_are_merely_opaque() -> None:
     def density(p: Tensor) -> Tensor:
         return torch.where(p.norm(dim=-1) < 0.5, torch.inf, 0.0)
 
-    mesh = extract(density, position, resolution=48)
-    assert closed(mesh) and abs(np.linalg.norm(mesh.vertices, axis=1).mean() - 0.5) < 0.01
-    assert np.abs(colours(mesh)[:, :3] / 255.0 - (mesh.vertices + 1) / 2).max() < 0.05
+    mesh = extract(density, resolution=48)
+    assert is_closed(mesh) and abs(np.linalg.norm(mesh.vertices, axis=1).mean() - 0.5) < 0.01
 
 
 def test_an_empty_field_says_so() -> None:
@@ -127,17 +95,17 @@ def test_an_empty_field_says_so() -> None:
         return torch.zeros(len(p))
 
     with pytest.raises(EmptyField, match=r"nothing is denser than 10 .*densest point has 0"):
-        extract(nothing, position, resolution=16, threshold=10.0)
-    with pytest.raises(EmptyField, match=r"too thin to see: its densest point has 0\.3"):
-        extract(lambda p: nothing(p) + 0.3, position, resolution=16)
+        extract(nothing, resolution=16, threshold=10.0)
+    with pytest.raises(EmptyField, match=r"too thin to see: its densest point has 0\.1"):
+        extract(lambda p: nothing(p) + 0.1, resolution=16)
 
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match=r"not a number at 4096 of 4096 points.*diverged"):
-        extract(lambda p: torch.full((len(p),), float("nan")), position, resolution=16)
-    for setting in ({"resolution": 1}, {"faces": 0}, {"threshold": 0.0}):
+        extract(lambda p: torch.full((len(p),), float("nan")), resolution=16)
+    for setting in ({"resolution": 1}, {"resolution": FINEST + 1}, {"faces": 0}, {"threshold": 0.0}):
         with pytest.raises(UserError, match=f"{next(iter(setting))}=.*expected"):
-            extract(ball(0.5), position, **setting)  # type: ignore[arg-type]
+            extract(ball(0.5), **setting)  # type: ignore[arg-type]
 
 
 def test_sampling_visits_cell_centres_and_only_where_occupied() -> None:
@@ -169,7 +137,7 @@ def test_the_automatic_level_keeps_the_silhouette(width: float) -> None:
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if depth(middle) > np.log(2) else (low, middle)
-    mesh = extract(field, position, resolution=96)
+    mesh = extract(field, resolution=96)
     assert abs(np.linalg.norm(mesh.vertices, axis=1).mean() - low) < 1 / 96
 
 
@@ -187,8 +155,8 @@ def test_the_face_budget(faces: int) -> None:
     def table(p: Tensor) -> Tensor:
         return 100 * torch.sigmoid(-(p.abs() - box).amax(-1) / 0.004)
 
-    mesh = extract(table, position, resolution=64, threshold=50.0, faces=faces)
-    assert closed(mesh) and faces * 0.9 <= len(mesh.faces) <= faces
+    mesh = extract(table, resolution=64, threshold=50.0, faces=faces)
+    assert is_closed(mesh) and faces * 0.9 <= len(mesh.faces) <= faces
     assert abs(mesh.volume / (8 * 0.6 * 0.4 * 0.25) - 1) < 0.03
 
 
@@ -201,10 +169,10 @@ def test_a_rough_surface_stays_closed_after_decimation() -> None:
         value = torch.nn.functional.grid_sample(noise, at, align_corners=False).view(-1)
         return torch.exp(value + 30 * (0.6 - p.norm(dim=-1)).clamp(max=0.1))
 
-    mesh = extract(rough, position, resolution=64, threshold=3.0, faces=4000)
-    assert closed(mesh) and len(mesh.faces) <= 4000
+    mesh = extract(rough, resolution=64, threshold=3.0, faces=4000)
+    assert is_closed(mesh) and len(mesh.faces) <= 4000
     merged = trimesh.Trimesh(mesh.vertices.round(6), mesh.faces)
-    assert closed(merged), "vertices that were parted stay apart when a reader merges the equal ones"
+    assert is_closed(merged), "vertices that were parted stay apart when a reader merges the equal ones"
 
 
 def test_smoothing_takes_the_noise_and_leaves_the_volume() -> None:
@@ -220,126 +188,49 @@ def test_decimation_gives_way_before_it_ruins_the_shape() -> None:
     """A tetrahedron's worth of faces cannot hold a torus: more are kept."""
     torus = trimesh.creation.torus(0.6, 0.2)
     fewer = decimated(torus, 4)
-    assert closed(fewer) and fewer.euler_number == 0 and abs(fewer.volume / torus.volume - 1) < 0.05
+    assert is_closed(fewer) and fewer.euler_number == 0 and abs(fewer.volume / torus.volume - 1) < 0.05
 
 
-def chunks(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The two chunks of a GLB, by the container's definition."""
-    data = path.read_bytes()
-    magic, version, length, size, kind = struct.unpack("<4sIII4s", data[:20])
-    assert (magic, version, kind, length) == (b"glTF", 2, b"JSON", len(data)) and size % 4 == 0
-    body = 20 + size + 8
-    assert struct.unpack("<I4s", data[20 + size : body]) == (len(data) - body, b"BIN\0")
-    return json.loads(data[20 : 20 + size]), data[body:]
+def test_sheets_that_touch_are_parted_and_fins_go() -> None:
+    """Two boxes that share an edge, and a third on a corner, with a fin and a folded sheet of no thickness."""
+    corners = np.array([(0, 0, 0), (1, 1, 0), (2, 0, 1)])
+    boxes = [trimesh.creation.box(bounds=np.stack([low, low + 1])) for low in corners]
+    faces = np.concatenate([box.faces + 8 * number for number, box in enumerate(boxes)])
+    touching = trimesh.Trimesh(np.concatenate([box.vertices for box in boxes]), faces)
+    assert not touching.is_watertight, "the edge is in four faces"
+    fin = np.array([[0, 1, 2], [0, 2, 1], [3, 4, 5], [4, 3, 5]])
+    mesh = parted(np.asarray(touching.vertices), np.concatenate([touching.faces, fin]))
+    assert is_closed(mesh) and mesh.body_count == 3 and len(mesh.faces) == 36
+    assert abs(mesh.volume - 3) < 0.1 and len(np.unique(mesh.vertices.round(6), axis=0)) == 24
 
 
-def accessor(path: Path, name: str) -> np.ndarray:
-    document, data = chunks(path)
-    primitive = document["meshes"][0]["primitives"][0]
-    entry = document["accessors"][primitive["indices"] if name == "indices" else primitive["attributes"][name]]
-    kind = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[entry["componentType"]]
-    width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[entry["type"]]
-    start = document["bufferViews"][entry["bufferView"]]["byteOffset"]
-    return np.frombuffer(data, kind, entry["count"] * width, start).reshape(-1, width)
+def test_parting_leaves_a_closed_mesh_as_it_is() -> None:
+    sphere = trimesh.creation.icosphere(3)
+    mesh = parted(np.asarray(sphere.vertices), np.asarray(sphere.faces))
+    assert np.allclose(mesh.triangles, sphere.triangles) and len(mesh.vertices) == len(sphere.vertices)
 
 
-@pytest.fixture(scope="module")
-def marked(tmp_path_factory: pytest.TempPathFactory) -> tuple[trimesh.Trimesh, Path]:
-    """A tall box off the origin: a red mark on its front (-Y), a green one on its top, grey elsewhere."""
-    centre, half = torch.tensor([0.2, 0.1, -0.05]), torch.tensor([0.2, 0.3, 0.6])
+def test_noise_ends_within_reach_of_its_budget() -> None:
+    """Densities drawn cell by cell: no object, but a mesh of bounded size."""
+    noise = torch.randn(16**3, generator=torch.Generator().manual_seed(0)).mul(6).exp()
 
-    def density(p: Tensor) -> Tensor:
-        return 100 * torch.sigmoid(-((p - centre).abs() - half).amax(-1) / 0.004)
+    def field(p: Tensor) -> Tensor:
+        x, y, z = ((p + 1) * 8).long().clamp(0, 15).unbind(-1)
+        return noise[x * 256 + y * 16 + z]
 
-    def colour(p: Tensor) -> Tensor:
-        local = (p - centre) / half
-        grey, red, green = torch.full((len(p), 3), 0.5), torch.tensor([1.0, 0, 0]), torch.tensor([0, 1.0, 0])
-        seen = torch.where((local[:, 1] < -0.7)[:, None], red, grey)
-        return torch.where((local[:, 2] > 0.85)[:, None], green, seen)
-
-    mesh = extract(density, colour, resolution=64, threshold=50.0)
-    path = tmp_path_factory.mktemp("glb") / "mesh.glb"
-    write_glb(mesh, path, "a red, tall bôx")
-    return mesh, path
+    mesh = extract(field, resolution=16, faces=1000)
+    assert 100 < len(mesh.faces) <= 8000 and np.isfinite(mesh.vertices).all() and np.abs(mesh.vertices).max() <= 1.1
 
 
-def test_glb_stands_on_the_floor_with_its_longest_side_one(marked: tuple[trimesh.Trimesh, Path]) -> None:
-    mesh, path = marked
-    scene = trimesh.load_scene(path)
-    low, high = scene.bounds
-    assert np.allclose(low + high, [0, 1, 0], atol=1e-6) and low[1] == pytest.approx(0, abs=1e-6)
-    assert (high - low).max() == pytest.approx(1) and np.argmax(high - low) == 1
-    assert np.allclose(high - low, mesh.extents[[0, 2, 1]] / mesh.extents.max(), atol=1e-6)
-    document, _ = chunks(path)
-    assert np.allclose([document["accessors"][0]["min"], document["accessors"][0]["max"]], [low, high])
+def test_halving_is_the_mean_of_eight() -> None:
+    field = np.random.default_rng(0).random((5, 4, 7))
+    small = halved(field)
+    assert small.shape == (2, 2, 3)
+    assert small[1, 0, 2] == pytest.approx(np.mean([field[i, j, k] for i in (2, 3) for j in (0, 1) for k in (4, 5)]))
 
 
-def test_glb_front_is_plus_z_and_top_is_plus_y(marked: tuple[trimesh.Trimesh, Path]) -> None:
-    at, normal, colour = (accessor(marked[1], name) for name in ("POSITION", "NORMAL", "COLOR_0"))
-    colour = colour / 65535
-    red = (colour[:, 0] > 0.9) & (colour[:, 1] < 0.1) & (normal[:, 2] > 0.9)
-    green = (colour[:, 1] > 0.9) & (colour[:, 0] < 0.1) & (normal[:, 1] > 0.9)
-    assert red.sum() > 20 and np.ptp(at[red, 2]) < 0.03 and at[red, 2].min() > 0.95 * at[:, 2].max()
-    assert green.sum() > 20 and at[green, 1].min() > 0.97
-    assert not (colour[normal[:, 2] < -0.9, 0] > 0.9).any(), "the back is not red"
-    assert np.abs(np.linalg.norm(normal, axis=1) - 1).max() < 1e-4
-    triangles = at[accessor(marked[1], "indices").reshape(-1, 3)]
-    volume = np.einsum("fi,fi->f", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2])).sum() / 6
-    assert volume > 0, "counter-clockwise from outside after the change of axes"
-
-
-def test_glb_is_named_and_has_a_material(marked: tuple[trimesh.Trimesh, Path]) -> None:
-    document, _ = chunks(marked[1])
-    assert {document[key][0]["name"] for key in ("nodes", "meshes", "materials")} == {"a red, tall bôx"}
-    assert document["meshes"][0]["primitives"][0]["material"] == 0
-    surface = document["materials"][0]["pbrMetallicRoughness"]
-    assert surface["metallicFactor"] == 0 and surface["roughnessFactor"] == 0.9
-    assert document["accessors"][2]["normalized"] and document["asset"]["version"] == "2.0"
-
-
-def test_glb_colours_are_linear_light(tmp_path: Path) -> None:
-    mesh = trimesh.creation.box()
-    srgb = np.array([0, 1, 10, 11, 64, 128, 188, 255], np.uint8)
-    mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=np.stack([srgb, srgb, srgb, srgb * 0 + 255], 1))
-    write_glb(mesh, tmp_path / "box.glb", "box", scale=2.5)
-    value = accessor(tmp_path / "box.glb", "COLOR_0")[:, 0] / 65535
-    # Known pairs of the sRGB curve: 10 and 11 lie on either side of its knee, 188 is half of the light.
-    expected = [0, 0.000303527, 0.00303527, 0.00334654, 0.0512695, 0.215861, 0.502886, 1]
-    assert np.abs(value - expected).max() < 1e-5
-    assert np.ptp(accessor(tmp_path / "box.glb", "POSITION"), axis=0) == pytest.approx([2.5, 2.5, 2.5])
-
-
-def test_read_back(marked: tuple[trimesh.Trimesh, Path], tmp_path: Path) -> None:
-    mesh, path = marked
-    told = read_back(path)
-    assert told == {
-        "name": "a red, tall bôx",
-        "faces": len(mesh.faces),
-        "vertices": len(mesh.vertices),
-        "size": pytest.approx((mesh.extents[[0, 2, 1]] / mesh.extents.max()).tolist(), abs=1e-5),
-        "watertight": True,
-        "upright": True,
-        "bytes": path.stat().st_size,
-    }
-    json.dumps({**told, "size": list(told["size"])})
-    shifted = mesh.copy()
-    shifted.faces = shifted.faces[:-5]
-    write_glb(shifted, tmp_path / "open.glb", "open")
-    assert read_back(tmp_path / "open.glb")["watertight"] is False
-    lying = trimesh.load_scene(path).to_mesh()
-    lying.apply_translation([0, -0.3, 0])
-    (tmp_path / "lying.glb").write_bytes(trimesh.Scene(lying).export(file_type="glb"))
-    assert read_back(tmp_path / "lying.glb")["upright"] is False
-    for content in (path.read_bytes()[:-1000], path.read_bytes()[:50], b"", b"not a mesh at all"):
-        (tmp_path / "bad.glb").write_bytes(content)
-        with pytest.raises(UserError, match=r"cannot read .*bad\.glb"):
-            read_back(tmp_path / "bad.glb")
-    with pytest.raises(UserError, match=r"cannot read .*none\.glb"):
-        read_back(tmp_path / "none.glb")
-
-
-def test_glb_is_whole_or_absent(marked: tuple[trimesh.Trimesh, Path], tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(UserError, match=r"cannot write .*mesh\.glb"):
-        write_glb(marked[0], tmp_path / "taken" / "mesh.glb", "x")
-    assert os.listdir(tmp_path) == ["taken"]
+def test_where_the_object_lies_does_not_matter() -> None:
+    """The surface is cut out of the bounding box of what is solid."""
+    corner = extract(ball(0.2, (0.75, -0.75, 0.75)), resolution=64, threshold=50.0)
+    assert np.abs(corner.vertices.mean(0) - (0.75, -0.75, 0.75)).max() < 2e-3
+    assert np.abs(np.linalg.norm(corner.vertices - (0.75, -0.75, 0.75), axis=1) - 0.2).max() < 0.01

@@ -27,7 +27,7 @@ from text23d.paths import conf_dir, slug
 if TYPE_CHECKING:
     import torch
 
-TEXT_KEYS = ("prompt", "prior.negative")
+TEXT_KEYS = ("prompt", "prior.negative", "run", "format", "mesh.format")
 EXAMPLES = {"prompt": 'prompt="a red car"'}
 
 

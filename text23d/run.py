@@ -25,6 +25,7 @@ from text23d.contracts import UserError  # noqa: E402
 from text23d.engine import results  # noqa: E402
 from text23d.engine.build import Run, build  # noqa: E402
 from text23d.engine.loop import optimise  # noqa: E402
+from text23d.engine.meshing import read_settings  # noqa: E402
 from text23d.files import JsonLines, write_json, write_text  # noqa: E402
 from text23d.judge.network import Judge  # noqa: E402
 from text23d.judge.network import load as load_judge  # noqa: E402
@@ -85,7 +86,8 @@ def run(cfg: DictConfig) -> None:
         "mesh": found,
     }
     write_json(folder / "summary.json", summary)
-    print(verdict(summary, folder), file=sys.stderr)
+    for line in [*found["notes"], verdict(summary, folder)]:
+        print(f"text23d: {line}", file=sys.stderr)
 
 
 def finish(
@@ -98,22 +100,20 @@ def finish(
         frames = results.frames(job.nerf, cfg.turntable.frames, cfg.turntable.size, job.device)
         turntable(frames, folder / "turntable.mp4")
     with clock.stage("mesh"):
-        found = results.write_mesh(job, folder / "mesh.glb", cfg.mesh.resolution, cfg.mesh.threshold, cfg.mesh.faces)
+        found = results.write_mesh(job, folder, read_settings(cfg.mesh, "mesh."))
     return score, found
 
 
 def check_outputs(cfg: DictConfig) -> None:
     """Raises UserError, before hours are spent, for what would only fail when the results are written."""
-    least = {"mesh.resolution": 2, "mesh.faces": 4, "turntable.frames": 1, "turntable.size": 16, "stages": 1}
+    read_settings(cfg.mesh, "mesh.")
+    least = {"turntable.frames": 1, "turntable.size": 16, "stages": 1}
     for name, smallest in least.items():
         value = OmegaConf.select(cfg, name)
         if type(value) is not int or value < smallest:
             raise UserError(f"{name}={value}: expected a whole number, at least {smallest}")
     if cfg.turntable.size % 16:
         raise UserError(f"turntable.size={cfg.turntable.size}: expected a number divisible by 16, for the video's sake")
-    threshold = cfg.mesh.threshold
-    if threshold is not None and not (type(threshold) in (int, float) and threshold > 0):
-        raise UserError(f"mesh.threshold={threshold}: expected a density above 0, or null to find one")
 
 
 def remove_empty(folder: Path) -> None:
@@ -155,8 +155,9 @@ def peak_memory() -> float:
 def verdict(summary: dict[str, Any], folder: Path) -> str:
     """The last line a person reads."""
     score = ", ".join(f"{name} {value:.2f}" for name, value in (summary["score"] or {}).items()) or "not asked"
-    seconds = summary["seconds"]["total"]
-    return f"text23d: done in {seconds:.0f} s, {summary['mesh']['faces']} faces; judge: {score}; see {folder}"
+    mesh, seconds = summary["mesh"], summary["seconds"]["total"]
+    fit = f", IoU {mesh['iou']:.2f}, {mesh['psnr']:.0f} dB" if mesh["files"] else ""
+    return f"done in {seconds:.0f} s, {mesh['faces']} faces{fit}; judge: {score}; see {folder}"
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""From a density field to a closed, coloured mesh. `glb.py` writes it for Blender."""
+"""From a density field to a closed mesh within a budget of faces. `colour.py` and `atlas.py` paint it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
-from text23d.artifact.glb import read_back as read_back
-from text23d.artifact.glb import write_glb as write_glb
-from text23d.contracts import UserError
+from text23d.contracts import Cameras, UserError
 
 if TYPE_CHECKING:
     import trimesh
@@ -21,9 +20,14 @@ Field = Callable[[Tensor], Tensor]
 
 CHUNK = 1 << 17  # points a call of the field: about 70 MB for a 64-wide network
 SIDE = 2.0  # of the cube [-1, 1]^3
+FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surface is cut out of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
 OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity would spoil sums
+WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
+"""Azimuth and elevation, in degrees, of the cameras that a level is found by: none looks along an axis, where rays that
+graze a flat side make it thicker than it is."""
 CRUMB = 0.05  # parts smaller than this fraction of the largest are floaters
+MOST_FACES = 3_000_000  # of a surface before decimation: only noise has more
 
 
 class EmptyField(UserError):
@@ -32,30 +36,26 @@ class EmptyField(UserError):
 
 def extract(
     density: Field,
-    colour: Field,
     resolution: int = 128,
     threshold: float | None = None,
     faces: int = 20_000,
     occupied: Field | None = None,
     device: torch.device | str = "cpu",
 ) -> trimesh.Trimesh:
-    """The surface density = threshold as a closed mesh, wound outwards, with 8-bit sRGB vertex colours.
+    """The surface density = threshold as a closed mesh, wound outwards.
 
     density  [N, 3] points in [-1, 1]^3 -> [N] per scene unit, >= 0.
-    colour   [N, 3] points -> [N, 3] display (sRGB) colour in [0, 1].
-    resolution: cells along a side of the cube. threshold: per scene unit, > 0; None: see `silhouette_level`.
-    faces: the budget; passed only where a smaller mesh would not stay closed. occupied [N, 3] -> [N] bool: where the
-    field may be dense, so that empty space costs nothing. device: where the points are made.
+    resolution: cells along a side of the cube, at most FINEST. threshold: per scene unit, > 0; None: see
+    `silhouette_level`. faces: the budget; passed only where it would bend the shape. occupied [N, 3] -> [N] bool:
+    where the field may be dense, so that empty space costs nothing. device: where the points are made.
 
     Floaters (below 5% of the largest part's volume) and enclosed cavities are removed. Raises EmptyField when nothing
     is dense enough, UserError when the field has values that are not numbers or a setting is out of range.
     """
-    from trimesh.visual import ColorVisuals
-
-    if resolution < 2 or faces < 4 or (threshold is not None and not threshold > 0):
+    if not 2 <= resolution <= FINEST or faces < 4 or (threshold is not None and not threshold > 0):
         raise UserError(
-            f"mesh settings resolution={resolution}, faces={faces}, threshold={threshold}: expected at least 2 cells, "
-            "4 faces and a threshold above 0; the defaults are 128, 20000 and none"
+            f"mesh settings resolution={resolution}, faces={faces}, threshold={threshold}: expected 2 to {FINEST} "
+            "cells, at least 4 faces and a threshold above 0; the defaults are 128, 20000 and none"
         )
     cell = SIDE / resolution
     field = sample(density, resolution, occupied, device)
@@ -65,9 +65,11 @@ def extract(
             f"nothing is denser than {level:.3g} per scene unit: the densest point has {field.max():.3g}; "
             "lower the threshold, or optimise for longer"
         )
-    mesh = decimated(smoothed(surface(field, level, cell)), faces)
-    mesh.visual = ColorVisuals(mesh, vertex_colors=_seen_colours(mesh, density, colour, cell, device))
-    return mesh
+    mesh = surface(field, level, cell)
+    while len(mesh.faces) > MOST_FACES:
+        field, cell = halved(field), 2 * cell
+        mesh = surface(field, min(level, float(np.median(field))), cell)
+    return decimated(smoothed(mesh), faces)
 
 
 @torch.no_grad()
@@ -75,18 +77,19 @@ def sample(
     density: Field, resolution: int, occupied: Field | None = None, device: torch.device | str = "cpu"
 ) -> np.ndarray:
     """The density [R, R, R] (x, y, z; float32, per scene unit) at the centres of R^3 cells of the cube [-1, 1]^3."""
-    values = []
-    for index in torch.arange(resolution**3, device=device).split(CHUNK):
+    field = np.empty(resolution**3, np.float32)
+    for start in range(0, len(field), CHUNK):
+        index = torch.arange(start, min(start + CHUNK, len(field)), device=device)
         at = torch.stack([index // resolution**2, index // resolution % resolution, index % resolution], -1)
-        values.append(_where_occupied(density, occupied, (at + 0.5) * (SIDE / resolution) - 1.0).cpu())
-    field = torch.cat(values)
-    bad = int(field.isnan().sum())
+        values = _where_occupied(density, occupied, (at + 0.5) * (SIDE / resolution) - 1.0)
+        field[start : start + CHUNK] = values.cpu().numpy()
+    bad = int(np.isnan(field).sum())
     if bad:
         raise UserError(
-            f"the density is not a number at {bad} of {field.numel()} points: expected finite densities; "
+            f"the density is not a number at {bad} of {field.size} points: expected finite densities; "
             "the run has diverged, so take an earlier checkpoint or lower the learning rate"
         )
-    return field.clamp(0, OPAQUE).view(resolution, resolution, resolution).numpy()
+    return field.clip(0, OPAQUE, out=field).reshape((resolution,) * 3)
 
 
 def _where_occupied(density: Field, occupied: Field | None, points: Tensor) -> Tensor:
@@ -99,24 +102,44 @@ def _where_occupied(density: Field, occupied: Field | None, points: Tensor) -> T
     return values
 
 
-def silhouette_level(field: np.ndarray, cell: float, candidates: int = 32) -> float:
-    """The level (per scene unit) whose solid casts the same shadows as the field itself, along x, y and z.
+def halved(field: np.ndarray) -> np.ndarray:
+    """The mean of every 2 x 2 x 2 cells; a last odd one is left out."""
+    half = [side // 2 for side in field.shape]
+    whole = field[tuple(slice(0, 2 * side) for side in half)]
+    return whole.reshape(half[0], 2, half[1], 2, half[2], 2).mean((1, 3, 5))
 
-    A ray is covered where 1 - exp(-sum sigma cell) > 1/2; the solid {sigma > level} covers it where its largest sigma
-    passes the level. The best mean IoU wins, and the geometric middle where several levels are as good. Only levels
-    in [ln 2 / side, ln 2 / cell] can be best: every covered ray has a cell above the first, and a cell above the
-    second covers its ray alone. Raises EmptyField when no ray is covered.
+
+def silhouette_level(field: np.ndarray, cell: float, candidates: int = 32) -> float:
+    """The level (per scene unit) whose solid casts the same silhouettes as the field itself, seen by WITNESSES.
+
+    A ray is covered where 1 - exp(-integral of sigma) > 1/2; the solid {sigma > level} covers it where its largest
+    sigma passes the level. The best mean IoU wins, and the geometric middle where several levels are as good. Only
+    levels in [ln 2 / diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell
+    above the second covers its ray alone. Raises EmptyField when no ray is covered.
     """
-    views = [(field.sum(axis) * cell > log(2), field.max(axis)) for axis in range(3)]
+    views = [(depth > log(2), peak) for depth, peak in _through(field, cell)]
     views = [(covered, peak) for covered, peak in views if covered.any()]
     if not views:
         raise EmptyField(
-            f"the field is too thin to see: its densest point has {field.max():.3g} per scene unit, and no ray along "
-            "an axis is half covered; give a threshold below that, or optimise for longer"
+            f"the field is too thin to see: its densest point has {field.max():.3g} per scene unit, and no ray is "
+            "half covered; give a threshold below that, or optimise for longer"
         )
-    levels = np.geomspace(log(2) / SIDE, log(2) / cell, candidates)
+    levels = np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)
     score = np.array([np.mean([_iou(peak > level, covered) for covered, peak in views]) for level in levels])
     return float(np.exp(np.log(levels[score >= score.max() - 2e-3]).mean()))
+
+
+def _through(field: np.ndarray, cell: float, size: int = 48) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each of the WITNESSES: the integral of the field along its rays, and its largest value there, [size^2]."""
+    azimuth, elevation = (torch.tensor(each, dtype=torch.float32) for each in zip(*WITNESSES, strict=True))
+    rays = Cameras(azimuth, elevation, torch.full_like(azimuth, 3.0), torch.full_like(azimuth, 40.0)).rays(size)
+    # Channels, then z, y, x, as grid_sample takes a volume: its points are x, y, z.
+    volume = torch.from_numpy(field).permute(2, 1, 0)[None, None]
+    along = torch.arange(3 - 3**0.5, 3 + 3**0.5, cell)
+    for origins, directions in zip(*(each.reshape(len(azimuth), -1, 3) for each in rays), strict=True):
+        points = origins[:, None] + along[:, None] * directions[:, None]
+        sigma = grid_sample(volume, points[None, None], align_corners=False)[0, 0, 0]
+        yield (sigma.sum(1) * cell).numpy(), sigma.amax(1).numpy()
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -128,17 +151,25 @@ def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
     import trimesh
     from skimage.measure import marching_cubes
 
-    field = np.pad(field, 1)
+    box = _box(field > level)
+    field = np.pad(field[box], 1)
     solid = _cleaned(field > level)
     # Densities span decades: interpolated as they are, every vertex would stick to the outermost cell centre. As far
     # below the level as a usual solid cell is above it counts as empty, so that a sharp edge is met half way.
-    height = np.log(np.maximum(field, 1e-30) / level)
+    height = np.log(np.maximum(field, 1e-30) / np.float32(level))
     height = (height / min(SHARP, float(np.median(height[height > 0])))).clip(-1, 1)
     # The margin keeps vertices off the cell centres, where marching cubes makes faces without area.
     filled = np.where(height > 0, height.clip(min=0.02), 1.0)
     emptied = np.where(height < 0, height.clip(max=-0.02), -1.0)
     vertices, triangles, _, _ = marching_cubes(np.where(solid, filled, emptied), 0.0, gradient_direction="ascent")
-    return trimesh.Trimesh((vertices - 0.5) * cell - 1.0, triangles)
+    corner = np.array([side.start for side in box])
+    return trimesh.Trimesh((vertices + corner - 0.5) * cell - 1.0, triangles)
+
+
+def _box(solid: np.ndarray) -> tuple[slice, ...]:
+    """The bounding box of what is solid, and a cell around it where there is one."""
+    inside = [np.flatnonzero(solid.any(others)) for others in ((1, 2), (0, 2), (0, 1))]
+    return tuple(slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in inside)
 
 
 def _cleaned(solid: np.ndarray) -> np.ndarray:
@@ -170,60 +201,89 @@ def smoothed(mesh: trimesh.Trimesh, rounds: int = 12, shrink: float = 0.5, swell
 
 
 def decimated(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
-    """At most `faces` triangles by quadric edge collapse; more where that would open the mesh or bend its volume."""
+    """At most `faces` triangles by quadric edge collapse; up to 8 times as many where that would open the mesh or
+    change its volume by 5%. Where that does not help, the mesh as it is if it is small, else within the budget."""
     import fast_simplification
 
-    target = faces
-    while target < len(mesh.faces):
-        fewer = _parted(*fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=target))
-        if fewer.is_watertight and fewer.is_winding_consistent and abs(fewer.volume / mesh.volume - 1) < 0.05:
+    found: list[trimesh.Trimesh] = []
+    for target in (faces, 2 * faces, 4 * faces, 8 * faces):
+        if target >= len(mesh.faces):
+            return mesh
+        fewer = parted(*fast_simplification.simplify(mesh.vertices, mesh.faces, target_count=target))
+        if is_closed(fewer) and abs(fewer.volume / mesh.volume - 1) < 0.05:
             return fewer
-        target = target * 3 // 2
-    return mesh
+        found.append(fewer)
+    return mesh if len(mesh.faces) < 20_000 else next(filter(is_closed, found), found[-1])
 
 
-def _parted(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
-    """Collapses can make two sheets touch in an edge or a corner. Each sheet gets vertices of its own there, drawn 2%
-    towards its faces: a fan is what hangs together around a vertex through edges of exactly two faces."""
+def is_closed(mesh: trimesh.Trimesh) -> bool:
+    """Every edge joins two faces that agree on the outside, and the inside is inside."""
+    return bool(mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0)
+
+
+def parted(vertices: np.ndarray, faces: np.ndarray, attempts: int = 8) -> trimesh.Trimesh:
+    """The sheets of a surface that collapses made touch, each with vertices of its own where they do.
+
+    Around an edge of four or more faces, each that runs along it one way is joined to one that runs the other way, and
+    a fan is what so hangs together around a vertex. Where two fans still share an edge, other pairs are drawn.
+    Copies of a vertex are moved 2% towards their faces, so that no reader merges them again.
+    """
     import trimesh
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
 
-    corner = np.arange(faces.size).reshape(-1, 3)
-    edge, at = (np.stack([x, np.roll(x, -1, 1)], -1).reshape(-1, 2) for x in (faces, corner))
-    at = np.take_along_axis(at, edge.argsort(1), 1)
-    _, which, shared = np.unique(np.sort(edge, 1), axis=0, return_inverse=True, return_counts=True)
-    which = which.reshape(-1)
-    pairs = np.flatnonzero(shared[which] == 2)
-    left, right = at[pairs[which[pairs].argsort(kind="stable")]].reshape(-1, 2, 2).transpose(1, 0, 2).reshape(2, -1)
-    links = coo_matrix((np.ones(len(left)), (left, right)), shape=(faces.size,) * 2)
-    count, fan = connected_components(links, directed=False)
-    source = np.empty(count, int)
+    faces = _without_fins(faces)
+    if not len(faces):
+        return trimesh.Trimesh()
+    halves = np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2)
+    edge = np.unique(np.sort(halves, 1), axis=0, return_inverse=True)[1].reshape(-1)
+    along, rng = halves[:, 0] < halves[:, 1], np.random.default_rng(0)
+    order = np.arange(len(edge), dtype=float)
+    for _ in range(attempts):
+        fan = _fans(edge, along, order)
+        shared = np.isin(edge, edge[_shared(fan)])
+        if not shared.any():
+            break
+        order[shared] = rng.random(shared.sum())
+    source = np.empty(fan.max() + 1, int)
     source[fan] = faces.reshape(-1)
     copies = np.bincount(source, minlength=len(vertices))[source] > 1
     weight = np.bincount(fan)[:, None]
     middle = np.repeat(vertices[faces].mean(1), 3, 0)
     towards = np.stack([np.bincount(fan, middle[:, axis]) for axis in range(3)], 1) / weight
     moved = np.where(copies[:, None], 0.98 * vertices[source] + 0.02 * towards, vertices[source])
-    return trimesh.Trimesh(moved, fan.reshape(-1, 3))
+    return trimesh.Trimesh(moved, fan.reshape(-1, 3), process=False)
 
 
-@torch.no_grad()
-def _seen_colours(
-    mesh: trimesh.Trimesh, density: Field, colour: Field, cell: float, device: torch.device | str, steps: int = 10
-) -> np.ndarray:
-    """What a ray that enters a vertex against its normal sees [V, 4] uint8: colours composited from one cell outside
-    to four inside, because a field's colour exactly on its surface is noisy."""
-    depth = torch.linspace(-1.0, 4.0, steps, dtype=torch.float64) * cell
-    at, normal = (torch.tensor(np.array(value)) for value in (mesh.vertices, mesh.vertex_normals))
-    points = (at[:, None] - depth[:, None] * normal[:, None]).clamp(-1, 1).float().view(-1, 3).to(device)
-    seen = [(density(part).float(), colour(part).float()) for part in points.split(CHUNK)]
-    sigma = torch.cat([s for s, _ in seen]).clamp(0, OPAQUE).view(-1, steps).double().cpu()
-    rgb = torch.cat([c for _, c in seen]).view(-1, steps, 3).double().cpu()
-    thickness = sigma * float(depth[1] - depth[0])
-    before = thickness.cumsum(1) - thickness
-    # The last term decides only where the ray meets nothing at all.
-    weight = torch.exp(-before) * -torch.expm1(-thickness) + 1e-9
-    mixed = (weight[..., None] * rgb).sum(1) / weight.sum(1, keepdim=True)
-    levels = (mixed.clamp(0, 1) * 255).round().byte().numpy()
-    return np.concatenate([levels, np.full((len(levels), 1), 255, np.uint8)], 1)
+def _without_fins(faces: np.ndarray) -> np.ndarray:
+    """Two faces that lie back to back hold nothing between them: both go."""
+    same = np.unique(np.sort(faces, 1), axis=0, return_inverse=True)[1].reshape(-1)
+    first = np.take_along_axis(faces, (faces.argmin(1)[:, None] + np.arange(3)) % 3, 1)
+    way = np.where(first[:, 1] < first[:, 2], 1, -1)
+    surplus = np.bincount(same, way).astype(int)  # of the faces one way round over those the other
+    order = np.lexsort((way, same))
+    rank = np.empty(len(faces), int)
+    kind = 2 * same + (way > 0)
+    begin = np.searchsorted(kind[order], np.arange(2 * len(surplus)))
+    rank[order] = np.arange(len(faces)) - begin[kind[order]]
+    return faces[rank < surplus[same] * way]
+
+
+def _fans(edge: np.ndarray, along: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The fan [3 F] that each corner belongs to. Half-edge i starts at corner i, lies on `edge[i]` and runs `along` it
+    or back; the n-th of an edge that runs along it, by `order`, is joined to the n-th that runs back."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    corner = np.arange(len(edge))
+    end = corner - corner % 3 + (corner + 1) % 3
+    there, back = (corner[way][np.lexsort((order[way], edge[way]))] for way in (along, ~along))
+    ends = np.concatenate([there, end[there]]), np.concatenate([end[back], back])
+    links = coo_matrix((np.ones(len(ends[0])), ends), shape=(len(edge),) * 2)
+    return connected_components(links, directed=False)[1]
+
+
+def _shared(fan: np.ndarray) -> np.ndarray:
+    """Which half-edges [3 F] lie on an edge of more than two faces."""
+    faces = fan.reshape(-1, 3)
+    halves = np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1)
+    _, edge, count = np.unique(halves, axis=0, return_inverse=True, return_counts=True)
+    return count[edge.reshape(-1)] > 2

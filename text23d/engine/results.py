@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from text23d.artifact import media, mesh
+from text23d.artifact import media
+from text23d.artifact.mesh import EmptyField
 from text23d.contracts import Cameras, from_picture
 from text23d.engine.build import Run
+from text23d.engine.meshing import MeshSettings, export
 from text23d.files import save_tensors
 from text23d.judge.network import Asked, Judge
 from text23d.representation.cameras import orbit
@@ -50,14 +52,13 @@ def frames(nerf: Nerf, count: int, size: int, device: torch.device) -> Iterator[
         yield from on_white(nerf.render_image(views.rows(slice(index, index + 1)), size))
 
 
-def write_mesh(run: Run, path: Path, resolution: int, threshold: float | None, faces: int) -> dict[str, Any]:
-    """mesh.glb, named after the prompt; returns what reading it back found. Raises UserError if there is no surface."""
-    nerf = run.nerf
-    solid = mesh.extract(
-        nerf.density, lambda x: nerf.query(x)[1], resolution, threshold, faces, nerf.occupancy.occupied, run.device
-    )
-    mesh.write_glb(solid, path, run.prompt)
-    return mesh.read_back(path)
+def write_mesh(run: Run, folder: Path, settings: MeshSettings) -> dict[str, Any]:
+    """The mesh in its files, named after the prompt; returns what reading them back found. A field without a surface
+    leaves none, and its reason among the notes. Raises UserError if a file cannot be written."""
+    try:
+        return export(run.nerf, run.prompt, folder, settings, run.device)
+    except EmptyField as error:
+        return {"faces": 0, "watertight": False, "files": {}, "notes": [f"no mesh: {error}"]}
 
 
 def judged_views(device: torch.device) -> Cameras:

@@ -1,0 +1,146 @@
+"""What the programs people use make of our files: Blender itself, and the Khronos Group's glTF validator.
+
+Both are needed: apt-get install blender python3-numpy; npm install -g gltf-validator. Without them these tests fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from exact_nerf import HALF, marked_box
+from PIL import Image
+
+from text23d.artifact.formats import read
+from text23d.artifact.model import linear
+from text23d.artifact.score import look
+from text23d.contracts import Cameras
+from text23d.engine import meshing
+
+NAME = "a red, tall bôx"
+LOOK = Path(__file__).parent / "blender_look.py"
+VALIDATE = """
+const {validateBytes} = require("gltf-validator");
+const bytes = new Uint8Array(require("fs").readFileSync(process.argv[1]));
+validateBytes(bytes).then(report => console.log(JSON.stringify(report)));
+"""
+
+
+def program(name: str, install: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} IS NOT INSTALLED, so nobody knows whether it reads our files: {install}", pytrace=False)
+    return found
+
+
+def opened(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """What Blender says of a file, and its picture of it [96, 96, 4] uint8."""
+    blender = program("blender", "apt-get install --no-install-recommends blender python3-numpy")
+    picture = path.with_suffix(f".{path.suffix[1:]}.png")
+    command = [blender, "-b", "--python-exit-code", "1", "--python", str(LOOK), "--", str(path), str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("TOLD "))
+    return json.loads(line.removeprefix("TOLD ")), np.asarray(Image.open(picture))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The marked box, textured in every format, and with colours at its vertices."""
+    made = {}
+    for colour, formats in (("texture", ("glb", "obj", "ply")), ("vertices", ("glb", "obj"))):
+        made[colour] = tmp_path_factory.mktemp(colour)
+        settings = meshing.MeshSettings(formats, colour, 128, 200, 64, None, 3000, 1.0)
+        meshing.export(marked_box(), NAME, made[colour], settings, torch.device("cpu"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def seen(folders: dict[str, Path]) -> dict[tuple[str, str], tuple[dict[str, Any], np.ndarray]]:
+    """Every file as Blender sees it, by colour and format."""
+    files = {(colour, path.suffix[1:]): path for colour, folder in folders.items() for path in folder.glob("mesh.*")}
+    meshes = {key: path for key, path in files.items() if key[1] in ("glb", "obj", "ply")}
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(meshes, pool.map(opened, meshes.values()), strict=True))
+
+
+CASES = [("texture", "glb"), ("texture", "obj"), ("texture", "ply"), ("vertices", "glb"), ("vertices", "obj")]
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_blender_finds_an_upright_object_of_the_right_size(seen: dict[tuple[str, str], Any], case: Any) -> None:
+    told, _ = seen[case]
+    low, high = np.array(told["bounds"])
+    assert np.allclose(high - low, (HALF / HALF.max()).numpy(), atol=0.03) and (high - low)[2] == pytest.approx(1)
+    assert np.abs((low + high)[:2]).max() < 1e-4 and abs(low[2]) < 1e-4
+    assert told["volume"] == pytest.approx(np.prod(high - low), rel=0.05), "closed, and wound outwards"
+    assert told["faces"] == pytest.approx(3000, abs=60)
+    expected = {"glb": NAME, "obj": "a_red_tall_bôx", "ply": "mesh"}[case[1]]
+    assert told["object"] == expected and told["material"] == (None if case[1] == "ply" else expected)
+    assert told["custom_normals"] or case[1] == "ply", "smooth as we say; Blender reads no normals of a PLY"
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids="-".join)
+def test_blender_finds_the_texture(seen: dict[tuple[str, str], Any], case: Any) -> None:
+    told, _ = seen[case]
+    packed = case[1] == "glb"
+    assert told["uv"] and told["images"] == [[[128, 128], "sRGB", packed]] and told["image_feeds"] == ["Base Color"]
+    assert told["roughness"] == [pytest.approx(0.9, abs=0.01)] and told["metallic"] == [0]
+
+
+@pytest.mark.parametrize("case", CASES[2:], ids="-".join)
+def test_blender_finds_the_vertex_colours(
+    seen: dict[tuple[str, str], Any], folders: dict[str, Path], case: Any
+) -> None:
+    """As the light that we mean: the mean over the mesh, and over its upper half, against our own reading."""
+    told, _ = seen[case]
+    assert told["colours"] is not None and told["images"] == []
+    mesh = read(folders[case[0]] / f"mesh.{case[1]}")
+    corners = mesh.faces.reshape(-1) if told["colours"][0] == "CORNER" else np.arange(len(mesh.vertices))
+    light = linear(np.asarray(mesh.visual.vertex_colors)[corners, :3] / 255)  # type: ignore[union-attr]
+    upper = mesh.vertices[corners, 2] > np.median(mesh.vertices[corners, 2])
+    assert np.allclose(told["light_by_height"], [light[upper].mean(0), light.mean(0)], atol=0.02)
+    assert light[upper].mean(0)[1] > light.mean(0)[1] + 0.1, "green at the top"
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_blender_sees_what_we_see(seen: dict[tuple[str, str], Any], folders: dict[str, Path], case: Any) -> None:
+    """A Cycles picture from the front: its silhouette beside that of our own ray caster, and red, not blue or green."""
+    _, picture = seen[case]
+    mesh = read(folders[case[0]] / f"mesh.{case[1]}")
+    mesh.vertices -= [0, 0, 0.5]  # as the camera of the script stands, 3 m in front and half a metre up
+    three, zero = torch.tensor([3.0]), torch.tensor([0.0])
+    hit, colour = look(mesh, Cameras(zero, zero, three, torch.tensor([40.0])), 96)
+    covered = picture[..., 3] > 127
+    assert (covered & hit[0]).sum() / (covered | hit[0]).sum() > 0.98
+    if case in (("texture", "ply"), ("vertices", "obj")):
+        return  # Blender reads these colours, as is tested above, and leaves it to a person to show them
+    inside = covered & hit[0]
+    rendered = picture[inside][:, :3] / 255
+    assert np.corrcoef(rendered[:, 1], colour[0][inside][:, 1])[0, 1] > 0.95, "green rises with height"
+    assert rendered[:, 0].mean() > 0.7 > rendered[:, 2].mean() + 0.1
+
+
+@pytest.mark.parametrize("colour", ["texture", "vertices"])
+def test_the_khronos_validator_has_nothing_to_say(folders: dict[str, Path], colour: str) -> None:
+    install = "npm install -g gltf-validator (and apt-get install nodejs npm)"
+    node, npm = program("node", install), program("npm", install)
+    root = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=True).stdout.strip()
+    environment = {**os.environ, "NODE_PATH": os.pathsep.join([root, os.environ.get("NODE_PATH", "")])}
+    command = [node, "-e", VALIDATE, str(folders[colour] / "mesh.glb")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if "Cannot find module" in done.stderr:
+        pytest.fail(
+            f"gltf-validator IS NOT INSTALLED, so nobody knows whether our GLB is valid: {install}", pytrace=False
+        )
+    report = json.loads(done.stdout)
+    assert report["issues"]["numErrors"] == report["issues"]["numWarnings"] == 0, report["issues"]["messages"]
+    assert report["info"]["totalTriangleCount"] > 2900 and report["info"]["hasTextures"] == (colour == "texture")

@@ -1,0 +1,502 @@
+"""From a field to the files of a mesh: colours against closed forms, files against other readings of them; the verb."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from exact_nerf import CENTRE, HALF, leave_run, marked_box
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+from torch import Tensor
+
+import text23d
+from text23d import export as verb
+from text23d.artifact import atlas
+from text23d.artifact.colour import seen
+from text23d.artifact.formats import facts, read
+from text23d.artifact.glb import write_glb
+from text23d.artifact.model import Model, Placement, display, linear
+from text23d.artifact.obj import write_obj
+from text23d.artifact.score import look, score
+from text23d.cli import quote_text
+from text23d.contracts import UserError, to_picture
+from text23d.engine import meshing
+from text23d.paths import conf_dir
+from text23d.representation.cameras import orbit
+
+CPU = torch.device("cpu")
+NAME = "a red, tall bôx"
+
+
+def settings(**changes: Any) -> meshing.MeshSettings:
+    given = {"format": "glb", "colour": "texture", "texture": 128, "unwrap_seconds": 120, "resolution": 64}
+    return meshing.read_settings({**given, "threshold": None, "faces": 3000, "scale": 1.0, **changes})
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The marked box in every format, textured, two metres high."""
+    folder = tmp_path_factory.mktemp("exported")
+    return folder, meshing.export(marked_box(), NAME, folder, settings(format="glb,obj,ply", scale=2.0), CPU)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The marked box with colours at its vertices."""
+    folder = tmp_path_factory.mktemp("plain")
+    return folder, meshing.export(marked_box(), NAME, folder, settings(format="glb,obj", colour="vertices"), CPU)
+
+
+def visual(path: Path) -> Any:
+    return read(path).visual
+
+
+# Colour
+
+
+def shell(p: Tensor) -> tuple[Tensor, Tensor]:
+    """A ball of radius 0.6, opaque; orange inside, and blue in the empty space around it."""
+    radius = p.norm(dim=-1)
+    inside = (radius < 0.603)[:, None]
+    return 1000.0 * (radius < 0.6), torch.where(inside, torch.tensor([1.0, 0.5, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
+
+
+def test_colours_come_from_inside() -> None:
+    sphere = trimesh.creation.icosphere(3, radius=0.6)
+    found = seen(shell, sphere.vertices, sphere.vertex_normals, orbit(4, 20.0).positions(), 2 / 64)
+    assert np.abs(found.astype(int) - [255, 128, 0]).max() <= 1
+
+
+def test_a_colour_is_the_mean_of_what_the_eyes_see_that_it_faces() -> None:
+    """Even matter with a colour that depends on the place: each ray's colour by the formula, weighed by its cosine."""
+    cell, eyes = 0.1, torch.tensor([[2.0, 0.0, 2.0], [0.0, 0.0, 3.0], [0.0, 0.0, -3.0]])
+
+    def field(p: Tensor) -> tuple[Tensor, Tensor]:
+        return 10.0 + 0 * p[:, 0], (p + 1) / 2
+
+    def ray(towards: np.ndarray) -> np.ndarray:
+        depth, passed = np.linspace(-1, 4, 6) * cell, np.exp(-10.0 * cell * np.arange(6))
+        return (passed[:, None] * (1 - depth[:, None] * towards) / 2).sum(0) / passed.sum()
+
+    slanted, up = np.array([1.0, 0, 1]) / 2**0.5, np.array([0.0, 0.0, 1.0])
+    expected = (0.5**0.5 * ray(slanted) + ray(up)) / (0.5**0.5 + 1)
+    found = seen(field, np.zeros((2, 3)), np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), eyes, cell) / 255
+    assert np.abs(found[0] - expected).max() < 0.003
+    assert np.abs(found[1] - ray(np.array([0.0, 1.0, 0.0]))).max() < 0.003, "no eye sees it: along its normal"
+
+
+# Atlas
+
+
+def unit_ball(faces: int = 2) -> Model:
+    sphere = trimesh.creation.icosphere(faces)
+    at = np.array(sphere.vertices)
+    return Model(at, at.copy(), np.array(sphere.faces), by_place(at, at))
+
+
+def by_place(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    return np.rint((points + 1) / 2 * 255).clip(0, 255).astype(np.uint8)
+
+
+def test_faces_at_texels_against_brute_force() -> None:
+    rng, size = np.random.default_rng(0), 24
+    uv = np.array([[0.05, 0.05], [0.9, 0.1], [0.5, 0.55], [0.1, 0.6], [0.6, 0.95], [0.98, 0.7]]) + rng.normal(0, 0.01)
+    faces = np.array([[0, 1, 2], [3, 5, 4]])  # the second the other way round
+    found, weight = atlas.faces_at_texels(uv, faces, size)
+    for row in range(size):
+        for column in range(size):
+            centre = np.array([(column + 0.5) / size, 1 - (row + 0.5) / size])
+            inside = -1
+            for number, face in enumerate(faces):
+                share = np.linalg.solve(np.vstack([uv[face].T, np.ones(3)]), [*centre, 1])
+                if share.min() > 1e-6:
+                    inside = number
+                    assert np.abs(weight[row, column] - share).max() < 1e-4
+            assert found[row, column] == inside
+
+
+def test_a_texture_holds_what_was_painted() -> None:
+    """Points all over a ball, looked up in the texture, have the colour that was painted there, seams included."""
+    model = atlas.textured(unit_ball(3), by_place, 256, 120)
+    assert model.atlas is not None and model.atlas.texture.shape == (256, 256, 3)
+    assert np.array_equal(model.atlas.vertex[model.atlas.faces], model.faces)
+    mesh = trimesh.Trimesh(model.vertices[model.atlas.vertex], model.atlas.faces, process=False)
+    image = Image.fromarray(model.atlas.texture)
+    mesh.visual = trimesh.visual.TextureVisuals(model.atlas.uv, trimesh.visual.material.SimpleMaterial(image))
+    views = orbit(6, 10.0)
+    _, colour = look(mesh, views, 64)
+    origins, directions = (rays.double().numpy() for rays in views.rays(64))
+    along = (origins * directions).sum(-1)
+    inside = along**2 - 9 + 1  # of the square root for the nearer hit of the unit ball
+    well = inside > 0.1
+    place = (origins + (-along - np.sqrt(inside.clip(0)))[..., None] * directions)[well]
+    error = np.abs(colour[well] - (place + 1) / 2)
+    assert error.max() < 0.05 and error.mean() < 0.01
+
+
+def test_no_texel_is_left_without_a_colour() -> None:
+    model = atlas.textured(unit_ball(1), lambda p, n: np.full((len(p), 3), 200, np.uint8), 64, 120)
+    assert model.atlas is not None
+    spread = np.abs(model.atlas.texture.astype(int) - 200).max(-1)
+    assert (spread == 0).mean() > 0.5, "painted, and spread to between the charts"
+    own = {tuple(colour) for colour in model.colours.tolist()} | {(200, 200, 200)}
+    assert {tuple(colour) for colour in model.atlas.texture.reshape(-1, 3).tolist()} <= own
+
+
+def test_the_same_mesh_gives_the_same_atlas() -> None:
+    first, second = (atlas.unwrapped(unit_ball(3), 128, 120) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_an_unwrap_that_hangs_or_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(atlas.UnwrapError, match=r"unwrapping 320 faces took more than 0\.001 s"):
+        atlas.unwrapped(unit_ball(), 64, 0.001)
+    model = unit_ball()
+    with pytest.raises(atlas.UnwrapError, match=r"unwrapping 320 faces failed \(status 1: .*Error"):
+        atlas.unwrapped(Model(model.vertices[:, :2], model.normals, model.faces, model.colours), 64, 120)
+
+
+# Conventions, in every format
+
+
+def test_names_sizes_and_closedness(exported: tuple[Path, dict[str, Any]]) -> None:
+    folder, report = exported
+    there = sorted(path.name for path in folder.iterdir())
+    assert there == ["mesh.glb", "mesh.mtl", "mesh.obj", "mesh.ply", "mesh.png"]
+    assert report["notes"] == [] and list(report["files"]) == ["mesh.glb", "mesh.obj", "mesh.ply"]
+    names = {"mesh.glb": NAME, "mesh.obj": "a_red_tall_bôx", "mesh.ply": None}
+    for file, found in report["files"].items():
+        assert found["name"] == names[file] and found["watertight"] and found["upright"], file
+        assert found["size"] == pytest.approx((2 * HALF / 0.6).tolist(), abs=0.04) and max(found["size"]) == 2
+        assert found["faces"] == report["faces"] <= 3000 and found["vertices"] == found["faces"] / 2 + 2
+        assert found["iou"] > 0.97 and found["psnr"] > 25
+        assert found["bytes"] == (folder / file).stat().st_size
+    assert [found["colour"] for found in report["files"].values()] == ["128 x 128", "128 x 128", "vertices"]
+    assert {key: report[key] for key in ("faces", "iou", "psnr")} == {
+        key: report["files"]["mesh.glb"][key] for key in ("faces", "iou", "psnr")
+    }
+    json.dumps(report)
+
+
+@pytest.mark.parametrize("file", ["mesh.glb", "mesh.obj", "mesh.ply"])
+def test_marks_are_where_they_should_be(exported: tuple[Path, dict[str, Any]], file: str) -> None:
+    """Seen by the cameras of our world."""
+    mesh = read(exported[0] / file)
+    mesh.vertices = (mesh.vertices - [0, 0, 1]) * 0.6
+    for azimuth, elevation, channel, level in ((0, 0, 0, 0.95), (2, 0, 0, 0.05), (1, 0, 2, 0.95), (3, 0, 2, 0.05)):
+        hit, colour = look(mesh, orbit(4, float(elevation)).rows(slice(azimuth, azimuth + 1)), 65)
+        expected = np.insert(np.full(2, 0.5), channel, level)
+        assert hit[0, 32, 32] and np.abs(colour[0, 32, 32] - expected).max() < 0.06, azimuth
+    _, above = look(mesh, orbit(1, 89.0), 65)
+    assert np.abs(above[0, 32, 32] - [0.5, 0.95, 0.5]).max() < 0.06
+
+
+def chunks(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The two chunks of a GLB, by the container's definition."""
+    data = path.read_bytes()
+    magic, version, length, size, kind = struct.unpack("<4sIII4s", data[:20])
+    assert (magic, version, kind, length) == (b"glTF", 2, b"JSON", len(data)) and size % 4 == 0
+    body = 20 + size + 8
+    assert struct.unpack("<I4s", data[20 + size : body]) == (len(data) - body, b"BIN\0")
+    return json.loads(data[20 : 20 + size]), data[body:]
+
+
+def accessor(path: Path, name: str) -> np.ndarray:
+    document, data = chunks(path)
+    primitive = document["meshes"][0]["primitives"][0]
+    entry = document["accessors"][primitive["indices"] if name == "indices" else primitive["attributes"][name]]
+    kind = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[entry["componentType"]]
+    width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[entry["type"]]
+    start = document["bufferViews"][entry["bufferView"]]["byteOffset"]
+    assert start % 4 == 0
+    return np.frombuffer(data, kind, entry["count"] * width, start).reshape(-1, width)
+
+
+@pytest.mark.parametrize("kind", ["exported", "plain"])
+def test_glb_by_its_bytes(kind: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(kind)[0] / "mesh.glb"
+    document, _ = chunks(path)
+    at, normal = accessor(path, "POSITION"), accessor(path, "NORMAL")
+    low, high = at.min(0), at.max(0)
+    assert np.allclose((low + high)[[0, 2]], 0, atol=1e-5) and low[1] == pytest.approx(0, abs=1e-6)
+    assert np.argmax(high - low) == 1, "Y is up"
+    assert np.allclose([document["accessors"][0]["min"], document["accessors"][0]["max"]], [low, high])
+    assert np.abs(np.linalg.norm(normal, axis=1) - 1).max() < 1e-4
+    triangles = at[accessor(path, "indices").reshape(-1, 3)]
+    volume = np.einsum("fi,fi->f", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2])).sum() / 6
+    assert volume > 0, "counter-clockwise from outside after the change of axes"
+    assert {document[key][0]["name"] for key in ("nodes", "meshes", "materials")} == {NAME}
+    surface = document["materials"][0]["pbrMetallicRoughness"]
+    assert surface["metallicFactor"] == 0 and 0.5 <= surface["roughnessFactor"] <= 1
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    assert ("TEXCOORD_0" in attributes, "COLOR_0" in attributes) == (kind == "exported", kind == "plain")
+
+
+def test_glb_front_is_plus_z(plain: tuple[Path, dict[str, Any]]) -> None:
+    at, normal, colour = (accessor(plain[0] / "mesh.glb", name) for name in ("POSITION", "NORMAL", "COLOR_0"))
+    colour = display(colour / 65535)
+    for axis, channel in ((2, 0), (1, 1), (0, 2)):  # red to the front, green to the top, blue to the right
+        ahead, behind = (colour[sign * normal[:, axis] > 0.95, channel] for sign in (1, -1))
+        assert len(ahead) > 5 and len(behind) > 5 and ahead.min() > 0.85 and behind.max() < 0.15
+    assert colour[:, 3].min() > 0.9999 and at[:, 1].max() == pytest.approx(1)
+
+
+def test_glb_texture_is_an_srgb_png_the_right_way_up(exported: tuple[Path, dict[str, Any]]) -> None:
+    """Every vertex's texel, by glTF's rule that v runs down from the picture's top."""
+    path = exported[0] / "mesh.glb"
+    document, data = chunks(path)
+    view = document["bufferViews"][document["images"][0]["bufferView"]]
+    image = Image.open(io.BytesIO(data[view["byteOffset"] :][: view["byteLength"]]))
+    assert image.format == "PNG" and image.mode == "RGB" and image.size == (128, 128)
+    at, uv = accessor(path, "POSITION"), accessor(path, "TEXCOORD_0")
+    assert uv.min() >= 0 and uv.max() <= 1
+    texels = np.asarray(image)[(uv[:, 1] * 127.99).astype(int), (uv[:, 0] * 127.99).astype(int)] / 255
+    low, high = at.min(0), at.max(0)
+    expected = 0.05 + 0.9 * ((at - low) / (high - low))[:, [2, 1, 0]]
+    assert np.abs(texels - expected).mean() < 0.02 and np.abs(texels - expected).max() < 0.15
+
+
+def test_glb_colours_are_linear_light(tmp_path: Path) -> None:
+    box = trimesh.creation.box()
+    srgb = np.array([0, 1, 10, 11, 64, 128, 188, 255], np.uint8)
+    model = Model(np.array(box.vertices), np.array(box.vertex_normals), np.array(box.faces), np.stack([srgb] * 3, 1))
+    write_glb(Placement.standing(model, 2.5).place(model), tmp_path / "box.glb", "box")
+    value = accessor(tmp_path / "box.glb", "COLOR_0")[:, 0] / 65535
+    # Known pairs of the sRGB curve: 10 and 11 lie on either side of its knee, 188 is half of the light.
+    expected = [0, 0.000303527, 0.00303527, 0.00334654, 0.0512695, 0.215861, 0.502886, 1]
+    assert np.abs(value - expected).max() < 1e-5
+    assert np.ptp(accessor(tmp_path / "box.glb", "POSITION"), axis=0) == pytest.approx([2.5, 2.5, 2.5])
+    assert np.abs(np.asarray(visual(tmp_path / "box.glb").vertex_colors)[:, 0].astype(int) - srgb).max() <= 1
+    every = np.linspace(0, 1, 1001)
+    assert np.abs(display(linear(every)) - every).max() < 1e-6
+
+
+def test_obj_by_its_lines(exported: tuple[Path, dict[str, Any]], plain: tuple[Path, dict[str, Any]]) -> None:
+    folder, report = exported
+    lines = (folder / "mesh.obj").read_text().splitlines()
+    rows = {key: [line.split()[1:] for line in lines if line.startswith(f"{key} ")] for key in ("v", "vt", "vn", "f")}
+    assert len(rows["v"]) == len(rows["vn"]) == report["vertices"], "welded, seams or not"
+    assert len(rows["vt"]) > len(rows["v"]) and len(rows["f"]) == report["faces"]
+    index = np.array([[corner.split("/") for corner in face] for face in rows["f"]], int)
+    assert (index.min((0, 1)) == 1).all()
+    assert (index.max((0, 1)) == [len(rows["v"]), len(rows["vt"]), len(rows["vn"])]).all()
+    material = (folder / "mesh.mtl").read_text().splitlines()
+    assert "mtllib mesh.mtl" in lines and "usemtl a_red_tall_bôx" in lines and "newmtl a_red_tall_bôx" in material
+    assert "map_Kd mesh.png" in material and (folder / "mesh.png").read_bytes().startswith(b"\x89PNG")
+    lines = (plain[0] / "mesh.obj").read_text().splitlines()
+    coloured = np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
+    assert coloured.shape[1] == 6 and coloured[:, 3:].min() >= 0 and coloured[:, 3:].max() <= 1
+    assert "map_Kd" not in (plain[0] / "mesh.mtl").read_text()
+
+
+def test_a_name_cannot_break_a_file(tmp_path: Path) -> None:
+    model = unit_ball()
+    for name, expected in (("two\nlines # and 'more'", "two_lines_and_more"), ("!?", "object")):
+        write_obj(model, tmp_path / "x.obj", name)
+        assert facts(read(tmp_path / "x.obj"), tmp_path / "x.obj")["name"] == expected
+    write_glb(model, tmp_path / "x.glb", 'a "quoted"\n name')
+    assert facts(read(tmp_path / "x.glb"), tmp_path / "x.glb")["name"] == 'a "quoted"\n name'
+
+
+def test_facts_and_damage(tmp_path: Path) -> None:
+    model = unit_ball()
+    placed = Placement.standing(model, 0.001).place(model)
+    path = tmp_path / "mesh.glb"
+    write_glb(placed, path, "x")
+    told = facts(read(path), path)
+    assert told["watertight"] and told["upright"] and told["vertices"] == 162 and told["size"] == [0.001] * 3
+    write_glb(Model(placed.vertices, placed.normals, placed.faces[:-5], placed.colours), path, "open")
+    assert facts(read(path), path)["watertight"] is False
+    write_glb(Model(placed.vertices, placed.normals, placed.faces[:, ::-1], placed.colours), path, "inside out")
+    assert facts(read(path), path)["watertight"] is False
+    write_glb(model, path, "sunk")
+    assert facts(read(path), path)["upright"] is False
+    whole = path.read_bytes()
+    for content in (whole[:-1000], whole[:50], b"", b"not a mesh at all"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"cannot read .*mesh\.glb"):
+            read(path)
+    with pytest.raises(UserError, match=r"cannot read .*none\.ply"):
+        read(tmp_path / "none.ply")
+
+
+def test_files_are_whole_or_absent(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    for write in (write_glb, write_obj):
+        with pytest.raises(UserError, match=r"cannot write .*taken"):
+            write(unit_ball(), tmp_path / "taken" / "mesh", "x")
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+# The score
+
+
+def disc(radius: float, size: int, grey: float) -> Tensor:
+    """What a camera at distance 3 sees of a grey ball of that radius, in picture space [1, 4, size, size]."""
+    _, directions = orbit(1, 0.0).rays(size)
+    covered = (directions @ torch.tensor([0.0, 1.0, 0.0]) > (1 - (radius / 3) ** 2) ** 0.5)[:, None].float()
+    return to_picture((covered * grey).expand(-1, 3, -1, -1), covered)
+
+
+def grey_ball(radius: float, level: int) -> trimesh.Trimesh:
+    mesh = trimesh.creation.icosphere(5, radius=radius)
+    mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=np.full((len(mesh.vertices), 3), level, np.uint8))
+    return mesh
+
+
+def test_the_score_of_balls_is_known() -> None:
+    views = orbit(1, 0.0)
+    same = score(grey_ball(0.6, 102), views, disc(0.6, 256, 0.4))
+    assert same["iou"] > 0.995 and same["psnr"] > 60
+    found = score(grey_ball(0.5, 102), views, disc(0.7, 256, 0.5))
+    area = [np.tan(np.arcsin(radius / 3)) ** 2 for radius in (0.5, 0.7)]
+    assert found["iou"] == pytest.approx(area[0] / area[1], abs=0.01)
+    assert found["psnr"] == pytest.approx(-20 * np.log10(0.1), abs=0.01)
+    off = grey_ball(0.2, 102)
+    off.apply_translation([3, 0, 0])
+    assert score(off, views, disc(0.5, 64, 0.4)) == {"iou": 0.0, "psnr": 0.0}
+
+
+# The engine: fallbacks, and what is told
+
+
+def test_an_unwrap_that_hangs_leaves_colours_at_the_vertices(tmp_path: Path) -> None:
+    report = meshing.export(marked_box(), "x", tmp_path, settings(unwrap_seconds=0.001), CPU)
+    assert report["colour"] == "vertices" and report["watertight"] and report["iou"] > 0.97
+    (note,) = report["notes"]
+    assert "took more than 0.001 s" in note and "at the vertices" in note
+
+
+def test_a_bad_mesh_is_told(tmp_path: Path) -> None:
+    """A level far inside a soft ball."""
+    leave_run(tmp_path)
+    nerf = verb.read_nerf(tmp_path)
+    report = meshing.export(nerf, "x", tmp_path, settings(threshold=200.0, colour="vertices"), CPU)
+    assert report["iou"] < 0.5 and any("differs from the NeRF: silhouette IoU 0." in note for note in report["notes"])
+
+
+def test_a_huge_resolution_is_cut_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meshing, "FINEST", 32)
+    _, notes = meshing.build(marked_box(), settings(resolution=100_000, colour="vertices"), CPU)
+    assert notes == ["resolution=100000 would not fit into memory: 32 cells a side were used"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"format": "glb,stl"}, r"m\.format=glb,stl: expected one or more of glb, obj, ply"),
+        ({"format": ""}, r"m\.format=: expected one or more"),
+        ({"format": None}, r"m\.format=None: expected one or more"),
+        ({"texture": 8}, r"m\.texture=8: expected a whole number, at least 16"),
+        ({"texture": 100_000}, r"m\.texture=100000: expected at most 8192"),
+        ({"resolution": 64.5}, r"m\.resolution=64\.5: expected a whole number, at least 2"),
+        ({"faces": True}, r"m\.faces=True: expected a whole number, at least 4"),
+        ({"scale": 0}, r"m\.scale=0: expected a number above 0"),
+        ({"scale": float("nan")}, r"m\.scale=nan: expected a number above 0"),
+        ({"unwrap_seconds": "long"}, r"m\.unwrap_seconds=long: expected a number above 0"),
+        ({"threshold": -1}, r"m\.threshold=-1: expected a density above 0, or null"),
+        ({"colour": "paint"}, r"m\.colour=paint: expected texture or vertices"),
+    ],
+)
+def test_settings_are_checked(change: dict[str, Any], problem: str) -> None:
+    good = {name: getattr(settings(), name) for name in meshing.MeshSettings.__dataclass_fields__}
+    assert meshing.read_settings(good, "m.") == settings()
+    with pytest.raises(UserError, match=problem):
+        meshing.read_settings({**good, **change}, "m.")
+
+
+def test_formats_are_read_as_a_person_writes_them() -> None:
+    for given in ("glb,obj", "GLB, .obj", "[glb,obj]", ["glb", "obj"], "glb,obj,glb"):
+        assert meshing.read_formats(given) == ("glb", "obj")
+    assert quote_text("format=glb,obj", False) == "format='glb,obj'"
+
+
+# The verb
+
+
+def configuration(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("export", [*overrides, "device=cpu"])
+
+
+SMALL = ("resolution=32", "texture=64", "faces=800")
+
+
+def test_the_verb_in_a_process_of_its_own(tmp_path: Path) -> None:
+    leave_run(tmp_path / "a run, (1)")
+    (tmp_path / "a run, (1)" / "summary.json").write_text('{"prompt": "an orange ball", "mesh": {"faces": 1}}')
+    environment = {**os.environ, "PYTHONPATH": str(Path(text23d.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "text23d.export", "run=a run, (1)", "format=glb,obj,ply", *SMALL]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert len(said) == 4 and all(line.startswith("text23d: ") for line in said), done.stderr
+    assert said[0].startswith("text23d: mesh.glb: ") and "closed, colour 64 x 64, silhouette IoU 0.9" in said[0]
+    folder = tmp_path / "a run, (1)"
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml", "nerf.safetensors", "summary.json", "mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply",
+    }  # fmt: skip
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["prompt"] == "an orange ball" and summary["mesh"]["iou"] > 0.92 and summary["mesh"]["psnr"] > 22
+    assert visual(folder / "mesh.glb").material.name == "an orange ball"
+    assert [path.name for path in tmp_path.iterdir()] == ["a run, (1)"], "nothing beside it"
+
+
+def test_another_folder_and_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leave_run(tmp_path / "run")
+    verb.run(configuration(f"run={tmp_path}/run", f"out={tmp_path}/out", "scale=0.5", "format=ply", *SMALL))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mesh.ply"]
+    assert max(read(tmp_path / "out" / "mesh.ply").extents) == pytest.approx(0.5)
+    assert not (tmp_path / "run" / "summary.json").exists(), "an interrupted run stays one"
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_what_cannot_be_exported_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no run in .*nowhere"):
+        verb.run(configuration(f"run={tmp_path}/nowhere"))
+    leave_run(tmp_path / "empty", density=-100.0)
+    with pytest.raises(UserError, match="too thin to see"):
+        verb.run(configuration(f"run={tmp_path}/empty", *SMALL))
+    leave_run(tmp_path / "cut")
+    weights = tmp_path / "cut" / "nerf.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UserError, match="cut short"):
+        verb.run(configuration(f"run={tmp_path}/cut"))
+    for folder in ("empty", "cut"):
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["config.yaml", "nerf.safetensors"]
+
+
+def test_a_solid_field_becomes_the_ball_that_bounds_it(tmp_path: Path) -> None:
+    leave_run(tmp_path, density=100.0)
+    verb.run(configuration(f"run={tmp_path}", "format=glb", *SMALL))
+    mesh = read(tmp_path / "mesh.glb")
+    assert mesh.volume == pytest.approx(np.pi / 6, rel=0.08) and facts(mesh, tmp_path / "mesh.glb")["watertight"]
+
+
+def test_placement_there_and_back() -> None:
+    model = unit_ball()
+    placement = Placement.standing(model, 3.0)
+    placed = placement.place(model)
+    assert placed.vertices[:, 2].min() == pytest.approx(0) and np.ptp(placed.vertices, axis=0).max() == pytest.approx(3)
+    assert np.allclose(placement.back(placed.vertices), model.vertices)
+
+
+def test_the_marked_box_is_what_it_says() -> None:
+    """The fixture itself, against its definition."""
+    nerf = marked_box()
+    points = torch.stack([CENTRE, CENTRE + 1.01 * HALF, CENTRE - torch.tensor([0, 0.44, 0])])
+    density, colour = nerf.query(points)
+    assert density[0] > 400 and density[1] < 30 and density[2] > 50
+    assert torch.allclose(colour[[0, 2]], torch.tensor([[0.5, 0.5, 0.5], [0.94, 0.5, 0.5]]), atol=0.01)

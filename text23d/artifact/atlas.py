@@ -1,0 +1,84 @@
+"""A texture for a mesh: unwrapped by xatlas, drawn by a painter of surface points, and filled between the charts."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from text23d.artifact.model import Atlas, Model
+
+Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Points [N, 3] and unit normals [N, 3] of a surface -> display colours [N, 3] uint8."""
+
+
+class UnwrapError(Exception):
+    """xatlas took too long, or stopped: the message says which."""
+
+
+def textured(model: Model, paint: Painter, size: int, seconds: float) -> Model:
+    """The model with an atlas of size x size texels. Raises UnwrapError where none is made within `seconds`."""
+    vertex, faces, uv = unwrapped(model, size, seconds)
+    return replace(model, atlas=Atlas(vertex, faces, uv, drawn(model, vertex, faces, uv, paint, size)))
+
+
+def unwrapped(model: Model, size: int, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`unwrap.unwrap` in a process of its own, stopped after `seconds`. Raises UnwrapError."""
+    given, command = io.BytesIO(), [sys.executable, "-m", "text23d.artifact.unwrap"]
+    np.savez(given, vertices=model.vertices, normals=model.normals, faces=model.faces, size=size)
+    try:
+        done = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise UnwrapError(f"unwrapping {len(model.faces)} faces took more than {seconds:g} s") from error
+    if done.returncode:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        raise UnwrapError(f"unwrapping {len(model.faces)} faces failed (status {done.returncode}: {last})")
+    found = np.load(io.BytesIO(done.stdout), allow_pickle=False)
+    vertex, faces, uv = found["vertex"].astype(int), found["faces"].astype(int), found["uv"].astype(float)
+    if not (np.array_equal(vertex[faces], model.faces) and np.isfinite(uv).all()):
+        raise UnwrapError(f"unwrapping {len(model.faces)} faces changed them")
+    return vertex, faces, uv.clip(0, 1)
+
+
+def drawn(model: Model, vertex: np.ndarray, faces: np.ndarray, uv: np.ndarray, paint: Painter, size: int) -> np.ndarray:
+    """The texture [size, size, 3] uint8 of an `Atlas`. Every texel has a colour: one whose centre lies on no face has
+    that of a vertex inside it, or of the nearest texel that has one."""
+    from scipy import ndimage
+
+    face, weight = faces_at_texels(uv, faces, size)
+    row, column = np.nonzero(face >= 0)
+    corners, share = model.faces[face[row, column]], weight[row, column][..., None]
+    points, normals = ((value[corners] * share).sum(1) for value in (model.vertices, model.normals))
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    texture = np.zeros((size, size, 3), np.uint8)
+    texture[row, column] = paint(points, normals / np.maximum(length, 1e-9))
+    filled = face >= 0
+    at = np.minimum((uv * size).astype(int), size - 1)
+    row, column = size - 1 - at[:, 1], at[:, 0]
+    bare = ~filled[row, column]
+    texture[row[bare], column[bare]] = model.colours[vertex[bare]]
+    filled[row, column] = True
+    nearest = ndimage.distance_transform_edt(~filled, return_distances=False, return_indices=True)
+    return texture[tuple(nearest)]
+
+
+def faces_at_texels(uv: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which face [size, size] the centre of each texel lies on (-1: none), row 0 at v = 1, and its weights [size, size,
+    3] of that face's corners. The ray caster draws: the atlas lies flat, and a ray falls on every texel."""
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+
+    scene = EmbreeScene()
+    TriangleMesh(scene, np.insert(uv * size, 2, 0.0, axis=1).astype(np.float32), faces.astype(np.int32))
+    centre = np.arange(size, dtype=np.float32) + np.float32(0.5)
+    x, y = np.meshgrid(centre, centre[::-1])
+    origins = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3)
+    down = np.broadcast_to(np.array([0, 0, -1], np.float32), origins.shape)
+    hits = scene.run(origins, np.ascontiguousarray(down), output=1)
+    second, third = (np.asarray(hits[name], np.float64).reshape(size, size) for name in ("u", "v"))
+    weight = np.stack([1 - second - third, second, third], -1)
+    return np.asarray(hits["primID"]).reshape(size, size), weight

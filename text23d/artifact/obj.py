@@ -1,0 +1,46 @@
+"""Wavefront OBJ, with its material (MTL) and texture (PNG) beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from text23d.artifact.model import ROUGHNESS, TO_Y_UP, Model, png
+from text23d.files import write_bytes, write_text
+
+
+def write_obj(model: Model, path: str | os.PathLike[str], name: str) -> None:
+    """Write a placed model (metres, Z up, front -Y) atomically, each of its files: Y up, front +Z, as programs expect.
+
+    Object and material are `name` with _ for blanks, which the format does not allow in names. Without a texture each
+    vertex line ends in its display colour, which Blender, MeshLab and others read. Raises UserError when a file cannot
+    be written.
+    """
+    path = Path(path)
+    label = re.sub(r"\W+", "_", name).strip("_") or "object"
+    corners = model.vertices @ TO_Y_UP.T
+    # A specular exponent that Blender reads back as ROUGHNESS, and the roughness itself for those that know Pr.
+    material = [f"newmtl {label}", "Kd 1 1 1", "Ks 0 0 0", f"Ns {1000 * (1 - ROUGHNESS) ** 2:g}", f"Pr {ROUGHNESS}"]
+    lines = [f"# text23d: {' '.join(name.split())}", f"mtllib {path.stem}.mtl", f"o {label}"]
+    number = np.char.mod("%d", model.faces + 1)
+    if model.atlas is None:
+        lines += [_rows("v", np.concatenate([corners, model.colours / 255.0], 1), "%.6f")]
+        corner = np.char.add(np.char.add(number, "//"), number)
+    else:
+        write_bytes(path.with_suffix(".png"), png(model.atlas.texture))
+        material.append(f"map_Kd {path.stem}.png")
+        lines += [_rows("v", corners, "%.6f"), _rows("vt", model.atlas.uv, "%.6f")]
+        point = np.char.mod("/%d/", model.atlas.faces + 1)
+        corner = np.char.add(np.char.add(number, point), number)
+    lines += [_rows("vn", model.normals @ TO_Y_UP.T, "%.4f"), f"usemtl {label}", "s 1"]
+    lines += ["f " + " ".join(each) for each in corner.tolist()]
+    write_text(path.with_suffix(".mtl"), "\n".join(material) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _rows(key: str, values: np.ndarray, form: str) -> str:
+    form = " ".join([key, *[form] * values.shape[1]])
+    return "\n".join(form % tuple(row) for row in values.tolist())
