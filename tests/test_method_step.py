@@ -129,14 +129,25 @@ class Told:
         return Told(torch.cat([part.value for part in parts]))
 
 
-def test_a_guided_denoiser_costs_two() -> None:
+@pytest.mark.parametrize("churn", [1, 3])
+def test_a_guided_denoiser_costs_two_less_what_the_inversion_knew(churn: int) -> None:
+    """And asks for its other half alone there, with the same result as if it had asked for both."""
+    calls: list[int] = []
+
     def network(x: Tensor, sigma: Tensor, c: Any = None) -> Tensor:
+        calls.append(len(x))
         return 0.5 * x + c.value
 
-    phi, c, sigma = Pixels(torch.zeros(2, 1)), Told(torch.ones(2, 1)), torch.tensor(1.0)
-    D = Guided(network, 3.0)
-    report = step(phi, None, D, network, c, c, sigma, Method(Naive()), phi.replaced(), streams(0), 1)
-    assert report.nfe == 2 + 2
+    c, sigma, D = Told(torch.ones(2, 1)), torch.tensor(1.0), Guided(network, 3.0)
+    reports = []
+    for told in (c, Told(torch.ones(2, 1))):  # the same object, and one that nothing is known of
+        phi = Pixels(torch.zeros(2, 1))
+        method = Method(Naive(), churn=churn)
+        reports.append(step(phi, None, D, network, told, c, sigma, method, phi.replaced(), streams(0), 1))
+        assert sum(calls) == 2 * reports[-1].nfe
+        calls.clear()
+    assert [report.nfe for report in reports] == [2 * churn + 1, 2 * churn + 2]
+    torch.testing.assert_close(reports[0].target, reports[1].target)
 
 
 def test_noise_ratio_against_a_table() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +60,8 @@ def test_gradient_is_autograd_of_the_written_loss() -> None:
     assert losses == pytest.approx([loss.item()])
 
 
-def test_inner_steps_and_penalty_are_the_optimisers() -> None:
+@pytest.mark.parametrize("split", [None, lambda views: views.split(1)], ids=["at once", "view by view"])
+def test_inner_steps_and_penalty_are_the_optimisers(split: Callable[[Tensor], Any] | None) -> None:
     """Three inner SGD steps, by hand, of the picture's loss plus a penalty."""
     phi, x0_hat = Waves(), normal(0, 2, 1, 8, 8)
     by_hand, expected = Waves(), []
@@ -68,7 +71,8 @@ def test_inner_steps_and_penalty_are_the_optimisers() -> None:
         by_hand.phi.data -= 0.2 * grad
         expected.append(loss.item())
 
-    update = Update(torch.optim.SGD(phi.parameters(), lr=0.2), 3, penalty=lambda: 0.1 * phi.phi.square().sum())
+    sgd = torch.optim.SGD(phi.parameters(), lr=0.2)
+    update = Update(sgd, 3, lambda: 0.1 * phi.phi.square().sum(), split)
     assert update(phi, VIEWS, x0_hat, 8) == pytest.approx(expected)
     torch.testing.assert_close(phi.phi, by_hand.phi)
     assert expected[0] > expected[1] > expected[2]

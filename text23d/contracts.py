@@ -69,6 +69,10 @@ class Cameras:
         """Some of these cameras."""
         return Cameras(self.azimuth[which], self.elevation[which], self.distance[which], self.fov[which])
 
+    def each(self) -> list[Cameras]:
+        """These cameras in batches of one."""
+        return [self.rows(slice(index, index + 1)) for index in range(len(self))]
+
     @staticmethod
     def cat(batches: Sequence[Cameras]) -> Cameras:
         """All cameras of these batches, in order."""

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from text23d.contracts import UserError
+from text23d.contracts import Cameras, UserError
 from text23d.engine.plan import Plan
 from text23d.files import load_tensors
 from text23d.method.update import Update
@@ -53,7 +53,8 @@ def build(cfg: DictConfig, device: torch.device) -> Run:
         nerf: Nerf = make(cfg.representation).to(device)
     groups = nerf.param_groups(plan.lr_grid, plan.lr_mlp)
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
-    return Run(cfg.prompt, caption, cfg.seed, device, nerf, pair, cameras, plan, Update(optimiser, plan.inner))
+    update = Update(optimiser, plan.inner, split=Cameras.each if device.type == "cpu" else None)
+    return Run(cfg.prompt, caption, cfg.seed, device, nerf, pair, cameras, plan, update)
 
 
 def make_prior(cfg: DictConfig, device: torch.device) -> tuple[Caption | None, Pair]:

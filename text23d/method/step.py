@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import Denoiser, Representation, UserError
-from text23d.method.invert import FixedPoint, Inverter
+from text23d.method.invert import FixedPoint, Inversion, Inverter
 from text23d.method.langevin import EulerMaruyama, LevelPreserving
 from text23d.method.noise import gaussian, rms
 from text23d.method.target import target
@@ -73,7 +73,7 @@ def step(
 
     sigma [] or [B]; c and c_aux are what D and D' (D_aux) are told; rng(purpose) gives the stream of a draw;
     reference_rms(sigma) is the tabulated rms(x - D'(x)) of D' on real data. No gradient flows through D or D'.
-    Where D and D' are one object told the same, D(x) is the D'(x) of the inversion and is not evaluated again.
+    Where D is D', or D' guided, and both are told the same, the D'(x) of the inversion is not evaluated again.
     """
     with torch.no_grad():
         x0 = phi.render(views, size).clone()  # a picture that is its own rendering is about to change in place
@@ -81,18 +81,26 @@ def step(
 
         inverted = method.inversion(lambda x: D_aux(x, sigma, c_aux), x0, sigma, gaussian(x0, rng("inversion")))
 
-        shared, stream, x = D is D_aux and c is c_aux, rng("langevin"), inverted.x
+        shared, stream, x = c is c_aux and getattr(D, "denoiser", D) is D_aux, rng("langevin"), inverted.x
         for k in range(method.churn):
-            denoised = inverted.denoised if shared and k == 0 else D(x, sigma, c)
+            denoised = _known(D, D_aux, inverted, sigma, c) if shared and k == 0 else D(x, sigma, c)
             x = method.langevin(x, denoised, sigma, gaussian(x, stream))
 
         x0_hat = target(x0, inverted.denoised, D_aux(x, sigma, c_aux), method.leak)
 
     losses = update(phi, views, x0_hat, update_size or size)
 
-    nfe = (inverted.nfe + 1) * _cost(D_aux) + (method.churn - shared) * _cost(D)
+    nfe = (inverted.nfe + 1 - shared) * _cost(D_aux) + method.churn * _cost(D)
     noise_ratio = rms(inverted.x - inverted.denoised) / _reference(sigma, reference_rms)
     return StepReport(x0, x0_hat, losses, nfe, inverted.residual, noise_ratio)
+
+
+def _known(D: Denoiser, D_aux: Denoiser, inverted: Inversion, sigma: Tensor, c: Any) -> Tensor:
+    """D(x) where the inversion has left D'(x), of the same network told the same."""
+    if D is D_aux:
+        return inverted.denoised
+    guided: Any = D
+    return guided(inverted.x, sigma, c, towards=inverted.denoised)
 
 
 def _cost(denoiser: Denoiser) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,34 +25,46 @@ class Update:
     """`inner` steps of `optimizer` on mean((render(phi, views) - x0_hat)^2) + penalty().
 
     The rendering of the update may be coarser or finer than the target ([0036]): the target is resampled by area to
-    it. `penalty` returns one number, differentiable in phi: what the representation wants to stay small.
+    it. `penalty` returns one number, differentiable in phi: what the representation wants to stay small. `split` parts
+    views into batches of one, which are rendered one after another while their gradients add up: on a CPU the
+    temporaries of one view stay in its cache. None: all at once.
     """
 
     optimizer: torch.optim.Optimizer
     inner: int = 2
     penalty: Callable[[], Tensor] | None = None
+    split: Callable[[Any], Sequence[Any]] | None = None
 
     def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
         """x0_hat [B, C, *S] -> the total loss before each inner step.
 
         Raises FloatingPointError, before phi is touched by that inner step, when its loss or gradient is not finite.
         """
-        x0_hat = x0_hat.detach()
-        return [self._descend(phi, views, x0_hat, size) for _ in range(self.inner)]
+        x0_hat, parts = x0_hat.detach(), [views] if self.split is None else self.split(views)
+        return [self._descend(phi, parts, x0_hat, size) for _ in range(self.inner)]
 
-    def _descend(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> float:
-        with torch.enable_grad():
-            picture = phi.render(views, size)
-            loss = (picture - resample(x0_hat, picture.shape[2:])).square().mean()
-            if self.penalty is not None:
-                loss = loss + self.penalty()
-            value = loss.item()
-            _require_finite(value, "loss")
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+    def _descend(self, phi: Representation[Any], parts: Sequence[Any], x0_hat: Tensor, size: int) -> float:
+        self.optimizer.zero_grad()
+        value, shares = 0.0, x0_hat.chunk(len(parts))
+        for views, share in zip(parts, shares, strict=True):
+            with torch.enable_grad():
+                picture = phi.render(views, size)
+                loss = (picture - resample(share, picture.shape[2:])).square().mean() * (len(share) / len(x0_hat))
+            value += self._add_gradient(loss)
+        if self.penalty is not None:
+            with torch.enable_grad():
+                penalty = self.penalty()
+            value += self._add_gradient(penalty)
         grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         _require_finite(float(torch.nn.utils.get_total_norm(grads)), "gradient norm")
         self.optimizer.step()
+        return value
+
+    @staticmethod
+    def _add_gradient(loss: Tensor) -> float:
+        value = loss.item()
+        _require_finite(value, "loss")
+        loss.backward()  # type: ignore[no-untyped-call]
         return value
 
 

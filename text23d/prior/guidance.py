@@ -34,12 +34,18 @@ class Guided:
         """Network evaluations a call makes."""
         return (1 if self.scale == 1 else 2) * getattr(self.denoiser, "evaluations", 1)
 
-    def __call__(self, x: Tensor, sigma: Tensor, c: Any = None) -> Tensor:
-        """x [B, C, *S], sigma [] or [B], c of length B -> x0 as x; UserError if c is None and scale not 1."""
+    def __call__(self, x: Tensor, sigma: Tensor, c: Any = None, towards: Tensor | None = None) -> Tensor:
+        """x [B, C, *S], sigma [] or [B], c of length B -> x0 as x. towards: D(x; c) unguided, where it is known.
+
+        Raises UserError if c is None and scale not 1.
+        """
         if self.scale == 1:
-            return self.denoiser(x, sigma, c)
+            return self.denoiser(x, sigma, c) if towards is None else towards
         if c is None:
             raise UserError(f"guidance scale {self.scale} without conditioning: give a prompt, or set the scale to 1")
+        if towards is not None:
+            from_ = self.denoiser(x, sigma, self.away(c))
+            return from_ + self.scale * (towards - from_)
         sigma = sigma.reshape(-1).expand(len(x))
         both = self.denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), c.cat([c, self.away(c)]))
         towards, from_ = both.chunk(2)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from text23d.contracts import Cameras, Denoiser, Representation, UserError
+from text23d.paths import weights_dir
 from text23d.prior import builtin
 from text23d.prior.condition import Condition
 from text23d.prior.guidance import Guided
 
 AUXILIARY = ("full", "camera", "none")
+SMALL = "small"
 
 
 class Pair(Protocol):
@@ -89,6 +92,11 @@ def hide(c: Condition, told: str) -> Condition:
     return c.unconditional() if told == "camera" else c.unconditional().without_camera()
 
 
+def shipped(weights: str | None) -> str | Path | None:
+    """The file meant by a setting that may be SMALL."""
+    return weights_dir() / "prior_small.safetensors" if weights == SMALL else weights
+
+
 def builtin_pair(
     words: Sequence[str],
     device: torch.device,
@@ -102,7 +110,8 @@ def builtin_pair(
     """The shipped prior as D with classifier-free guidance, and as D' without, told `auxiliary`.
 
     negative: words of what guidance moves away from; none: from no caption at all.
-    weights, auxiliary_weights: files of D and of D'; None: the shipped prior, and the same as D.
+    weights, auxiliary_weights: files of D and of D'; None: the shipped prior, and the same as D. SMALL: the shipped
+    small prior.
     precision: auto (bfloat16 where the processor multiplies it natively), float32 or bfloat16.
     Raises UserError for bad weights, unknown words, a negative guidance or another name.
     """
@@ -113,8 +122,8 @@ def builtin_pair(
     dtypes = {"auto": builtin.fast_precision(device), "float32": torch.float32, "bfloat16": torch.bfloat16}
     if precision not in dtypes:
         raise UserError(f"prior.precision={precision}: expected one of {', '.join(dtypes)}")
-    prior = builtin.load(weights, device, dtypes[precision])
-    prior_aux = builtin.load(auxiliary_weights, device, dtypes[precision]) if auxiliary_weights else prior
+    prior = builtin.load(shipped(weights), device, dtypes[precision])
+    prior_aux = builtin.load(shipped(auxiliary_weights), device, dtypes[precision]) if auxiliary_weights else prior
     for each in (prior, prior_aux):
         each.vocabulary.encode([words])
     unwanted = prior.vocabulary.encode([negative])[0]  # no words: no caption

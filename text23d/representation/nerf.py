@@ -56,7 +56,7 @@ class Nerf(nn.Module):
         for layer in (first, last):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
-        self.encoding, self.mlp = grid, nn.Sequential(first, nn.ReLU(), last)
+        self.encoding, self.mlp = grid, nn.Sequential(first, nn.ReLU(inplace=True), last)
         self.occupancy = Occupancy() if occupancy is None else occupancy
         self.dt, self.gain, self.blob, self.radius, self.refresh = 2 / steps, gain, blob, radius, refresh
 
@@ -77,6 +77,8 @@ class Nerf(nn.Module):
 
         With a generator the samples of every ray start at a random part of a step, without it in its middle.
         """
+        if generator is None and not torch.is_grad_enabled():
+            return self.render_image(views, size)
         origins, directions = self._rays(views, size)
         jitter = None
         if generator is not None:
@@ -85,11 +87,12 @@ class Nerf(nn.Module):
         return to_picture(pixels[:, :3], pixels[:, 3:])
 
     @torch.no_grad()
-    def render_image(self, views: Cameras, size: int, chunk: int = 1 << 12) -> Tensor:
-        """`render` without gradients or jitter, `chunk` rays at a time: memory is bounded for any size."""
-        pictures = []
-        for index in range(len(views)):
-            rays = self._rays(views.rows(slice(index, index + 1)), size)
+    def render_image(self, views: Cameras, size: int, chunk: int | None = None) -> Tensor:
+        """`render` without gradients or jitter, a view and at most `chunk` rays at a time, so that memory is bounded for
+        any size; None: as many as suit the device, on a CPU those whose temporaries stay in its cache."""
+        pictures, chunk = [], chunk or (1 << 18 if self.occupancy.mask.is_cuda else 1 << 12)
+        for view in views.each():
+            rays = self._rays(view, size)
             parts = [self._shade(o, d) for o, d in zip(*(r.split(chunk) for r in rays), strict=True)]
             pixels = torch.cat(parts).T.reshape(4, size, size)
             pictures.append(to_picture(pixels[:3], pixels[3:]))
