@@ -121,6 +121,13 @@ def test_janus_by_hand(azimuths: list[int], bins: list[int], expected: bool) -> 
     assert figures.is_janus(torch.tensor(azimuths).float(), seen) is expected
 
 
+def test_several_elevations_outvote_one_mistake() -> None:
+    azimuth, backs = torch.tensor([0.0, 0, 0, 180, 180, 180]), ([0, 12, 12], [0, 0, 12])
+    for back, expected in zip(backs, (False, True), strict=True):
+        seen = opinion(sure(4, *[0] * 6), azimuth=sure(AZIMUTHS, 0, 0, 0, *back))
+        assert figures.is_janus(azimuth, seen) is expected
+
+
 def test_a_front_is_more_than_half_of_what_the_judge_thinks() -> None:
     """0.5 in all on the five bins round the front is none; spread over them, 0.55 is one."""
     for share, expected in ((0.49, False), (0.55, True)):
@@ -563,14 +570,18 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     found = read_results(tmp_path)
     assert found["failed"] == [f"'a mug' with seed 1 failed: see {log}"]
     assert "Without 1 3-D runs that failed." in said.out
-    assert set(found["prompts"]["a red car"]) == {"samples", "runs"} and set(found["prompts"]["a mug"]) == {"samples"}
+    assert set(found["prompts"]["a red car"]) == {"samples", "runs", "mesh"} and set(found["prompts"]["a mug"]) == {
+        "samples"
+    }
     assert found["figures"]["all"]["runs"].keys() >= {"kind", "colour", "kid", "janus", "consistency"}
     assert "runs" not in found["figures"]["held_out"]
     assert Image.open(tmp_path / "runs.png").size[0] > 4 * 64
     folder = tmp_path / "runs" / "a-red-car-1"
     configuration = OmegaConf.load(folder / "config.yaml")
     assert configuration.prior.weights == str(tiny_prior) and configuration.seed == 1
-    score = json.loads((folder / "summary.json").read_text())["score"]
+    summary = json.loads((folder / "summary.json").read_text())
+    score, fit = summary["score"], found["prompts"]["a red car"]["mesh"]
+    assert fit == {"iou": summary["mesh"]["iou"], "psnr": summary["mesh"]["psnr"]}
     mine = found["prompts"]["a red car"]["runs"]
     for what in ("kind", "colour"):  # the same 24 views, but for 8 bits
         assert mine[f"{what}_probability"] == pytest.approx(score[f"{what}_probability"], abs=2e-2)
@@ -619,7 +630,10 @@ def test_the_table() -> None:
             "suite": "own",
             "about": {"date": "2026-01-02", "images": 48, "judge": {"clean": {"kind": 0.987}, "worn": {"kind": 0.9}}},
             "figures": {"all": {"samples": row, "world": {"kind": 1.0}}, "own group": {"runs": {"part": 0.25}}},
-            "prompts": {"a red car": {"samples": row}, "a mug": {"runs": {"kind": 0.125}}},
+            "prompts": {
+                "a red car": {"samples": row, "mesh": {"iou": 0.9, "psnr": 22}},
+                "a mug": {"runs": {"kind": 0.125}},
+            },
             "failed": [],
         }
     )
@@ -634,7 +648,11 @@ def test_the_table() -> None:
     assert lines[lines.index("## own group") + 2] == "| source | part's colour |"
     own = lines[lines.index("## By prompt") + 2 :]
     assert own[0].startswith("| prompt | 2-D kind right | 2-D colour right | 2-D part's colour | 3-D kind right |")
-    assert own[2:] == ["| a red car | 0.500 | - | - | - | - | - |", "| a mug | - | - | - | 0.125 | - | - |"]
+    assert own[0].endswith("| mesh: silhouette IoU | mesh: colour PSNR, dB |")
+    assert own[2:] == [
+        "| a red car | 0.500 | - | - | - | - | - | 0.900 | 22.000 |",
+        "| a mug | - | - | - | 0.125 | - | - | - | - |",
+    ]
 
 
 # What a finished run is read and scored by

@@ -40,16 +40,20 @@ def run(cfg: DictConfig) -> None:
     drawn = sources.samples(prior, suite, folder / "samples", asked.sets, **how)
     found = {"samples": (drawn, sources.worlds(suite, asked.sets, REFERENCE_SEED, views))}
     failed: list[str] = []
+    meshes: dict[str, dict[str, float]] = {}
     if cfg.runs.seeds:
         weights = [f"prior.weights='{cfg.weights}'"] if cfg.weights else []
         passed_on = [*weights, *map(str, cfg.runs.settings)]
         sources.begun(folder / "runs", {"prior": prior.card, "settings": passed_on})
         made, failed = sources.runs(suite, folder / "runs", cfg.runs.seeds, cfg.runs.workers, passed_on, cfg.device)
+        meshes = sources.meshes(suite, folder / "runs", cfg.runs.seeds)
         found["runs"] = made, sources.worlds(suite, asked.sets, REFERENCE_SEED, sources.run_views())
     ceiling = sources.worlds(suite, asked.sets, CEILING_SEED, views)
     found["world"], found["world_worn"] = (ceiling, found["samples"][1]), (sources.worn(ceiling), found["samples"][1])
     about = {"date": time.strftime("%Y-%m-%d"), "images": prior.card["images"], "judge": judge.card}
     results = {"suite": suite.name, "about": about, **score(judge, suite, found), "failed": failed}
+    for prompt, fit in meshes.items():
+        results["prompts"][prompt]["mesh"] = fit
     write_json(folder / "results.json", results)
     write_text(folder / "results.md", results_table(results))
     for source in ("samples", "runs"):

@@ -108,9 +108,12 @@ def azimuth_right(judge: Judge, each: PictureSet, opinion: Opinion) -> float:
 
 
 def is_janus(azimuth: Tensor, opinion: Opinion) -> bool:
-    """Whether two views more than JANUS_APART degrees from each other both show the front."""
+    """Whether two azimuths more than JANUS_APART degrees from each other both show the front, by the mean of the
+    judge's probabilities over the views from there: several elevations outvote one mistake."""
     chance = opinion.azimuth.softmax(-1).roll(FRONT_BINS, -1)[:, : 2 * FRONT_BINS + 1].sum(-1)
-    seen = azimuth[chance > 0.5]
+    at, place = azimuth.unique(return_inverse=True)
+    mean = torch.zeros(len(at)).index_add(0, place, chance) / torch.bincount(place)
+    seen = at[mean > 0.5]
     return bool((apart(seen[:, None], seen) > JANUS_APART).any())
 
 

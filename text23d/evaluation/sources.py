@@ -108,7 +108,7 @@ def runs(
     Returns their views, and a line for each run that failed.
     """
     jobs = [
-        (prompt, seed, folder / f"{slug(prompt)}-{seed}") for prompt in suite.prompts for seed in dict.fromkeys(seeds)
+        (prompt, seed, run_folder(folder, prompt, seed)) for prompt in suite.prompts for seed in dict.fromkeys(seeds)
     ]
     threads = max(1, (cpu_count() or 1) // workers)
 
@@ -137,6 +137,23 @@ def runs(
         drawn = kept(where / VIEWS, partial(seen, where, cameras))
         found.append(picture_set(suite, prompt, drawn, cameras))
     return found, failed
+
+
+def run_folder(folder: Path, prompt: str, seed: int) -> Path:
+    """Where a suite's 3-D run lies."""
+    return folder / f"{slug(prompt)}-{seed}"
+
+
+def meshes(suite: Suite, folder: Path, seeds: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Of each prompt's meshes, silhouette IoU and colour PSNR (dB) against their NeRFs, as the runs below `folder`
+    found them, the mean over seeds; prompts without a mesh are left out."""
+    found = {}
+    for prompt in suite.prompts:
+        paths = [run_folder(folder, prompt, seed) / "summary.json" for seed in dict.fromkeys(seeds)]
+        told = [json.loads(path.read_text())["mesh"] for path in paths if path.exists()]
+        if scored := [each for each in told if "iou" in each]:
+            found[prompt] = {name: float(np.mean([each[name] for each in scored])) for name in ("iou", "psnr")}
+    return found
 
 
 def seen(where: Path, cameras: Cameras) -> Tensor:

@@ -30,7 +30,7 @@ GROUPS = {"all": "all", "plain": "plain", "parts": "part attributes", "held_out"
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """All figures, by source and group, then kind, colour and parts by prompt."""
+    """All figures, by source and group, then kind, colour, parts and the mesh's fit by prompt."""
     about = results["about"]
     lines = [
         f"# Evaluation, suite `{results['suite']}`, {about['date']}",
@@ -51,6 +51,9 @@ def results_table(results: Mapping[str, Any]) -> str:
     sources = [source for source in SOURCES if any(source in row for row in results["prompts"].values())]
     columns = [(source, name) for source in sources for name in ("kind", "colour", "part")]
     titles = [f"{'2-D' if source == 'samples' else '3-D'} {HEADINGS[name]}" for source, name in columns]
+    if any("mesh" in row for row in results["prompts"].values()):
+        columns += [("mesh", "iou"), ("mesh", "psnr")]
+        titles += ["mesh: silhouette IoU", "mesh: colour PSNR, dB"]
     lines += ["## By prompt", "", "| prompt | " + " | ".join(titles) + " |", "|---" * (len(columns) + 1) + "|"]
     for prompt, row in results["prompts"].items():
         lines.append(f"| {prompt} | " + " | ".join(number(row.get(s, {}).get(name)) for s, name in columns) + " |")

@@ -88,8 +88,8 @@ class Nerf(nn.Module):
 
     @torch.no_grad()
     def render_image(self, views: Cameras, size: int, chunk: int | None = None) -> Tensor:
-        """`render` without gradients or jitter, a view and at most `chunk` rays at a time, so that memory is bounded for
-        any size; None: as many as suit the device, on a CPU those whose temporaries stay in its cache."""
+        """`render` without gradients or jitter, a view and at most `chunk` rays at a time, so that memory is bounded
+        for any size; None: as many as suit the device, on a CPU those whose temporaries stay in its cache."""
         pictures, chunk = [], chunk or (1 << 18 if self.occupancy.mask.is_cuda else 1 << 12)
         for view in views.each():
             rays = self._rays(view, size)
