@@ -24,12 +24,13 @@ import text23d
 from text23d.cli import register_resolvers
 from text23d.contracts import UserError
 from text23d.engine.build import Run, build, make
+from text23d.engine.clock import Clock
 from text23d.engine.loop import iterate, optimise, set_rates
 from text23d.engine.plan import Plan
 from text23d.files import load_tensors
 from text23d.kernels import backend
 from text23d.paths import conf_dir
-from text23d.run import Clock, check_outputs
+from text23d.run import check_outputs
 
 ENVIRONMENT = {
     **os.environ,
@@ -142,6 +143,9 @@ def test_summary_and_configuration(single: tuple[Path, str]) -> None:
     assert {"start-up", "pictures", "optimise", "score", "turntable", "mesh", "total"} <= seconds.keys()
     parts = sum(value for name, value in seconds.items() if name != "total")
     assert all(value > 0 for value in seconds.values()) and 0.8 * seconds["total"] < parts < 1.01 * seconds["total"]
+    loop = summary["loop"]
+    assert list(loop) == ["occupancy", "render", "invert", "Langevin", "target", "update", "other"]
+    assert all(value > 0 for value in loop.values()) and sum(loop.values()) == pytest.approx(seconds["optimise"])
     assert 100 < summary["peak_memory_mb"] < 8000
     names = {"kind_probability", "kind_accuracy", "colour_probability", "colour_accuracy"}
     assert summary["score"].keys() == names and all(0 <= value <= 1 for value in summary["score"].values())

@@ -8,8 +8,7 @@ STARTED = time.perf_counter()  # before the imports below, which are part of wha
 
 import resource  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from contextlib import contextmanager, suppress  # noqa: E402
+from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -24,6 +23,7 @@ from text23d.artifact.media import turntable  # noqa: E402
 from text23d.contracts import UserError  # noqa: E402
 from text23d.engine import results  # noqa: E402
 from text23d.engine.build import Run, build  # noqa: E402
+from text23d.engine.clock import Clock  # noqa: E402
 from text23d.engine.loop import optimise  # noqa: E402
 from text23d.engine.meshing import read_settings  # noqa: E402
 from text23d.files import JsonLines, write_json, write_text  # noqa: E402
@@ -32,24 +32,9 @@ from text23d.judge.network import load as load_judge  # noqa: E402
 from text23d.kernels.backend import describe, select  # noqa: E402
 
 
-class Clock:
-    """Seconds spent in each named stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
 def run(cfg: DictConfig) -> None:
     """The main job; everything it makes lies in Hydra's output folder."""
-    folder, clock = Path(HydraConfig.get().runtime.output_dir), Clock()
+    folder, clock, loop = Path(HydraConfig.get().runtime.output_dir), Clock(), Clock()
     # The later jobs of a sweep share a process: only a single run waited for its start.
     started = STARTED if HydraConfig.get().mode == RunMode.RUN else time.perf_counter()
     try:
@@ -66,7 +51,7 @@ def run(cfg: DictConfig) -> None:
     sheet = results.ContactSheet(folder / "contact.png")
     try:
         try:
-            nfe = optimise_watched(job, cfg.stages, sheet, folder / "metrics.jsonl", clock)
+            nfe = optimise_watched(job, cfg.stages, sheet, folder / "metrics.jsonl", clock, loop)
         finally:  # also of a run that was interrupted or diverged
             results.save_nerf(job, folder / "nerf.safetensors")
         score, found = finish(job, judge, cfg, folder, clock)
@@ -79,6 +64,7 @@ def run(cfg: DictConfig) -> None:
         "device": str(device),
         "backend": describe(device.type).split()[0],
         "seconds": {**clock.seconds, "total": time.perf_counter() - started},
+        "loop": loop.parts(clock.seconds["optimise"]),
         "iterations": job.iteration,
         "nfe": nfe,
         "peak_memory_mb": peak_memory(),
@@ -86,7 +72,7 @@ def run(cfg: DictConfig) -> None:
         "mesh": found,
     }
     write_json(folder / "summary.json", summary)
-    for line in [*found["notes"], verdict(summary, folder)]:
+    for line in [*found["notes"], spent(summary), verdict(summary, folder)]:
         print(f"text23d: {line}", file=sys.stderr)
 
 
@@ -124,15 +110,17 @@ def remove_empty(folder: Path) -> None:
             each.rmdir()
 
 
-def optimise_watched(job: Run, stages: int, sheet: results.ContactSheet, metrics: Path, clock: Clock) -> int:
+def optimise_watched(
+    job: Run, stages: int, sheet: results.ContactSheet, metrics: Path, clock: Clock, loop: Clock
+) -> int:
     """The loop with a progress bar, metrics on disk and a row of pictures at each of `stages` equal parts of the way;
-    returns the network evaluations spent."""
+    returns the network evaluations spent. `loop` takes the time of an iteration's stages."""
     total, nfe = job.plan.iterations, 0
     marks = {round(total * part / stages) for part in range(1, stages + 1)}
     with clock.stage("pictures"):
         sheet.add("start", job.nerf, job.device)
     with JsonLines(metrics) as lines, tqdm(total=total, unit="it", miniters=1, dynamic_ncols=True) as bar:
-        for figures in optimise(job):
+        for figures in optimise(job, loop.stage):
             nfe += figures["nfe"]
             clock.seconds["optimise"] = clock.seconds.get("optimise", 0.0) + figures["seconds"]
             lines.write(figures)
@@ -150,6 +138,15 @@ def peak_memory() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10) + gpu, 1)
+
+
+def spent(summary: dict[str, Any]) -> str:
+    """Where the time of the run and of its loop went, in one line each of seconds."""
+    run, loop = (
+        ", ".join(f"{name} {value:.0f}" for name, value in summary[part].items() if value >= 0.5)
+        for part in ("seconds", "loop")
+    )
+    return f"seconds: {run}; of the loop: {loop}"
 
 
 def verdict(summary: dict[str, Any], folder: Path) -> str:

@@ -11,32 +11,34 @@ import torch
 
 from text23d.contracts import UserError
 from text23d.engine.build import Run
-from text23d.method.step import step
+from text23d.method.step import Stage, step, unwatched
 from text23d.rng import generator
 
 
-def optimise(run: Run) -> Iterator[dict[str, Any]]:
+def optimise(run: Run, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
     """Take the run's iterations, yielding each one's figures for metrics.jsonl.
 
-    Every draw is a function of (seed, iteration, purpose). Raises UserError if the optimisation diverges.
+    Every draw is a function of (seed, iteration, purpose). stage: see `method.step.step`. Raises UserError if the
+    optimisation diverges.
     """
     while run.iteration < run.plan.iterations:
         start = time.perf_counter()
         try:
-            figures = iterate(run)
+            figures = iterate(run, stage)
         except FloatingPointError as error:
             raise UserError(f"iteration {run.iteration} of {run.plan.iterations} diverged: {error}") from error
         run.iteration += 1
         yield {"iteration": run.iteration, **figures, "seconds": time.perf_counter() - start}
 
 
-def iterate(run: Run) -> dict[str, Any]:
+def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
     """One iteration of Algorithm 1 on fresh cameras."""
     plan = run.plan
     progress = run.iteration / max(1, plan.iterations - 1)
     sigma, size, method = plan.sigma(progress), int(plan.size(progress)), plan.at(progress)
     draw = partial(generator, run.seed, 0, run.iteration)
-    run.nerf.refresh_occupancy(run.iteration, draw("occupancy"))
+    with stage("occupancy"):
+        run.nerf.refresh_occupancy(run.iteration, draw("occupancy"))
     cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
     set_rates(run, progress)
     pair = run.pair
@@ -44,7 +46,7 @@ def iterate(run: Run) -> dict[str, Any]:
     phi, level = pair.wrap(run.nerf), torch.tensor(sigma, device=run.device)
     report = step(
         phi, cameras, pair.main, pair.auxiliary, c, c_aux, level, method, run.update, draw, pair.size, size,
-        pair.reference_rms,
+        pair.reference_rms, stage,
     )  # fmt: skip
     return {
         "sigma": sigma,

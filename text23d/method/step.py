@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,13 @@ from text23d.method.langevin import EulerMaruyama, LevelPreserving
 from text23d.method.noise import gaussian, rms
 from text23d.method.target import target
 from text23d.method.update import Updater
+
+Stage = Callable[[str], AbstractContextManager[object]]
+"""Entered around a named stage of the iteration, to take its time."""
+
+
+def unwatched(name: str) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -68,27 +76,34 @@ def step(
     size: int,
     update_size: int | None = None,
     reference_rms: Callable[[float], float] | None = None,
+    stage: Stage = unwatched,
 ) -> StepReport:
     """Render `views` at `size`, ask the priors where to go, and update phi in place at `update_size` (None: `size`).
 
     sigma [] or [B]; c and c_aux are what D and D' (D_aux) are told; rng(purpose) gives the stream of a draw;
-    reference_rms(sigma) is the tabulated rms(x - D'(x)) of D' on real data. No gradient flows through D or D'.
+    reference_rms(sigma) is the tabulated rms(x - D'(x)) of D' on real data; stage(name) is entered around each box.
+    No gradient flows through D or D'.
     Where D is D', or D' guided, and both are told the same, the D'(x) of the inversion is not evaluated again.
     """
     with torch.no_grad():
-        x0 = phi.render(views, size).clone()  # a picture that is its own rendering is about to change in place
+        with stage("render"):
+            x0 = phi.render(views, size).clone()  # a picture that is its own rendering is about to change in place
         sigma = torch.as_tensor(sigma, dtype=x0.dtype, device=x0.device)
 
-        inverted = method.inversion(lambda x: D_aux(x, sigma, c_aux), x0, sigma, gaussian(x0, rng("inversion")))
+        with stage("invert"):
+            inverted = method.inversion(lambda x: D_aux(x, sigma, c_aux), x0, sigma, gaussian(x0, rng("inversion")))
 
-        shared, stream, x = c is c_aux and getattr(D, "denoiser", D) is D_aux, rng("langevin"), inverted.x
-        for k in range(method.churn):
-            denoised = _known(D, D_aux, inverted, sigma, c) if shared and k == 0 else D(x, sigma, c)
-            x = method.langevin(x, denoised, sigma, gaussian(x, stream))
+        with stage("Langevin"):
+            shared, stream, x = c is c_aux and getattr(D, "denoiser", D) is D_aux, rng("langevin"), inverted.x
+            for k in range(method.churn):
+                denoised = _known(D, D_aux, inverted, sigma, c) if shared and k == 0 else D(x, sigma, c)
+                x = method.langevin(x, denoised, sigma, gaussian(x, stream))
 
-        x0_hat = target(x0, inverted.denoised, D_aux(x, sigma, c_aux), method.leak)
+        with stage("target"):
+            x0_hat = target(x0, inverted.denoised, D_aux(x, sigma, c_aux), method.leak)
 
-    losses = update(phi, views, x0_hat, update_size or size)
+    with stage("update"):
+        losses = update(phi, views, x0_hat, update_size or size)
 
     nfe = (inverted.nfe + 1 - shared) * _cost(D_aux) + method.churn * _cost(D)
     noise_ratio = rms(inverted.x - inverted.denoised) / _reference(sigma, reference_rms)

@@ -19,7 +19,7 @@ from text23d.prior.condition import Condition, known
 from text23d.prior.text import Vocabulary
 from text23d.prior.unet import UNet, UNetConfig
 
-FORMAT = "text23d-prior-2"
+FORMAT = "text23d-prior-3"
 
 
 @dataclass(frozen=True)

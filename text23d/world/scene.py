@@ -25,7 +25,7 @@ HELD_OUT = (
     ("mushroom", "grey"),
     ("guitar", "white"),
 )
-PART_SHARE, ADJECTIVE_SHARE, PAIR_SHARE = 0.40, 0.12, 0.10
+PART_SHARE, ADJECTIVE_SHARE, PAIR_SHARE = 0.60, 0.12, 0.10
 # What is small enough to stand on furniture.
 TABLETOP = ("mug", "teapot", "bottle", "lamp", "flower", "cactus", "hat", "duck", "mushroom", "robot")
 
