@@ -47,7 +47,7 @@ def random_prior(network: DictConfig) -> Iterator[Path]:
         try:
             unet = UNet(UNetConfig(len(words()), **shape)).requires_grad_(False)
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            raise UserError(f"network={plain(network)}: {error}; expected what conf/train_prior.yaml has") from error
+            raise UserError(f"network={plain(network)}: {error}; expected what conf/network/full.yaml has") from error
         for parameter in unet.parameters():  # the last layers are made of zeros
             parameter.add_(0.02 * torch.randn(parameter.shape))
     table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_camera", "rms_none")}
