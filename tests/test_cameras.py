@@ -10,6 +10,7 @@ from torch import Tensor
 
 from text23d.contracts import Cameras, UserError
 from text23d.representation.cameras import CameraSampler, orbit
+from text23d.rng import generator
 
 
 def project(cameras: Cameras, point: Tensor, size: int) -> Tensor:
@@ -127,3 +128,9 @@ def test_at_least_one_camera_and_a_possible_orbit() -> None:
         orbit(0)
     with pytest.raises(UserError, match="camera distance"):
         orbit(4, distance=0.5)
+
+
+def test_cameras_one_by_one_are_the_cameras() -> None:
+    cameras = CameraSampler().sample(5, generator(0, 0, 0, "cameras"))
+    assert [len(each) for each in cameras.each()] == [1] * 5
+    assert torch.equal(Cameras.cat(cameras.each()).features(), cameras.features())
