@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive
+from text23d.contracts import UserError
+from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive, Ode
 from text23d.prior.analytic import Empirical, Gaussian, GaussianMixture
 
 MEAN, STD = 0.3, 0.5
@@ -30,13 +31,13 @@ def sample_norm(x: Tensor) -> Tensor:
 class Counted:
     """D' as a function of x that counts forward and backward passes as the network would run them."""
 
-    def __init__(self, sigma: Tensor) -> None:
-        self.sigma, self.forward, self.backward = sigma, 0, 0
+    def __init__(self) -> None:
+        self.forward, self.backward = 0, 0
         self.denoiser = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.3, 0.3])
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         self.forward += 1
-        denoised = self.denoiser(x, self.sigma)
+        denoised = self.denoiser(x, sigma)
         if denoised.requires_grad:
             denoised.register_hook(self._count)
         return denoised
@@ -47,26 +48,27 @@ class Counted:
 
 
 STRATEGIES = [Naive(), FixedPoint(0), FixedPoint(3), FixedPoint(5, rho=0.5), Backprop(0), Backprop(4), Backprop()]
-NFE = [1, 1, 4, 6, 1, 13, 61]
+STRATEGIES += [Ode(), Ode(5, solver="heun"), Ode(3, perturbed=False)]
+NFE = [1, 1, 4, 6, 1, 13, 61, 14, 12, 5]
 
 
 @pytest.mark.parametrize(("strategy", "nfe"), list(zip(STRATEGIES, NFE, strict=True)), ids=str)
 def test_every_strategy_keeps_its_word(strategy: Inverter, nfe: int) -> None:
     """`denoised` is D' at the x returned, `residual` is its relative residual, `nfe` what the network did."""
     sigma = level([0.3, 1.0, 3.0])
-    denoise, x0, n = Counted(sigma), normal(0, 3, 2), normal(1, 3, 2)
+    denoise, x0, n = Counted(), normal(0, 3, 2), normal(1, 3, 2)
     found = strategy(denoise, x0, sigma, n)
 
     assert found.nfe == denoise.forward + 2 * denoise.backward == nfe
     assert not found.x.requires_grad and not found.denoised.requires_grad
-    torch.testing.assert_close(found.denoised, denoise(found.x))
-    start = sample_norm(denoise(x0 + sigma[:, None] * n) - x0)
+    torch.testing.assert_close(found.denoised, denoise(found.x, sigma))
+    start = sample_norm(denoise(x0 + sigma[:, None] * n, sigma) - x0)
     torch.testing.assert_close(found.residual, sample_norm(found.denoised - x0) / start)
 
 
 def test_naive_is_x0_plus_noise() -> None:
     sigma, x0, n = level([0.5, 2.0]), normal(0, 2, 4, 3, 3), normal(1, 2, 4, 3, 3)
-    found = Naive()(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, n)
+    found = Naive()(Gaussian(MEAN, STD), x0, sigma, n)
     torch.testing.assert_close(found.x, x0 + torch.tensor([0.5, 2.0]).reshape(2, 1, 1, 1) * n)
 
 
@@ -74,7 +76,7 @@ def test_naive_is_x0_plus_noise() -> None:
 def test_converges_to_the_closed_form(strategy: Inverter, tolerance: float) -> None:
     """D'(x) = x0 on N(mu, s^2): x = mu + (x0 - mu)(s^2 + sigma^2) / s^2."""
     sigma, x0, n = level([0.3, 0.6, 1.0]), normal(0, 3, 4), normal(1, 3, 4)
-    found = strategy(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, n)
+    found = strategy(Gaussian(MEAN, STD), x0, sigma, n)
     expected = MEAN + (x0 - MEAN) * ((STD**2 + sigma**2) / STD**2)[:, None]
     torch.testing.assert_close(found.x, expected, rtol=tolerance, atol=tolerance)
 
@@ -85,14 +87,14 @@ def test_fixed_point_contracts_at_its_rate(rho: float) -> None:
     sigma, x0, n = level(0.8), normal(0, 5, 4), normal(1, 5, 4)
     rate = 1 - rho * STD**2 / (STD**2 + 0.8**2)
     for steps in (1, 2, 6):
-        found = FixedPoint(steps, rho)(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, n)
+        found = FixedPoint(steps, rho)(Gaussian(MEAN, STD), x0, sigma, n)
         torch.testing.assert_close(found.residual, torch.full((5,), rate**steps, dtype=torch.float64))
 
 
 def test_one_backprop_step_is_adams() -> None:
     """Adam's first step moves each element by the learning rate, lr sigma, against the sign of its gradient."""
     sigma, x0, n = level([0.5, 2.0]), normal(0, 2, 4), normal(1, 2, 4)
-    found = Backprop(1, lr=0.1)(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, n)
+    found = Backprop(1, lr=0.1)(Gaussian(MEAN, STD), x0, sigma, n)
     start = x0 + sigma[:, None] * n
     downhill = -torch.sign(Gaussian(MEAN, STD)(start, sigma) - x0)
     torch.testing.assert_close(found.x - start, 0.1 * sigma[:, None] * downhill, rtol=1e-6, atol=1e-6)
@@ -109,7 +111,7 @@ def test_step_control_never_turns_back() -> None:
     grown = sample_norm(denoiser(bare, sigma) - x0) > start
     assert grown.sum() > 10
 
-    found = [FixedPoint(k)(lambda x: denoiser(x, sigma), x0, sigma, n) for k in range(13)]
+    found = [FixedPoint(k)(denoiser, x0, sigma, n) for k in range(13)]
     residuals = [inversion.residual for inversion in found]
     for inversion in found:  # where the last x was refused, `denoised` went back with x
         torch.testing.assert_close(inversion.denoised, denoiser(inversion.x, sigma))
@@ -121,15 +123,41 @@ def test_step_control_never_turns_back() -> None:
 def test_samples_of_a_batch_do_not_meet() -> None:
     sigma, x0, n = level([0.3, 0.5, 2.0]), normal(0, 3, 2), normal(1, 3, 2)
     denoiser = Empirical([[-1.0, 0.0], [1.0, 0.5]])
-    for strategy in (FixedPoint(6), Backprop(5)):
-        together = strategy(lambda x: denoiser(x, sigma), x0, sigma, n).x
+    for strategy in (FixedPoint(6), Backprop(5), Ode(4, solver="heun")):
+        together = strategy(denoiser, x0, sigma, n).x
         for i in range(3):
-            alone = strategy(partial(denoiser, sigma=sigma[i]), x0[i : i + 1], sigma[i], n[i : i + 1]).x
+            alone = strategy(denoiser, x0[i : i + 1], sigma[i], n[i : i + 1]).x
             torch.testing.assert_close(together[i : i + 1], alone)
 
 
 def test_an_exact_x0_stays() -> None:
     sigma, x0 = level(1.0), torch.full((2, 3), MEAN, dtype=torch.float64)
-    found = FixedPoint(2)(lambda x: Gaussian(MEAN, STD)(x, sigma), x0, sigma, torch.zeros_like(x0))
+    found = FixedPoint(2)(Gaussian(MEAN, STD), x0, sigma, torch.zeros_like(x0))
     torch.testing.assert_close(found.x, x0)
     assert found.residual.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
+@pytest.mark.parametrize("perturbed", [False, True])
+def test_the_ode_against_its_closed_form(solver: str, order: int, perturbed: bool) -> None:
+    """On N(mu, s^2): x = mu + (x_min - mu) sqrt((s^2 + sigma^2) / (s^2 + sigma_min^2)), at the solver's own order."""
+    sigma, x0, n, least = level([0.3, 1.0, 3.0]), normal(0, 3, 4), normal(1, 3, 4), 0.02
+    begin = x0 + least * n if perturbed else x0
+    exact = MEAN + (begin - MEAN) * ((STD**2 + sigma**2) / (STD**2 + least**2)).sqrt()[:, None]
+    errors = []
+    for steps in (64, 128, 256):
+        found = Ode(steps, least, solver, perturbed)(Gaussian(MEAN, STD), x0, sigma, n)
+        errors.append((found.x - exact).abs().amax().item())
+    for coarse, fine in pairwise(errors):
+        assert coarse / fine == pytest.approx(2**order, rel=0.1)
+    torch.testing.assert_close(found.x, exact, rtol=0, atol=0.05 if order == 1 else 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [({"steps": 0}, "steps = 0"), ({"sigma_min": 0.0}, "sigma_min = 0.0"), ({"solver": "rk4"}, "solver = rk4")],
+)
+def test_impossible_odes_are_told(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem) as raised:
+        Ode(**settings)
+    assert "\n" not in str(raised.value)

@@ -296,6 +296,21 @@ def test_settings_of_the_method_are_told_as_themselves(override: str, problem: s
     assert "\n" not in str(raised.value)
 
 
+STRATEGIES = [
+    f"method/{group}={path.stem}"
+    for group in ("inversion", "langevin")
+    for path in sorted((conf_dir() / "method" / group).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_that_can_be_asked_for_takes_an_iteration(strategy: str) -> None:
+    job = build(settings("prompt=a red car", *TINY, "method.churn=2", strategy), torch.device("cpu"))
+    figures = iterate(job)
+    inversion = {"naive": 1, "ode": 14, "backprop": 61}.get(strategy.split("=")[1], 3)
+    assert figures["nfe"] == inversion + 4 and math.isfinite(figures["loss"])
+
+
 def test_the_clock_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 1.0, 5.0, 7.5, 10.0, 11.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from text23d.contracts import UserError
 from text23d.method.invert import Inverter
-from text23d.method.langevin import EulerMaruyama, LevelPreserving
+from text23d.method.langevin import Scheme
 from text23d.method.schedule import Schedule
 from text23d.method.step import Method
 
@@ -22,7 +22,7 @@ class Plan:
     """
 
     inversion: Inverter
-    langevin: EulerMaruyama | LevelPreserving
+    langevin: Scheme
     sigma: Schedule
     h: Schedule
     size: Schedule

@@ -1,22 +1,24 @@
 """Inversion unit ([0047]-[0049]): neutral noise into x0, so that D'(x) ~ x0.
 
-Every strategy starts at x = x0 + sigma n and returns D'(x) with x: the target unit needs that value, and nothing is
-evaluated twice. NFE counts calls of D' on the whole batch, a backward pass as 2.
+Every strategy returns D'(x) with x: the target unit needs that value, and nothing is evaluated twice. NFE counts calls
+of D' on the whole batch, a backward pass as 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from text23d.contracts import UserError
 from text23d.method.noise import norm, spread
 
-Denoise = Callable[[Tensor], Tensor]
-"""D'(.; sigma, c') as a function of x alone."""
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""D'(.; ., c') as a function of x and sigma."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,51 @@ class Naive:
     @torch.no_grad()
     def __call__(self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor) -> Inversion:
         x = x0 + spread(sigma, x0) * n
-        return Inversion(x, denoise(x), nfe=1, residual=torch.ones_like(norm(x0)))
+        return Inversion(x, denoise(x, sigma), nfe=1, residual=torch.ones_like(norm(x0)))
+
+
+@dataclass(frozen=True)
+class Ode:
+    """The probability-flow ODE upwards from sigma_min to sigma ([0048]), in `steps` steps even in log sigma.
+
+        dx / dsigma = (x - D'(x; sigma)) / sigma      (Karras et al. 2022, Eq. 1 with sigma(t) = t)
+
+    solver     euler, of first order and 1 NFE a step, or heun, of second and 2.
+    perturbed  start at x0 + sigma_min n, the more robust form, instead of at x0, which the ODE leaves where it lies off
+               the manifold.
+
+    2 NFE more: D'(x), and D'(x0 + sigma n), which the relative residual is measured by. Raises UserError where a number
+    is out of range.
+    """
+
+    steps: int = 12
+    sigma_min: float = 0.02
+    solver: str = "euler"
+    perturbed: bool = True
+
+    def __post_init__(self) -> None:
+        if type(self.steps) is not int or self.steps < 1 or not self.sigma_min > 0:
+            raise UserError(
+                f"ODE inversion with steps = {self.steps}, sigma_min = {self.sigma_min}: expected at least 1 step and "
+                "a level above 0, such as 12 and 0.02"
+            )
+        if self.solver not in ("euler", "heun"):
+            raise UserError(f"ODE inversion with solver = {self.solver}: expected euler or heun")
+
+    @torch.no_grad()
+    def __call__(self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor) -> Inversion:
+        sigma = sigma.expand(len(x0))
+        x = x0 + self.sigma_min * n if self.perturbed else x0
+        part = torch.linspace(0, 1, self.steps + 1, dtype=sigma.dtype, device=sigma.device)[:, None]
+        for level, higher in pairwise(self.sigma_min ** (1 - part) * sigma**part):
+            slope, step = (x - denoise(x, level)) / spread(level, x), spread(higher - level, x)
+            if self.solver == "heun":
+                ahead = x + step * slope
+                slope = (slope + (ahead - denoise(ahead, higher)) / spread(higher, x)) / 2
+            x = x + step * slope
+        denoised, start = denoise(x, sigma), denoise(x0 + spread(sigma, x0) * n, sigma)
+        residual = _ratio(norm(denoised - x0), norm(start - x0))
+        return Inversion(x, denoised, (2 if self.solver == "heun" else 1) * self.steps + 2, residual)
 
 
 @dataclass(frozen=True)
@@ -62,14 +108,14 @@ class Backprop:
         start: Tensor | None = None
         for _ in range(self.iterations):
             with torch.enable_grad():
-                error = denoise(x0 + level * n) - x0
+                error = denoise(x0 + level * n, sigma) - x0
                 # A sum, so that neither the batch nor the size of the picture brings the gradient near Adam's epsilon.
                 (n.grad,) = torch.autograd.grad(error.square().sum(), n)
             adam.step()
             start = norm(error.detach()) if start is None else start
         with torch.no_grad():
             x = x0 + level * n
-            denoised = denoise(x)
+            denoised = denoise(x, sigma)
             final = norm(denoised - x0)
         return Inversion(x, denoised, 3 * self.iterations + 1, _ratio(final, final if start is None else start))
 
@@ -90,12 +136,12 @@ class FixedPoint:
     @torch.no_grad()
     def __call__(self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor) -> Inversion:
         x = x0 + spread(sigma, x0) * n
-        denoised = denoise(x)
+        denoised = denoise(x, sigma)
         start = residual = norm(denoised - x0)
         rho = torch.full_like(residual, self.rho)
         for _ in range(self.steps):
             x_try = x - spread(rho, x) * (denoised - x0)
-            denoised_try = denoise(x_try)
+            denoised_try = denoise(x_try, sigma)
             residual_try = norm(denoised_try - x0)
             better = residual_try < residual
             x = torch.where(spread(better, x), x_try, x)

@@ -20,8 +20,8 @@ class Langevin(Protocol):
     @property
     def h(self) -> float: ...
 
-    def __call__(self, x: Tensor, denoised: Tensor, sigma: Tensor, e: Tensor) -> Tensor:
-        """x, denoised = D(x) and e ~ N(0, I) [B, C, *S], sigma [] or [B] -> x' as x."""
+    def __call__(self, x: Tensor, denoised: Tensor, sigma: Tensor, e: Tensor, last: Tensor) -> Tensor:
+        """x, denoised = D(x), e ~ N(0, I) and the chain's last e [B, C, *S], sigma [] or [B] -> x' as x."""
         ...
 
 
@@ -37,7 +37,7 @@ class EulerMaruyama:
     def __post_init__(self) -> None:
         _require_stable(self.h)
 
-    def __call__(self, x: Tensor, denoised: Tensor, sigma: Tensor, e: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, denoised: Tensor, sigma: Tensor, e: Tensor, last: Tensor | None = None) -> Tensor:
         return x + self.h * (denoised - x) + math.sqrt(2 * self.h) * spread(sigma, x) * e
 
 
@@ -54,11 +54,31 @@ class LevelPreserving:
     def __post_init__(self) -> None:
         _require_stable(self.h)
 
-    def __call__(self, x: Tensor, denoised: Tensor, sigma: Tensor, e: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, denoised: Tensor, sigma: Tensor, e: Tensor, last: Tensor | None = None) -> Tensor:
         injected = math.sqrt(2 * self.h - self.h**2) * spread(sigma, x) * e
         return denoised + (1 - self.h) * (x - denoised) + injected
+
+
+@dataclass(frozen=True)
+class LeimkuhlerMatthews:
+    """x' = x + h (D - x) + sqrt(h / 2) sigma (last + e): variance s^2 + sigma^2 exactly; 0 < h < 2, or UserError.
+
+    Leimkuhler and Matthews (2013). Each noise enters two steps of a chain: `last` is the e of the step before, or a
+    fresh draw for the first. Exact for a chain in equilibrium, which takes some steps to get there.
+    """
+
+    h: float = 0.2
+
+    def __post_init__(self) -> None:
+        _require_stable(self.h)
+
+    def __call__(self, x: Tensor, denoised: Tensor, sigma: Tensor, e: Tensor, last: Tensor) -> Tensor:
+        return x + self.h * (denoised - x) + math.sqrt(self.h / 2) * spread(sigma, x) * (last + e)
 
 
 def _require_stable(h: float) -> None:
     if not 0 < h < 2:
         raise UserError(f"Langevin step h = {h}: the schemes are stable for 0 < h < 2; try 0.3")
+
+
+Scheme = EulerMaruyama | LevelPreserving | LeimkuhlerMatthews

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from text23d.contracts import Denoiser, Representation, UserError
 from text23d.method.invert import FixedPoint, Inversion, Inverter
-from text23d.method.langevin import EulerMaruyama, LevelPreserving
+from text23d.method.langevin import LevelPreserving, Scheme
 from text23d.method.noise import gaussian, rms
 from text23d.method.target import target
 from text23d.method.update import Updater
@@ -30,7 +30,7 @@ class Method:
     """The strategies of one iteration: how to invert, which Langevin scheme and how many of its steps, which leak."""
 
     inversion: Inverter = field(default_factory=FixedPoint)
-    langevin: EulerMaruyama | LevelPreserving = field(default_factory=LevelPreserving)
+    langevin: Scheme = field(default_factory=LevelPreserving)
     churn: int = 1
     leak: float = 0.0
 
@@ -91,13 +91,16 @@ def step(
         sigma = torch.as_tensor(sigma, dtype=x0.dtype, device=x0.device)
 
         with stage("invert"):
-            inverted = method.inversion(lambda x: D_aux(x, sigma, c_aux), x0, sigma, gaussian(x0, rng("inversion")))
+            n = gaussian(x0, rng("inversion"))
+            inverted = method.inversion(lambda x, level: D_aux(x, level, c_aux), x0, sigma, n)
 
         with stage("Langevin"):
-            shared, stream, x = c is c_aux and getattr(D, "denoiser", D) is D_aux, rng("langevin"), inverted.x
+            shared = c is c_aux and getattr(D, "denoiser", D) is D_aux
+            x, stream, last = inverted.x, rng("langevin"), gaussian(x0, rng("langevin before"))
             for k in range(method.churn):
                 denoised = _known(D, D_aux, inverted, sigma, c) if shared and k == 0 else D(x, sigma, c)
-                x = method.langevin(x, denoised, sigma, gaussian(x, stream))
+                e = gaussian(x, stream)
+                x, last = method.langevin(x, denoised, sigma, e, last), e
 
         with stage("target"):
             x0_hat = target(x0, inverted.denoised, D_aux(x, sigma, c_aux), method.leak)
