@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import Denoiser, UserError
+from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive
 from text23d.method.langevin import EulerMaruyama, LevelPreserving
+from text23d.method.priors import Priors
+from text23d.method.proposal import Proposal
 from text23d.method.schedule import LogLinear
-from text23d.method.step import Method, StepReport, step
+from text23d.method.step import step
 from text23d.method.update import Update
 from text23d.prior.analytic import Gaussian, GaussianMixture
 from text23d.prior.guidance import Guided
@@ -37,12 +40,12 @@ class Pixels:
         return Update(torch.optim.SGD(self.parameters(), lr=self.x.numel() / 2), inner=1)
 
 
-def run(phi: Pixels, D: Denoiser, sigmas: list[float], method: Method, first: int = 0) -> StepReport:
+def run(phi: Pixels, D: Denoiser, sigmas: list[float], method: Algorithm1, first: int = 0) -> Proposal:
     update = phi.replaced()
     for i in range(first, len(sigmas)):
         sigma = torch.tensor(sigmas[i], dtype=torch.float64)
-        report = step(phi, None, D, D, None, None, sigma, method, update, streams(i), 1)
-    return report
+        report = step(phi, None, method, Priors(D, D), sigma, update, streams(i), 1)
+    return report.proposal
 
 
 def streams(i: int, seed: int = 0) -> Callable[[str], torch.Generator]:
@@ -66,8 +69,8 @@ def test_one_iteration_is_the_written_one() -> None:
     """Algorithm 1 by hand, with D and D' different, each told its own conditioning, two churn steps and a leak."""
     D, D_aux, x0 = Gaussian(1.0, 0.4), Network(), torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(2, 4)
     sigma, h = torch.tensor(0.8, dtype=torch.float64), 0.3
-    phi, method = Pixels(x0), Method(Naive(), EulerMaruyama(h), churn=2, leak=0.1)
-    report = step(phi, None, D, D_aux, None, 0.25, sigma, method, phi.replaced(), streams(0), 1)
+    phi, method = Pixels(x0), Algorithm1(Naive(), EulerMaruyama(h), churn=2, leak=0.1)
+    report = step(phi, None, method, Priors(D, D_aux, None, 0.25), sigma, phi.replaced(), streams(0), 1)
 
     n = torch.randn(2, 4, generator=generator(0, 0, 0, "inversion"), dtype=torch.float64)
     noise = generator(0, 0, 0, "langevin")
@@ -80,10 +83,10 @@ def test_one_iteration_is_the_written_one() -> None:
     x0_hat = x0 + 0.7 * x_next + 0.25 - before + 0.1 * (before - x0)
 
     torch.testing.assert_close(report.x0, x0)
-    torch.testing.assert_close(report.target, x0_hat.detach())
+    torch.testing.assert_close(report.proposal.target, x0_hat.detach())
     torch.testing.assert_close(phi.x.detach(), x0_hat.detach())
     assert report.losses == pytest.approx([(x0 - x0_hat).square().mean().item()])
-    torch.testing.assert_close(report.noise_ratio, ((x - before).square().mean(1).sqrt() / 0.8).detach())
+    torch.testing.assert_close(report.proposal.noise_ratio, ((x - before).square().mean(1).sqrt() / 0.8).detach())
 
 
 @pytest.mark.parametrize("inversion", [Naive(), FixedPoint(2), Backprop(2)], ids=str)
@@ -91,17 +94,17 @@ def test_no_gradient_through_the_denoisers(inversion: Inverter) -> None:
     """phi receives the gradient of mean((phi - x0_hat)^2) with x0_hat held, and the networks none at all."""
     D, D_aux, phi = Network(), Network(), Pixels(torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(2, 4))
     update = Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=1)
-    report = step(phi, None, D, D_aux, 1.0, None, torch.tensor(2.0), Method(inversion), update, streams(0), 1)
+    report = step(phi, None, Algorithm1(inversion), Priors(D, D_aux, 1.0), torch.tensor(2.0), update, streams(0), 1)
 
-    assert D.shrink.grad is None and D_aux.shrink.grad is None and not report.target.requires_grad
+    assert D.shrink.grad is None and D_aux.shrink.grad is None and not report.proposal.target.requires_grad
     assert phi.x.grad is not None
-    torch.testing.assert_close(phi.x.grad, 2 * (phi.x.detach() - report.target) / 8)
+    torch.testing.assert_close(phi.x.grad, 2 * (phi.x.detach() - report.proposal.target) / 8)
 
 
 @pytest.mark.parametrize(("inversion", "cost"), [(Naive(), 1), (FixedPoint(3), 4)], ids=str)
 @pytest.mark.parametrize("churn", [1, 3])
 def test_evaluations_are_counted_and_not_wasted(inversion: Inverter, cost: int, churn: int) -> None:
-    method, sigma = Method(inversion, churn=churn), torch.tensor(1.0)
+    method, sigma = Algorithm1(inversion, churn=churn), torch.tensor(1.0)
 
     one, other = Network(), Network()
     for D_aux, c, expected in [
@@ -111,8 +114,8 @@ def test_evaluations_are_counted_and_not_wasted(inversion: Inverter, cost: int, 
     ]:
         one.calls = other.calls = 0
         phi = Pixels(torch.zeros(3, 2, dtype=torch.float64))
-        report = step(phi, None, one, D_aux, c, None, sigma, method, phi.replaced(), streams(0), 1)
-        assert report.nfe == expected == one.calls + other.calls
+        report = step(phi, None, method, Priors(one, D_aux, c), sigma, phi.replaced(), streams(0), 1)
+        assert report.proposal.nfe == expected == one.calls + other.calls
 
 
 class Told:
@@ -142,12 +145,12 @@ def test_a_guided_denoiser_costs_two_less_what_the_inversion_knew(churn: int) ->
     reports = []
     for told in (c, Told(torch.ones(2, 1))):  # the same object, and one that nothing is known of
         phi = Pixels(torch.zeros(2, 1))
-        method = Method(Naive(), churn=churn)
-        reports.append(step(phi, None, D, network, told, c, sigma, method, phi.replaced(), streams(0), 1))
-        assert sum(calls) == 2 * reports[-1].nfe
+        method = Algorithm1(Naive(), churn=churn)
+        reports.append(step(phi, None, method, Priors(D, network, told, c), sigma, phi.replaced(), streams(0), 1))
+        assert sum(calls) == 2 * reports[-1].proposal.nfe
         calls.clear()
-    assert [report.nfe for report in reports] == [2 * churn + 1, 2 * churn + 2]
-    torch.testing.assert_close(reports[0].target, reports[1].target)
+    assert [report.proposal.nfe for report in reports] == [2 * churn + 1, 2 * churn + 2]
+    torch.testing.assert_close(reports[0].proposal.target, reports[1].proposal.target)
 
 
 def test_noise_ratio_against_a_table() -> None:
@@ -155,14 +158,14 @@ def test_noise_ratio_against_a_table() -> None:
     std, sigma = 0.5, torch.tensor([0.3, 1.0, 3.0], dtype=torch.float64)
     x0 = std * torch.randn(3, 40_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     phi, D = Pixels(x0), Gaussian(0.0, std)
-    method, update = Method(Naive()), phi.replaced()
+    method, update = Algorithm1(Naive()), phi.replaced()
 
     def table(s: float) -> float:
         return s**2 / (std**2 + s**2) ** 0.5
 
-    report = step(phi, None, D, D, None, None, sigma, method, update, streams(0), 1, reference_rms=table)
-    torch.testing.assert_close(report.noise_ratio, torch.ones_like(sigma), rtol=0, atol=0.02)
-    assert report.residual.tolist() == [1.0, 1.0, 1.0]
+    report = step(phi, None, method, Priors(D, D, reference_rms=table), sigma, update, streams(0), 1)
+    torch.testing.assert_close(report.proposal.noise_ratio, torch.ones_like(sigma), rtol=0, atol=0.02)
+    assert report.proposal.residual.tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("scheme", [EulerMaruyama(0.5), LevelPreserving(0.5)], ids=lambda s: type(s).__name__)
@@ -170,7 +173,7 @@ def test_at_constant_sigma_the_rendering_is_the_chains_posterior_mean(scheme: Eu
     """With exact inversion x0 is the chain's D(x): the scheme's variance, times (s^2 / (s^2 + sigma^2))^2."""
     std, sigma, h, count = 0.5, 0.5, 0.5, 40_000
     phi = Pixels(torch.zeros(count, 1, dtype=torch.float64))
-    run(phi, Gaussian(0.0, std), [sigma] * 50, Method(FixedPoint(25), scheme))
+    run(phi, Gaussian(0.0, std), [sigma] * 50, Algorithm1(FixedPoint(25), scheme))
     total, k = std**2 + sigma**2, sigma**2 / (std**2 + sigma**2)
     chain = total / (1 - h * k / 2) if isinstance(scheme, EulerMaruyama) else total * (2 - h) / (2 - h * k)
     expected = (std**2 / total) ** 2 * chain
@@ -187,7 +190,7 @@ def test_the_whole_run_samples_the_mixture() -> None:
     1.5 %; the rest is the finite speed of annealing: x0 stays a posterior mean where sigma falls faster than it mixes.
     """
     phi, sigma = Pixels(torch.zeros(4000, 2, dtype=torch.float64)), LogLinear(3.0, 0.05)
-    method = Method(FixedPoint(5), EulerMaruyama(0.3))
+    method = Algorithm1(FixedPoint(5), EulerMaruyama(0.3))
     run(phi, GaussianMixture(WEIGHTS, MEANS, STDS), [sigma(i / 299) for i in range(300)], method)
 
     x, means, stds = phi.x.detach(), torch.tensor(MEANS, dtype=torch.float64), torch.tensor(STDS, dtype=torch.float64)
@@ -200,7 +203,7 @@ def test_the_whole_run_samples_the_mixture() -> None:
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
-    D, sigmas, method = GaussianMixture(WEIGHTS, MEANS, STDS), [2.0, 1.5, 1.0, 0.7], Method(FixedPoint(2), churn=2)
+    D, sigmas, method = GaussianMixture(WEIGHTS, MEANS, STDS), [2.0, 1.5, 1.0, 0.7], Algorithm1(FixedPoint(2), churn=2)
     whole, other_seed = (Pixels(torch.zeros(5, 2, dtype=torch.float64)) for _ in range(2))
     run(whole, D, sigmas, method)
     first = Pixels(torch.zeros(5, 2, dtype=torch.float64))
@@ -209,7 +212,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
     run(resumed, D, sigmas, method, first=2)
     assert torch.equal(resumed.x, whole.x)
 
-    step(other_seed, None, D, D, None, None, torch.tensor(2.0), method, other_seed.replaced(), streams(0, seed=1), 1)
+    step(other_seed, None, method, Priors(D, D), torch.tensor(2.0), other_seed.replaced(), streams(0, seed=1), 1)
     assert not torch.equal(other_seed.x, first.x)
 
 
@@ -226,12 +229,10 @@ def test_sizes_of_target_and_update() -> None:
     phi = Sized(torch.zeros(1, dtype=torch.float64))
     D, sigma = Gaussian(0.0, 1.0), torch.tensor(1.0)
     for update_size in (None, 4):
-        step(phi, None, D, D, None, None, sigma, Method(), phi.replaced(), streams(0), 8, update_size)
+        step(phi, None, Algorithm1(), Priors(D, D), sigma, phi.replaced(), streams(0), 8, update_size)
     assert seen == [8, 8, 8, 4]
 
 
-def test_method_settings() -> None:
-    method = Method(langevin=EulerMaruyama(0.3), churn=2, leak=0.1)
-    assert method.with_h(0.1) == Method(langevin=EulerMaruyama(0.1), churn=2, leak=0.1)
+def test_settings_out_of_range() -> None:
     with pytest.raises(UserError, match="churn = 0"):
-        Method(churn=0)
+        Algorithm1(churn=0)

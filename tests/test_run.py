@@ -103,7 +103,6 @@ def test_metrics(single: tuple[Path, str]) -> None:
         assert line["size"] == 16 and line["loss"] > 0 and 0.5 < line["noise_ratio"] < 1.5 and 0 < line["residual"] <= 1
     plan: Plan = make(settings(*TINY).method)
     assert [line["sigma"] for line in found] == pytest.approx([plan.sigma(i / 3) for i in range(4)])
-    assert [line["h"] for line in found] == pytest.approx([plan.h(i / 3) for i in range(4)])
 
 
 def test_pictures(single: tuple[Path, str]) -> None:
@@ -284,7 +283,7 @@ def test_settings_of_the_results_are_checked_first(override: str, problem: str) 
         ("method.inner=0", r"method\.inner=0: .*at least 1"),
         ("method.churn=0", r"method\.churn=0: .*at least 1"),
         ("method.lr_grid=0", r"method\.lr_grid=0: expected a number above 0"),
-        ("method.lr_mlp=fast", "Plan from these settings"),
+        ("method.lr_mlp=fast", "langevin from these settings"),
         ("method.size.stages=[[0,8.5]]", r"method\.size gives \[8\.5\]: expected whole numbers"),
         ("method.size.stages=[[0.5,8]]", "expected rising numbers"),
         ("method.h.start=2.5", "stable for 0 < h < 2"),

@@ -20,7 +20,8 @@ from text23d.contracts import UserError
 from text23d.engine.build import Run, build
 from text23d.engine.loop import iterate
 from text23d.kernels import ops
-from text23d.method import step
+from text23d.method import algorithm
+from text23d.method.algorithm import Algorithm1
 from text23d.method.update import Update
 from text23d.prior import builtin, edm
 from text23d.prior.guidance import Guided
@@ -110,15 +111,17 @@ def stage_seconds(job: Job, indices: Sequence[int]) -> dict[str, dict[str, float
 
     On the GPU a stage lasts until its work is done, and a part as long as its kernels run.
     """
-    inversion, langevin, nerf = job.run.plan.inversion, job.run.plan.langevin, job.run.nerf
+    method, nerf = job.run.plan.strategy(0.0), job.run.nerf
+    if not isinstance(method, Algorithm1):
+        raise UserError("the stages of Algorithm 1 are measured: choose method=langevin")
     stages = [
         (Nerf, "refresh_occupancy", "occupancy"),
         (Nerf, "render", "render"),  # the outermost names the stage: the update's own renderings are the update's
-        (type(inversion), "__call__", "invert"),
+        (type(method.inversion), "__call__", "invert"),
         (Guided, "__call__", "Langevin"),
-        (type(langevin), "__call__", "Langevin"),
+        (type(method.langevin), "__call__", "Langevin"),
         (edm.Preconditioned, "forward", "target"),
-        (step, "target", "target"),
+        (algorithm, "target", "target"),
         (Update, "__call__", "update"),
     ]
     parts = [

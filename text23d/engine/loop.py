@@ -11,7 +11,9 @@ import torch
 
 from text23d.contracts import UserError
 from text23d.engine.build import Run
-from text23d.method.step import Stage, step, unwatched
+from text23d.method.priors import Priors
+from text23d.method.proposal import Stage, unwatched
+from text23d.method.step import step
 from text23d.rng import generator
 
 
@@ -35,28 +37,25 @@ def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
     """One iteration of Algorithm 1 on fresh cameras."""
     plan = run.plan
     progress = run.iteration / max(1, plan.iterations - 1)
-    sigma, size, method = plan.sigma(progress), int(plan.size(progress)), plan.at(progress)
+    sigma, size, method = plan.sigma(progress), int(plan.size(progress)), plan.strategy(progress)
     draw = partial(generator, run.seed, 0, run.iteration)
     with stage("occupancy"):
         run.nerf.refresh_occupancy(run.iteration, draw("occupancy"))
     cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
     set_rates(run, progress)
     pair = run.pair
-    c, c_aux = pair.conditions(cameras)
+    ask = Priors(pair.main, pair.auxiliary, *pair.conditions(cameras), pair.reference_rms)
     phi, level = pair.wrap(run.nerf), torch.tensor(sigma, device=run.device)
-    report = step(
-        phi, cameras, pair.main, pair.auxiliary, c, c_aux, level, method, run.update, draw, pair.size, size,
-        pair.reference_rms, stage,
-    )  # fmt: skip
+    report = step(phi, cameras, method, ask, level, run.update, draw, pair.size, size, stage=stage)
+    proposal = report.proposal
     return {
         "sigma": sigma,
-        "h": method.langevin.h,
         "size": size,
         "loss": report.losses[0],
         "loss_after": report.losses[-1],
-        "nfe": report.nfe,
-        "residual": report.residual.mean().item(),
-        "noise_ratio": report.noise_ratio.mean().item(),
+        "nfe": proposal.nfe,
+        "residual": proposal.residual.mean().item(),
+        "noise_ratio": proposal.noise_ratio.mean().item(),
     }
 
 

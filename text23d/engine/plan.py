@@ -1,42 +1,41 @@
-"""What `conf/method` says: the strategies of a step, and how they change along the run."""
+"""What `conf/method` says: the method of a step, and how it changes along the run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from text23d.contracts import UserError
+from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import Inverter
 from text23d.method.langevin import Scheme
-from text23d.method.schedule import Schedule
-from text23d.method.step import Method
+from text23d.method.proposal import Method
+from text23d.method.schedule import Constant, Schedule
 
 
 @dataclass(frozen=True)
 class Plan:
-    """inversion, langevin, churn, leak   see `method.step.Method`.
-    sigma, h, size                     by progress in [0, 1]; size is the update's, in pixels or latents.
+    """strategy                        the method at a progress in [0, 1].
+    sigma, size                        by progress; size is the update's, in pixels or latents.
     iterations, views, inner           iterations of `views` renderings each, `inner` optimiser steps a target.
     lr_grid, lr_mlp, lr_end            Adam's rates, and the fraction of themselves to which they fall linearly.
 
     Raises UserError where a number is out of range.
     """
 
-    inversion: Inverter
-    langevin: Scheme
+    strategy: Callable[[float], Method]
     sigma: Schedule
-    h: Schedule
     size: Schedule
     iterations: int = 200
     views: int = 4
     inner: int = 2
-    churn: int = 1
-    leak: float = 0.0
     lr_grid: float = 0.02
     lr_mlp: float = 0.006
     lr_end: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "views", "inner", "churn"):
+        for name in ("iterations", "views", "inner"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise UserError(f"method.{name}={getattr(self, name)}: expected a whole number, at least 1")
         for name in ("lr_grid", "lr_mlp", "lr_end"):
@@ -45,8 +44,26 @@ class Plan:
         sizes = [self.size(step / 16) for step in range(17)]
         if min(sizes) < 1 or any(size != int(size) for size in sizes):
             raise UserError(f"method.size gives {sorted(set(sizes))}: expected whole numbers of pixels, at least 1")
-        self.at(0.0)
+        self.strategy(0.0)
 
-    def at(self, progress: float) -> Method:
-        """The method at this progress."""
-        return Method(self.inversion, self.langevin, self.churn, self.leak).with_h(self.h(progress))
+
+def langevin(
+    inversion: Inverter,
+    langevin: Scheme,
+    h: Schedule,
+    churn: int = 1,
+    leak: float | Schedule = 0.0,
+    **plan: Any,
+) -> Plan:
+    """A plan of Algorithm 1, whose Langevin step h and leak follow the run's progress; see `Algorithm1` and `Plan`.
+
+    Raises UserError where a number is out of range.
+    """
+    if type(churn) is not int or churn < 1:
+        raise UserError(f"method.churn={churn}: expected a whole number, at least 1")
+    leaks = leak if callable(leak) else Constant(leak)
+
+    def strategy(progress: float) -> Algorithm1:
+        return Algorithm1(inversion, replace(langevin, h=h(progress)), churn, leaks(progress))
+
+    return Plan(strategy, **plan)

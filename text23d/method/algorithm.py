@@ -1,0 +1,54 @@
+"""Algorithm 1 of the patent between rendering and update: invert, churn, aim ([0040]-[0045], claim 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from text23d.contracts import UserError
+from text23d.method.invert import FixedPoint, Inverter
+from text23d.method.langevin import LevelPreserving, Scheme
+from text23d.method.noise import gaussian, rms, spread
+from text23d.method.priors import Priors, cost
+from text23d.method.proposal import Proposal, Rng, Stage, unwatched
+from text23d.method.target import target
+
+
+@dataclass(frozen=True)
+class Algorithm1:
+    """The strategies of one iteration: how to invert, which Langevin scheme and how many of its steps, which leak.
+
+    Where D is D', or D' guided, and both are told the same, the D'(x) of the inversion is not evaluated again.
+    Raises UserError for a churn below 1.
+    """
+
+    inversion: Inverter = field(default_factory=FixedPoint)
+    langevin: Scheme = field(default_factory=LevelPreserving)
+    churn: int = 1
+    leak: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.churn < 1:
+            raise UserError(f"churn = {self.churn}: an iteration takes at least 1 Langevin step; use churn = 1")
+
+    def __call__(
+        self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
+    ) -> Proposal:
+        with stage("invert"):
+            inverted = self.inversion(ask.D_aux, x0, sigma, n)
+
+        with stage("Langevin"):
+            x, stream, last = inverted.x, rng("langevin"), gaussian(x0, rng("langevin before"))
+            for k in range(self.churn):
+                denoised = ask.D(x, sigma) if k else ask.D_given(x, sigma, inverted.denoised)
+                e = gaussian(x, stream)
+                x, last = self.langevin(x, denoised, sigma, e, last), e
+
+        with stage("target"):
+            denoised = ask.D_aux(x, sigma)
+            x0_hat = target(x0, inverted.denoised, denoised, self.leak)
+
+        nfe = (inverted.nfe + 1 - ask.shared) * cost(ask.aux) + self.churn * cost(ask.main)
+        noise_ratio = rms(inverted.x - inverted.denoised) / ask.expected_rms(sigma)
+        return Proposal(x0_hat, (x - denoised) / spread(sigma, x), nfe, inverted.residual, noise_ratio)
