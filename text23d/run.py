@@ -31,6 +31,8 @@ from text23d.judge.network import Judge  # noqa: E402
 from text23d.judge.network import load as load_judge  # noqa: E402
 from text23d.kernels.backend import describe, select  # noqa: E402
 
+OUTPUTS = ("all", "field")
+
 
 def run(cfg: DictConfig) -> None:
     """The main job; everything it makes lies in Hydra's output folder."""
@@ -79,9 +81,12 @@ def run(cfg: DictConfig) -> None:
 def finish(
     job: Run, judge: Judge, cfg: DictConfig, folder: Path, clock: Clock
 ) -> tuple[dict[str, float] | None, dict[str, Any]]:
-    """Score, video and mesh of the finished NeRF; returns the score and what reading the mesh back found."""
+    """Score and, where asked for, video and mesh of the finished NeRF; returns the score and what reading the mesh back
+    found."""
     with clock.stage("score"):
         score = results.score(job, judge)
+    if cfg.outputs == "field":
+        return score, {"faces": 0, "watertight": False, "files": {}, "notes": []}
     with clock.stage("turntable"):
         frames = results.frames(job.nerf, cfg.turntable.frames, cfg.turntable.size, job.device)
         turntable(frames, folder / "turntable.mp4")
@@ -93,6 +98,8 @@ def finish(
 def check_outputs(cfg: DictConfig) -> None:
     """Raises UserError, before hours are spent, for what would only fail when the results are written."""
     read_settings(cfg.mesh, "mesh.")
+    if cfg.outputs not in OUTPUTS:
+        raise UserError(f"outputs={cfg.outputs}: expected {' or '.join(OUTPUTS)}")
     least = {"turntable.frames": 1, "turntable.size": 16, "stages": 1}
     for name, smallest in least.items():
         value = OmegaConf.select(cfg, name)

@@ -110,21 +110,11 @@ def runs(
     jobs = [
         (prompt, seed, run_folder(folder, prompt, seed)) for prompt in suite.prompts for seed in dict.fromkeys(seeds)
     ]
-    threads = max(1, (cpu_count() or 1) // workers)
 
     def job(prompt: str, seed: int, where: Path) -> None:
-        if (where / "summary.json").exists():
-            return
-        where.mkdir(parents=True, exist_ok=True)
-        (where / VIEWS).unlink(missing_ok=True)
-        command = [sys.executable, "-m", "text23d.run", f"prompt={prompt}", f"seed={seed}", f"device={device}"]
-        with open(where / "log.txt", "w") as log:
-            subprocess.run(
-                [*command, f"hydra.run.dir='{where}'", *settings],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={"OMP_WAIT_POLICY": "passive", **environ, "OMP_NUM_THREADS": str(threads)},
-            )
+        if not (where / "summary.json").exists():
+            (where / VIEWS).unlink(missing_ok=True)
+            make_run(where, prompt, seed, settings, workers, device)
 
     with ThreadPoolExecutor(workers) as pool:
         list(tqdm(pool.map(lambda each: job(*each), jobs), "runs", len(jobs), unit="run"))
@@ -137,6 +127,21 @@ def runs(
         drawn = kept(where / VIEWS, partial(seen, where, cameras))
         found.append(picture_set(suite, prompt, drawn, cameras))
     return found, failed
+
+
+def make_run(where: Path, prompt: str, seed: int, settings: Sequence[str], workers: int, device: str) -> None:
+    """`python -m text23d.run` into the folder `where`, on its share of the cores among `workers`; what it says goes
+    to log.txt there."""
+    where.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "text23d.run", f"prompt={prompt}", f"seed={seed}", f"device={device}"]
+    threads = max(1, (cpu_count() or 1) // workers)
+    with open(where / "log.txt", "w") as log:
+        subprocess.run(
+            [*command, f"hydra.run.dir='{where}'", *settings],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={"OMP_WAIT_POLICY": "passive", **environ, "OMP_NUM_THREADS": str(threads)},
+        )
 
 
 def run_folder(folder: Path, prompt: str, seed: int) -> Path:
