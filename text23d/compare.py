@@ -18,11 +18,11 @@ from text23d.comparison.figures import figures
 from text23d.comparison.table import comparison_table, picture
 from text23d.contracts import UserError
 from text23d.evaluation import sources
-from text23d.evaluation.figures import Judged, PictureSet, judge_all
+from text23d.evaluation.figures import Judged, judge_all
 from text23d.evaluation.suite import Suite, read_suite
 from text23d.files import write_json, write_text
 from text23d.judge import network
-from text23d.judge.network import Judge
+from text23d.judge.network import Asked, Judge
 from text23d.paths import slug
 
 WORLD_SEED, COMPARED_SEED = 90_003, 90_004
@@ -33,98 +33,100 @@ QUICK = ("outputs=field", "stages=1")
 
 @dataclass
 class Block:
-    """The runs of one budget: by variant, what each run showed, where they lie, and what failed."""
+    """The runs of one budget: by variant, what each showed the judge, and where they lie; and what failed."""
 
     by: str
     budget: float
     iterations: dict[str, int]
-    sets: dict[str, list[PictureSet]] = field(default_factory=dict)
+    judged: dict[str, Judged] = field(default_factory=dict)
     folders: dict[str, list[Path]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     missing: int = 0
 
 
 def run(cfg: DictConfig) -> None:
-    folder, variants, budgets = Path(cfg.folder), *check(cfg)
-    judge = network.load(cfg.judge)
+    variants, budgets = check(cfg)
+    judge, folder = network.load(cfg.judge), Path(cfg.folder)
     settings: dict[str, Any] = OmegaConf.to_container(cfg.suite)  # type: ignore[assignment]
     suite, seeds = read_suite(settings, judge), list(dict.fromkeys(cfg.seeds))
-    common = [*QUICK, *map(str, cfg.settings)]
-    asked = {name: [*common, *own] for name, own in variants.items()}
-    sources.begun(folder / "costs", {"variants": asked, "iterations": cfg.calibration})
+    asked = {name: [*QUICK, *map(str, cfg.settings), *own] for name, own in variants.items()}
     known, unknown = costs(asked, folder / "costs", suite.prompts[0], cfg.calibration, cfg.workers, cfg.device)
     blocks = [
-        Block(by, budget, {name: affordable(cost, by, budget) for name, cost in known.items()})
+        Block(
+            by,
+            budget,
+            {name: affordable(cost, by, budget) for name, cost in known.items()},
+            failed=list(unknown.values()),
+            missing=len(seeds) * len(known) * len(suite.prompts),
+        )
         for by, budget in budgets.items()
     ]
-    for block in blocks:
-        block.failed = list(unknown.values())
-        block.missing = len(seeds) * len(known) * len(suite.prompts)
-    worlds = [sources.worlds(suite, cfg.objects, seed, sources.run_views()) for seed in (WORLD_SEED, COMPARED_SEED)]
-    report = Report(cfg.lineup.name, suite, judge, variants, known, judge_all(judge, worlds[0]), worlds[1], folder)
+    reference, world = (
+        judge_all(judge, sources.worlds(suite, cfg.objects, seed, sources.run_views()))
+        for seed in (WORLD_SEED, COMPARED_SEED)
+    )
+    comparison = Comparison(cfg, suite, judge, variants, known, reference, world)
     for seed in seeds:  # all variants of one seed, then the next: a table half made compares already
         for block in blocks:
-            for name, own in asked.items():
-                if name in known:
-                    make(block, name, own, suite, seed, folder, cfg)
-                    report.write(blocks)
-    print(comparison_table(report.write(blocks)), file=sys.stdout)
-
-
-def make(
-    block: Block, name: str, settings: Sequence[str], suite: Suite, seed: int, folder: Path, cfg: DictConfig
-) -> None:
-    """The runs of one variant and seed at this budget."""
-    where, passed_on = folder / block.by / name, [*settings, f"method.iterations={block.iterations[name]}"]
-    sources.begun(where, {"settings": passed_on})
-    print(f"text23d: {name}, seed {seed}, {block.iterations[name]} iterations", file=sys.stderr)
-    made, failed = sources.runs(suite, where, [seed], cfg.workers, passed_on, cfg.device)
-    block.sets.setdefault(name, []).extend(made)
-    places = [sources.run_folder(where, each.prompt, seed) for each in made]
-    block.folders.setdefault(name, []).extend(places)
-    block.failed += [f"{name}: {each}" for each in failed]
-    block.missing -= len(suite.prompts)
+            for name in known:
+                comparison.make(block, name, asked[name], seed)
+                results = comparison.write(blocks)
+    print(comparison_table(results if known else comparison.write(blocks)), end="")
 
 
 @dataclass(frozen=True)
-class Report:
-    """What every table of this comparison is made of beside its runs. reference: the world as judged; world: others of
-    its things."""
+class Comparison:
+    """What all tables are made of. variants: what each sets beside what all set; reference: the world as judged;
+    world: others of its things."""
 
-    lineup: str
+    cfg: DictConfig
     suite: Suite
     judge: Judge
     variants: Mapping[str, Sequence[str]]
     costs: Mapping[str, Cost]
     reference: Judged
-    world: list[PictureSet]
-    folder: Path
+    world: Judged
+
+    def make(self, block: Block, name: str, settings: Sequence[str], seed: int) -> None:
+        """The runs of one variant and seed at this budget."""
+        where = Path(self.cfg.folder) / block.by / name
+        passed_on = [*settings, f"method.iterations={block.iterations[name]}"]
+        sources.begun(where, {"settings": passed_on})
+        print(f"text23d: {name}, seed {seed}, {block.iterations[name]} iterations", file=sys.stderr)
+        made, failed = sources.runs(self.suite, where, [seed], self.cfg.workers, passed_on, self.cfg.device)
+        block.judged.setdefault(name, []).extend(judge_all(self.judge, made))
+        places = [sources.run_folder(where, each.prompt, seed) for each in made]
+        block.folders.setdefault(name, []).extend(places)
+        block.failed += [f"{name}: {each}" for each in failed]
+        block.missing -= len(self.suite.prompts)
 
     def write(self, blocks: Sequence[Block]) -> dict[str, Any]:
         """results.json, results.md and a picture a budget, of what there is so far."""
+        folder = Path(self.cfg.folder)
         prompts = {prompt: self.suite.asked(prompt) for prompt in self.suite.prompts}
         results = {
-            "lineup": self.lineup,
+            "lineup": self.cfg.lineup.name,
             "suite": self.suite.name,
             "date": time.strftime("%Y-%m-%d"),
             "variants": self.variants,
             "costs": {name: asdict(cost) for name, cost in self.costs.items()},
-            "world": figures(self.judge, judge_all(self.judge, self.world), prompts, self.reference),
+            "world": figures(self.judge, self.world, prompts, self.reference),
             "budgets": {block.by: self.of(block, prompts) for block in blocks},
         }
-        write_json(self.folder / "results.json", results)
-        write_text(self.folder / "results.md", comparison_table(results))
+        write_json(folder / "results.json", results)
+        write_text(folder / "results.md", comparison_table(results))
         for block in blocks:
-            picture({"the world itself": self.world, **block.sets}, self.suite.prompts, self.folder / f"{block.by}.png")
+            shown = {"the world itself": self.world, **block.judged}
+            picture(shown, self.suite.prompts, folder / f"{block.by}.png")
         return results
 
-    def of(self, block: Block, prompts: Mapping[str, Any]) -> dict[str, Any]:
+    def of(self, block: Block, prompts: Mapping[str, Asked]) -> dict[str, Any]:
         rows: dict[str, dict[str, float]] = {}
-        for name, sets in block.sets.items():
-            if sets:
-                judged, spent = judge_all(self.judge, sets), block.iterations[name] * self.costs[name].evaluations
+        for name, judged in block.judged.items():
+            if judged:
+                spent = block.iterations[name] * self.costs[name].evaluations
                 rows[name] = figures(self.judge, judged, prompts, self.reference, block.folders[name])
-                rows[name] |= {"evaluations": spent, "runs": len(sets)}
+                rows[name] |= {"evaluations": spent, "runs": len(judged)}
         return {"budget": block.budget, "figures": rows, "missing": block.missing, "failed": block.failed}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from text23d.contracts import UserError
-from text23d.evaluation.sources import make_run
+from text23d.evaluation.sources import begun, make_run
 from text23d.files import write_json
 
 BUDGETS = {"seconds": "equal wall-clock time", "evaluations": "equal network evaluations"}
@@ -34,12 +34,13 @@ def costs(
 
     def measured(item: tuple[str, Sequence[str]]) -> Cost | str:
         name, settings = item
-        note = folder / f"{name}.json"
+        where, passed_on = folder / name, [*settings, f"method.iterations={iterations}"]
+        begun(where, {"settings": passed_on})
+        note = where / "cost.json"
         if note.exists():
             return Cost(**json.loads(note.read_text()))
-        where = folder / name
         (where / "metrics.jsonl").unlink(missing_ok=True)
-        make_run(where, prompt, 0, [*settings, f"method.iterations={iterations}"], workers, device)
+        make_run(where, prompt, 0, passed_on, workers, device)
         if not (where / "summary.json").exists():
             return f"{name}: see {where / 'log.txt'}"
         cost = read_cost(where)

@@ -11,7 +11,7 @@ import numpy as np
 from text23d.artifact.media import WHITE, composite_on, contact_sheet
 from text23d.comparison.budget import BUDGETS
 from text23d.contracts import from_picture
-from text23d.evaluation.figures import PictureSet
+from text23d.evaluation.figures import Judged, PictureSet
 
 COLUMNS = {
     "judge": "judge",
@@ -78,11 +78,11 @@ def cell(row: Mapping[str, float], name: str) -> str:
     return f"{row[name]:.1f}" if name == "seconds" else f"{row[name]:.3f}{error}"
 
 
-def picture(rows: Mapping[str, Sequence[PictureSet]], prompts: Sequence[str], path: Path) -> None:
+def picture(rows: Mapping[str, Judged], prompts: Sequence[str], path: Path) -> None:
     """Rows of variants, columns of prompts: the first thing of each from two sides; white where it is not made yet."""
     sheet = []
-    for name, sets in rows.items():
-        first = {each.prompt: each for each in reversed(sets)}
+    for name, judged in rows.items():
+        first = {each.prompt: each for each, _ in reversed(judged)}
         sheet.append((name, [two_sides(first[prompt]) if prompt in first else blank() for prompt in prompts]))
     contact_sheet(sheet, path, prompts)
 
