@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from text23d.contracts import UserError
 from text23d.engine.build import Run
 from text23d.method.priors import Priors
 from text23d.method.proposal import Stage, unwatched
+from text23d.method.schedule import Random, Schedule
 from text23d.method.step import step
 from text23d.rng import generator
 
@@ -34,22 +36,23 @@ def optimise(run: Run, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
 
 
 def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
-    """One iteration of Algorithm 1 on fresh cameras."""
+    """One iteration of the method on fresh cameras."""
     plan = run.plan
     progress = run.iteration / max(1, plan.iterations - 1)
-    sigma, size, method = plan.sigma(progress), int(plan.size(progress)), plan.strategy(progress)
+    size, method = int(plan.size(progress)), plan.strategy(progress)
     draw = partial(generator, run.seed, 0, run.iteration)
+    sigma = levels(plan.sigma, progress, plan.views, draw("sigma")).to(run.device)
     with stage("occupancy"):
         run.nerf.refresh_occupancy(run.iteration, draw("occupancy"))
     cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
     set_rates(run, progress)
     pair = run.pair
     ask = Priors(pair.main, pair.auxiliary, *pair.conditions(cameras), pair.reference_rms)
-    phi, level = pair.wrap(run.nerf), torch.tensor(sigma, device=run.device)
-    report = step(phi, cameras, method, ask, level, run.update, draw, pair.size, size, stage=stage)
+    phi = pair.wrap(run.nerf)
+    report = step(phi, cameras, method, ask, sigma, run.update, draw, pair.size, size, stage=stage)
     proposal = report.proposal
     return {
-        "sigma": sigma,
+        "sigma": sigma.double().log().mean().exp().item(),
         "size": size,
         "loss": report.losses[0],
         "loss_after": report.losses[-1],
@@ -57,6 +60,13 @@ def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
         "residual": proposal.residual.mean().item(),
         "noise_ratio": proposal.noise_ratio.mean().item(),
     }
+
+
+def levels(schedule: Schedule, progress: float, views: int, generator: torch.Generator) -> Tensor:
+    """The noise level of all views, [], or of each, [views], where it is drawn."""
+    if isinstance(schedule, Random):
+        return schedule.draw(progress, views, generator)
+    return torch.tensor(schedule(progress))
 
 
 def set_rates(run: Run, progress: float) -> None:

@@ -11,10 +11,13 @@ import torch
 
 from text23d.contracts import UserError
 from text23d.method.algorithm import Algorithm1
+from text23d.method.baselines import VSD
 from text23d.method.invert import Inverter
 from text23d.method.langevin import Scheme
+from text23d.method.learner import NetworkLearner
 from text23d.method.proposal import Method
 from text23d.method.schedule import Constant, Schedule
+from text23d.prior.lora import adapt
 
 ADAM = partial(torch.optim.Adam, betas=(0.9, 0.99), eps=1e-15)
 LOSSES = ("prior", "pixels")
@@ -82,3 +85,18 @@ def langevin(
         return Algorithm1(inversion, replace(langevin, h=h(progress)), churn, leaks(progress), renorm)
 
     return Plan(strategy, **plan)
+
+
+def unchanging(strategy: Method, **plan: Any) -> Plan:
+    """A plan whose method is the same all along; see `Plan`."""
+    return Plan(lambda progress: strategy, **plan)
+
+
+def vsd(rank: int, lr: float, **plan: Any) -> Plan:
+    """A plan of VSD, which learns a low-rank adaptation of D at rate `lr`; see `prior.lora`, `VSD` and `Plan`.
+
+    Raises UserError where a number is out of range.
+    """
+    if type(rank) is not int or rank < 1 or not lr > 0:
+        raise UserError(f"method.rank={rank}, method.lr={lr}: expected a whole rank, at least 1, and a rate above 0")
+    return unchanging(VSD(lambda denoiser, stream: NetworkLearner(adapt(denoiser, rank, stream), lr)), **plan)
