@@ -13,10 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from text23d.contracts import Cameras, UserError
+from text23d.engine.bank import CameraBank
 from text23d.engine.plan import Plan
 from text23d.files import load_tensors
-from text23d.method.update import Update
+from text23d.method.average import Average
+from text23d.method.update import InPixels, Replace, Update, Updater
+from text23d.prior.codec import OnGrey
 from text23d.prior.pair import Pair, builtin_pair
+from text23d.prior.pretrained import LatentPair
 from text23d.representation.cameras import CameraSampler
 from text23d.representation.nerf import Nerf
 from text23d.world.caption import Caption, known_tokens, parse, tokenize
@@ -32,9 +36,11 @@ class Run:
     device: torch.device
     nerf: Nerf
     pair: Pair
-    cameras: CameraSampler
+    cameras: CameraSampler | CameraBank
     plan: Plan
-    update: Update
+    optimizer: torch.optim.Optimizer | None
+    update: Updater
+    average: Average | None = None
     iteration: int = 0
 
 
@@ -46,15 +52,32 @@ def build(cfg: DictConfig, device: torch.device) -> Run:
     if type(cfg.seed) is not int or cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: expected a whole number, 0 or more")
     plan: Plan = make(cfg.method)
-    cameras: CameraSampler = make(cfg.views)
+    cameras: CameraSampler | CameraBank = make(cfg.views)
     caption, pair = make_prior(cfg, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
         nerf: Nerf = make(cfg.representation).to(device)
-    groups = nerf.param_groups(plan.lr_grid, plan.lr_mlp)
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
-    update = Update(optimiser, plan.inner, split=Cameras.each if device.type == "cpu" else None)
-    return Run(cfg.prompt, caption, cfg.seed, device, nerf, pair, cameras, plan, update)
+    optimizer = plan.optimizer and plan.optimizer(nerf.param_groups(plan.lr_grid, plan.lr_mlp))
+    update = make_update(plan, optimizer, nerf, pair, device)
+    average = Average(nerf.parameters(), plan.ema) if plan.ema else None
+    return Run(cfg.prompt, caption, cfg.seed, device, nerf, pair, cameras, plan, optimizer, update, average)
+
+
+def make_update(
+    plan: Plan, optimizer: torch.optim.Optimizer | None, phi: Nerf, pair: Pair, device: torch.device
+) -> Updater:
+    """How phi follows its targets. Raises UserError where they cannot replace its pixels."""
+    if optimizer is None:
+        if not hasattr(pair.wrap(phi), "replace"):
+            raise UserError(
+                "method/optimizer=replace: this representation, as this prior sees it, has no pixels of its own to be "
+                "replaced; use method/optimizer=adam or sgd"
+            )
+        return Replace()
+    update = Update(optimizer, plan.inner, split=Cameras.each if device.type == "cpu" else None)
+    if plan.loss == "pixels" and isinstance(pair, LatentPair):
+        return InPixels(update, OnGrey(phi, pair.background), pair.codec.decode, pair.codec.factor)
+    return update
 
 
 def make_prior(cfg: DictConfig, device: torch.device) -> tuple[Caption | None, Pair]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import UserError
+from text23d.engine.bank import CameraBank
 from text23d.engine.build import Run
 from text23d.method.priors import Priors
 from text23d.method.proposal import Stage, unwatched
@@ -32,6 +33,8 @@ def optimise(run: Run, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
         except FloatingPointError as error:
             raise UserError(f"iteration {run.iteration} of {run.plan.iterations} diverged: {error}") from error
         run.iteration += 1
+        if run.average and run.iteration == run.plan.iterations:
+            run.average.exchange()
         yield {"iteration": run.iteration, **figures, "seconds": time.perf_counter() - start}
 
 
@@ -48,9 +51,14 @@ def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
     set_rates(run, progress)
     pair = run.pair
     ask = Priors(pair.main, pair.auxiliary, *pair.conditions(cameras), pair.reference_rms)
-    phi = pair.wrap(run.nerf)
-    report = step(phi, cameras, method, ask, sigma, run.update, draw, pair.size, size, stage=stage)
+    phi, bank = pair.wrap(run.nerf), run.cameras if isinstance(run.cameras, CameraBank) else None
+    noise = bank.recall(cameras, draw("inversion")) if bank else None
+    report = step(phi, cameras, method, ask, sigma, run.update, draw, pair.size, size, noise, stage=stage)
     proposal = report.proposal
+    if bank:
+        bank.keep(cameras, proposal.noise)
+    if run.average:
+        run.average.add()
     return {
         "sigma": sigma.double().log().mean().exp().item(),
         "size": size,
@@ -70,7 +78,7 @@ def levels(schedule: Schedule, progress: float, views: int, generator: torch.Gen
 
 
 def set_rates(run: Run, progress: float) -> None:
-    """Adam's learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
+    """The learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
     factor = 1 + progress * (run.plan.lr_end - 1)
-    for group in run.update.optimizer.param_groups:
+    for group in run.optimizer.param_groups if run.optimizer else []:
         group["lr"] = factor * (run.plan.lr_grid if group["name"] == "grid" else run.plan.lr_mlp)

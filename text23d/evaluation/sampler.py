@@ -10,8 +10,6 @@ from torch import Tensor
 
 from text23d.contracts import Denoiser
 from text23d.method.algorithm import Algorithm1
-from text23d.method.invert import FixedPoint
-from text23d.method.langevin import LevelPreserving
 from text23d.method.priors import Priors
 from text23d.method.step import step
 from text23d.method.update import Replace

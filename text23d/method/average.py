@@ -11,7 +11,7 @@ from text23d.contracts import UserError
 
 
 class Average:
-    """mean <- d mean + (1 - d) phi with d = min(decay, k / (k + 1)) at the k-th call from 0: the plain mean at first, so
+    """mean <- d mean + (1 - d) phi with d = min(decay, k / (k + 1)) at the k-th call from 0: a plain mean at first, so
     that nothing is left of the untrained phi. 0 <= decay < 1, or UserError.
 
     Its state is `count` and `means`, one tensor a parameter.

@@ -183,7 +183,8 @@ def _mix(m: Tensor, r: Tensor, past: list[tuple[Tensor, Tensor]], damping: float
     """(m, r) - sum_i g_i (m - m_i, r - r_i), with the g of the least squares in its r; `damping` is relative."""
     if not past:
         return m, r
-    dm, dr = (torch.stack([now - then for then in thens], 1).flatten(2) for now, thens in zip((m, r), zip(*past)))
+    dm = torch.stack([m - before for before, _ in past], 1).flatten(2)
+    dr = torch.stack([r - before for _, before in past], 1).flatten(2)
     gram = dr @ dr.mT
     largest = gram.diagonal(dim1=1, dim2=2).amax(1).clamp_min(torch.finfo(r.dtype).tiny)
     gram = gram + damping * largest[:, None, None] * torch.eye(len(past), dtype=r.dtype, device=r.device)
