@@ -39,14 +39,15 @@ def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
     progress = run.iteration / max(1, plan.iterations - 1)
     sigma, size, method = plan.sigma(progress), int(plan.size(progress)), plan.strategy(progress)
     draw = partial(generator, run.seed, 0, run.iteration)
-    with stage("occupancy"):
-        run.nerf.refresh_occupancy(run.iteration, draw("occupancy"))
+    with stage("prepare"):
+        run.subject.prepare(run.iteration, draw)
     cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
     set_rates(run, progress)
     pair = run.pair
     ask = Priors(pair.main, pair.auxiliary, *pair.conditions(cameras), pair.reference_rms)
-    phi, level = pair.wrap(run.nerf), torch.tensor(sigma, device=run.device)
-    report = step(phi, cameras, method, ask, level, run.update, draw, pair.size, size, stage=stage)
+    phi, level = pair.wrap(run.phi), torch.tensor(sigma, device=run.device)
+    sizes, project = (pair.size, size), run.constraint.project
+    report = step(phi, cameras, method, ask, level, run.update, draw, *sizes, project=project, stage=stage)
     proposal = report.proposal
     return {
         "sigma": sigma,

@@ -48,6 +48,40 @@ class CameraSampler:
         return Cameras(azimuth, elevation, _within(self.distance, u[2]), _within(self.fov, u[3]))
 
 
+@dataclass(frozen=True)
+class FixedCamera:
+    """One camera, in degrees and scene units: p(psi) of a picture, or of a photo that something should look like.
+
+    Raises UserError as CameraSampler.
+    """
+
+    azimuth: float = 30.0
+    elevation: float = 15.0
+    distance: float = 3.0
+    fov: float = 40.0
+
+    def __post_init__(self) -> None:
+        CameraSampler(*((value, value) for value in (self.elevation, self.distance, self.fov)))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """It, n times; nothing is drawn."""
+        _check_count(n)
+        values = (self.azimuth, self.elevation, self.distance, self.fov)
+        return Cameras(*(torch.full((n,), float(value)) for value in values))
+
+
+@dataclass(frozen=True)
+class WithCamera:
+    """Another sampler's cameras, and among them always this one."""
+
+    others: CameraSampler | FixedCamera
+    camera: FixedCamera
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """n - 1 of the others' and, last, the camera. Raises UserError for n < 2."""
+        return Cameras.cat([self.others.sample(n - 1, generator), self.camera.sample(1)])
+
+
 def orbit(n: int, elevation: float = 15.0, distance: float = 3.0, fov: float = 40.0) -> Cameras:
     """n cameras at azimuths 0, 360/n, ...: for turntables and contact sheets. Raises UserError as CameraSampler."""
     _check_count(n)
