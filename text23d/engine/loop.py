@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import UserError
-from text23d.engine.bank import CameraBank
 from text23d.engine.build import Run
 from text23d.method.priors import Priors
 from text23d.method.proposal import Stage, unwatched
@@ -45,18 +44,18 @@ def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
     size, method = int(plan.size(progress)), plan.strategy(progress)
     draw = partial(generator, run.seed, 0, run.iteration)
     sigma = levels(plan.sigma, progress, plan.views, draw("sigma")).to(run.device)
-    with stage("occupancy"):
-        run.nerf.refresh_occupancy(run.iteration, draw("occupancy"))
+    with stage("prepare"):
+        run.subject.prepare(run.iteration, draw)
     cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
     set_rates(run, progress)
     pair = run.pair
     ask = Priors(pair.main, pair.auxiliary, *pair.conditions(cameras), pair.reference_rms)
-    phi, bank = pair.wrap(run.nerf), run.cameras if isinstance(run.cameras, CameraBank) else None
-    noise = bank.recall(cameras, draw("inversion")) if bank else None
-    report = step(phi, cameras, method, ask, sigma, run.update, draw, pair.size, size, noise, stage=stage)
+    phi, sizes, project = pair.wrap(run.phi), (pair.size, size), run.constraint.project
+    noise = run.warm.recall(cameras, draw("inversion")) if run.warm else None
+    report = step(phi, cameras, method, ask, sigma, run.update, draw, *sizes, noise, project, stage)
     proposal = report.proposal
-    if bank:
-        bank.keep(cameras, proposal.noise)
+    if run.warm:
+        run.warm.keep(cameras, proposal.noise)
     if run.average:
         run.average.add()
     return {

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from text23d.contracts import Cameras, UserError
 from text23d.engine.build import read_nerf
-from text23d.engine.results import judged_views
+from text23d.engine.solid import judged_views
 from text23d.evaluation.figures import PictureSet
 from text23d.evaluation.suite import Suite
 from text23d.files import load_tensors, save_tensors, write_json
