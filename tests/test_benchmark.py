@@ -392,7 +392,7 @@ def test_a_job_goes_back_to_where_it_was(tiny_job: Job) -> None:
     def once(index: int) -> tuple[dict[str, Any], Tensor]:
         tiny_job.restore()
         figures = tiny_job.iterate(index)
-        return figures, tiny_job.run.nerf.encoding.table.detach().clone()
+        return figures, tiny_job.run.phi.encoding.table.detach().clone()
 
     first, table = once(3)
     once(7)
@@ -403,7 +403,7 @@ def test_a_job_goes_back_to_where_it_was(tiny_job: Job) -> None:
 
 def test_which_iterations_are_looked_at(tiny_job: Job) -> None:
     assert tiny_job.spread(4) == [0, 4, 7, 11] and tiny_job.spread(1) == [0] and tiny_job.spread(99) == list(range(12))
-    assert tiny_job.typical == 7 and tiny_job.typical % tiny_job.run.nerf.refresh != 0
+    assert tiny_job.typical == 7 and tiny_job.typical % tiny_job.run.phi.refresh != 0
     assert tiny_job.size == 16
 
 

@@ -236,6 +236,7 @@ MISTAKES = {
     "resolution in words": Mistake((CAR, "mesh.resolution=high"), ("mesh.resolution=high", "whole number")),
     "negative size": Mistake((CAR, "turntable.size=-16"), ("turntable.size=-16", "at least 16")),
     "negative pictures": Mistake((CAR, "method.size.stages=[[0,-4]]"), ("method.size", "[-4]", "at least 1")),
+    "outputs": Mistake((CAR, "outputs=few"), ("outputs=few", "all or minimal")),
     "sigma upwards": Mistake((CAR, "method.sigma.start=0.01"), ("0.01 (maximum)", "(minimum)", "start >= end > 0")),
     "no such folder": Mistake((CAR, "hydra.run.dir=taken/run"), ("taken/run", "not a folder you may write to")),
     "missing weights": Mistake((CAR, "prior.weights=nowhere.safetensors"), ("no file nowhere.safetensors", "expected")),

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from text23d import cli, evaluate
 from text23d.contracts import UserError
-from text23d.engine import results
+from text23d.engine import results, solid
 from text23d.engine.build import build, make, read_nerf
 from text23d.evaluation import figures, sources
 from text23d.evaluation.figures import PictureSet
@@ -683,7 +683,7 @@ def test_a_run_is_scored_by_what_it_was_asked_for(tiny_prior: Path, tiny_judge: 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", ["prompt='a red car'", f"prior.weights='{tiny_prior}'", "representation.steps=8"])
     run, judge = build(cfg, torch.device("cpu")), network.load(tiny_judge)
-    pictures = run.nerf.render_image(results.judged_views(torch.device("cpu")), 64)
+    pictures = run.phi.render_image(solid.judged_views(torch.device("cpu")), 64)
     for prompt, asked in (
         ("a red car", Asked("car", "red")),
         ("a mug", Asked("mug")),

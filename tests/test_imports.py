@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "text23d"
-GROUND = {"contracts", "kernels", "paths", "files", "rng"}
+GROUND = {"contracts", "kernels", "paths", "files", "pictures", "rng"}
 MIDDLE = {"method", "representation", "prior", "world", "artifact", "judge"}
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 

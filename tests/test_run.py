@@ -143,7 +143,7 @@ def test_summary_and_configuration(single: tuple[Path, str]) -> None:
     parts = sum(value for name, value in seconds.items() if name != "total")
     assert all(value > 0 for value in seconds.values()) and 0.8 * seconds["total"] < parts < 1.01 * seconds["total"]
     loop = summary["loop"]
-    assert list(loop) == ["occupancy", "render", "invert", "Langevin", "target", "update", "other"]
+    assert list(loop) == ["prepare", "render", "invert", "Langevin", "target", "update", "other"]
     assert all(value > 0 for value in loop.values()) and sum(loop.values()) == pytest.approx(seconds["optimise"])
     assert 100 < summary["peak_memory_mb"] < 8000
     names = {"kind_probability", "kind_accuracy", "colour_probability", "colour_accuracy"}
@@ -231,18 +231,17 @@ def first_iteration(seed: int) -> tuple[Run, dict[str, Any]]:
 
 def test_another_seed_is_another_run() -> None:
     (a, same), (b, again), (c, other) = (first_iteration(seed) for seed in (0, 0, 1))
-    assert same == again and all(
-        torch.equal(p, q) for p, q in zip(a.nerf.parameters(), b.nerf.parameters(), strict=True)
-    )
+    assert same == again and all(torch.equal(p, q) for p, q in zip(a.phi.parameters(), b.phi.parameters(), strict=True))
     assert same["sigma"] == other["sigma"] and same["loss"] != other["loss"] and same["residual"] != other["residual"]
-    assert not any(torch.equal(p, q) for p, q in zip(a.nerf.parameters(), c.nerf.parameters(), strict=True))
+    assert not any(torch.equal(p, q) for p, q in zip(a.phi.parameters(), c.phi.parameters(), strict=True))
 
 
 def test_learning_rates_fall_linearly() -> None:
     job = build(settings("prompt=a red car", *TINY, "++method.lr_end=0.2", "method.lr_mlp=0.01"), torch.device("cpu"))
+    assert job.optimizer is not None
     for progress, factor in ((0.0, 1.0), (0.5, 0.6), (1.0, 0.2)):
         set_rates(job, progress)
-        rates = {group["name"]: group["lr"] for group in job.update.optimizer.param_groups}
+        rates = {group["name"]: group["lr"] for group in job.optimizer.param_groups}
         assert rates == pytest.approx({"grid": factor * job.plan.lr_grid, "mlp": factor * 0.01})
 
 
@@ -251,7 +250,7 @@ def test_a_run_that_diverges_says_where() -> None:
     steps = optimise(job)
     next(steps)
     with torch.no_grad():
-        next(iter(job.nerf.mlp.parameters())).fill_(math.nan)
+        next(iter(job.phi.mlp.parameters())).fill_(math.nan)
     with pytest.raises(UserError, match="iteration 1 of 4 diverged"):
         next(steps)
 

@@ -27,8 +27,9 @@ from text23d.paths import conf_dir, slug
 if TYPE_CHECKING:
     import torch
 
-TEXT_KEYS = ("prompt", "prior.negative", "run", "format", "mesh.format")
-EXAMPLES = {"prompt": 'prompt="a red car"'}
+FILES = ("representation.start", "constraint.picture", "constraint.mask")
+TEXT_KEYS = ("prompt", "prior.negative", "run", "format", "mesh.format", *FILES)
+EXAMPLES = {"prompt": 'prompt="a red car"', **{name: f"{name}=picture.png" for name in FILES}}
 
 
 def main(verb: Callable[[DictConfig], None], config: str) -> None:

@@ -27,7 +27,7 @@ from text23d.paths import slug
 
 WORLD_SEED, COMPARED_SEED = 90_003, 90_004
 """Of the world's renders that runs are compared with, and of those in the row of the world itself."""
-QUICK = ("outputs=field", "stages=1")
+QUICK = ("outputs=minimal", "stages=1")
 """What no figure here looks at is not made."""
 
 

@@ -12,7 +12,7 @@ Noise: variance exploding, x_sigma = x0 + sigma * n with n ~ N(0, I).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 Views = TypeVar("Views", contravariant=True)
+Psi = TypeVar("Psi")
 
 
 class Denoiser(Protocol):
@@ -38,6 +39,24 @@ class Representation(Protocol[Views]):
         ...
 
     def parameters(self) -> Iterable[torch.nn.Parameter]: ...
+
+
+class Constraint(Protocol[Psi]):
+    """Something known beforehand of what is being made ([0003], [0041]): a projection of targets, an extra loss, or
+    both. It renders phi and nothing else, and so composes with any representation."""
+
+    @property
+    def penalty(self) -> Callable[[Representation[Psi]], Tensor] | None:
+        """phi -> a loss [], differentiable in phi, that the update adds to its own; None: none."""
+        ...
+
+    def within(self, wrap: Callable[[Representation[Psi]], Representation[Psi]]) -> Constraint[Psi]:
+        """The same, of targets in the space to which wrap(phi) renders."""
+        ...
+
+    def project(self, x0_hat: Tensor, views: Psi) -> Tensor:
+        """A target x0_hat [B, C, S, S] as it should be instead."""
+        ...
 
 
 class UserError(Exception):
@@ -65,7 +84,7 @@ class Cameras:
     def to(self, device: torch.device | str) -> Cameras:
         return Cameras(*(each.to(device) for each in (self.azimuth, self.elevation, self.distance, self.fov)))
 
-    def rows(self, which: slice) -> Cameras:
+    def rows(self, which: slice | Tensor) -> Cameras:
         """Some of these cameras."""
         return Cameras(self.azimuth[which], self.elevation[which], self.distance[which], self.fov[which])
 

@@ -11,9 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from text23d import cli
-from text23d.artifact.media import WHITE, composite_on, contact_sheet
-from text23d.contracts import UserError, from_picture
-from text23d.engine.results import AZIMUTHS
+from text23d.artifact.media import contact_sheet, on_white
+from text23d.contracts import UserError
+from text23d.engine.solid import AZIMUTHS
 from text23d.evaluation import sources
 from text23d.evaluation.figures import Judged, PictureSet, accuracies, judge_all, summary
 from text23d.evaluation.suite import Suite, read_suite
@@ -113,7 +113,7 @@ def picture_sheet(sets: list[PictureSet], path: Path) -> None:
     cells = []
     for prompt in dict.fromkeys(each.prompt for each in sets):
         around = first[prompt].pictures[:AZIMUTHS:2]
-        cells.append((prompt, list(composite_on(WHITE, *from_picture(around)))))
+        cells.append((prompt, list(on_white(around))))
     rows = [cells[start : start + 3] for start in range(0, len(cells), 3)]
     contact_sheet([(" | ".join(name for name, _ in row), [p for _, each in row for p in each]) for row in rows], path)
 

@@ -11,9 +11,11 @@ import numpy as np
 from omegaconf import DictConfig
 
 from text23d import cli
-from text23d.artifact.media import contact_sheet, read_frames, upscale
+from text23d.artifact.media import contact_sheet, on_white, read_frames, upscale
 from text23d.contracts import UserError
+from text23d.engine.flat import IMAGE
 from text23d.files import write_json, write_text
+from text23d.pictures import read_picture
 
 SCORES = {
     "kind_accuracy": "kind right",
@@ -34,6 +36,8 @@ def run(cfg: DictConfig) -> None:
         raise UserError(f"no finished run below {folder}: expected folders with a summary.json; check runs=")
     runs = sorted(((path.parent, read_summary(path)) for path in found), key=lambda r: (r[1]["prompt"], r[1]["seed"]))
     cells = [(summary["prompt"], pictures(where, cfg.views, cfg.size)) for where, summary in runs]
+    most = max(len(each) for _, each in cells)
+    cells = [(name, [*each, *[np.full_like(each[0], 255)] * (most - len(each))]) for name, each in cells]
     rows = [cells[start : start + cfg.columns] for start in range(0, len(cells), cfg.columns)]
     lines = [(" | ".join(name for name, _ in row), [p for _, each in row for p in each]) for row in rows]
     contact_sheet(lines, out / "gallery.png")
@@ -47,14 +51,17 @@ def read_summary(path: Path) -> dict[str, Any]:
     """A run's summary.json. Raises UserError where it is damaged."""
     try:
         summary: dict[str, Any] = json.loads(path.read_text())
-        summary["prompt"], summary["seed"], summary["seconds"]["total"], summary["score"], summary["mesh"]["faces"]
+        summary["prompt"], summary["seed"], summary["seconds"]["total"], summary["score"]
+        summary["mesh"]["faces"] if "mesh" in summary else summary["image"]["file"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged or of another kind: remove it or repeat its run") from error
     return summary
 
 
 def pictures(where: Path, views: int, size: int) -> list[np.ndarray]:
-    """Views of a run, evenly round its turntable."""
+    """Views of a run, evenly round its turntable; or the one picture that it made."""
+    if (where / IMAGE).is_file():
+        return [upscale(on_white(read_picture(where / IMAGE, "picture")[None])[0], size)]
     frames = read_frames(where / "turntable.mp4")
     return [upscale(frames[index * len(frames) // views], size) for index in range(views)]
 
@@ -68,7 +75,7 @@ def means(summaries: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def table(summaries: list[dict[str, Any]]) -> str:
-    """A row for each run and one for the means, as markdown. Scores are shares of 24 views, or mean probabilities;
+    """A row for each run and one for the means, as markdown. Scores are shares of a run's views, or mean probabilities;
     those that no run has are left out."""
     mean = means(summaries)
     names = [name for name in SCORES if name in mean]
@@ -76,7 +83,11 @@ def table(summaries: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for s in summaries:
         scores = [number((s["score"] or {}).get(name)) for name in names]
-        cost = [f"{s['seconds']['total']:.0f}", f"{s['peak_memory_mb']:.0f}", str(s["mesh"]["faces"])]
+        cost = [
+            f"{s['seconds']['total']:.0f}",
+            f"{s['peak_memory_mb']:.0f}",
+            str(s["mesh"]["faces"]) if "mesh" in s else "-",
+        ]
         lines.append("| " + " | ".join([s["prompt"], str(s["seed"]), *scores, *cost]) + " |")
     scores = [number(mean[name]) for name in names]
     cost = [f"{mean['seconds']:.0f}", f"{mean['peak_memory_mb']:.0f}", ""]

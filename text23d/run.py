@@ -1,4 +1,4 @@
-"""python -m text23d.run prompt="a red car": from a prompt to a NeRF, a mesh and pictures."""
+"""python -m text23d.run prompt="a red car": from a prompt to an object or an image, and pictures of it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from omegaconf import DictConfig, OmegaConf  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from text23d import cli  # noqa: E402
-from text23d.artifact.media import turntable  # noqa: E402
 from text23d.contracts import UserError  # noqa: E402
 from text23d.engine import results  # noqa: E402
 from text23d.engine.build import Run, build  # noqa: E402
 from text23d.engine.clock import Clock  # noqa: E402
 from text23d.engine.loop import optimise  # noqa: E402
 from text23d.engine.meshing import read_settings  # noqa: E402
+from text23d.engine.subject import Left  # noqa: E402
 from text23d.files import JsonLines, write_json, write_text  # noqa: E402
-from text23d.judge.network import Judge  # noqa: E402
 from text23d.judge.network import load as load_judge  # noqa: E402
 from text23d.kernels.backend import describe, select  # noqa: E402
 
-OUTPUTS = ("all", "field")
+OUTPUTS = ("all", "minimal")
 
 
 def run(cfg: DictConfig) -> None:
@@ -55,11 +54,15 @@ def run(cfg: DictConfig) -> None:
         try:
             nfe = optimise_watched(job, cfg.stages, sheet, folder / "metrics.jsonl", clock, loop)
         finally:  # also of a run that was interrupted or diverged
-            results.save_nerf(job, folder / "nerf.safetensors")
-        score, found = finish(job, judge, cfg, folder, clock)
+            results.save_phi(job, folder)
+        with clock.stage("score"):
+            score = results.score(job, judge)
+        left = Left({}, "no more was asked for", [])
+        if cfg.outputs == "all":
+            left = job.subject.leave(job.prompt, folder, cfg, clock)
     except KeyboardInterrupt:
         done = f"{job.iteration} of {job.plan.iterations} iterations"
-        raise KeyboardInterrupt(f"interrupted after {done}: its NeRF and pictures are in {folder}") from None
+        raise KeyboardInterrupt(f"interrupted after {done}: what there is of it is in {folder}") from None
     summary = {
         "prompt": job.prompt,
         "seed": job.seed,
@@ -71,28 +74,11 @@ def run(cfg: DictConfig) -> None:
         "nfe": nfe,
         "peak_memory_mb": peak_memory(),
         "score": score,
-        "mesh": found,
+        **left.summary,
     }
     write_json(folder / "summary.json", summary)
-    for line in [*found["notes"], spent(summary), verdict(summary, folder)]:
+    for line in [*left.notes, spent(summary), verdict(summary, left.told, folder)]:
         print(f"text23d: {line}", file=sys.stderr)
-
-
-def finish(
-    job: Run, judge: Judge, cfg: DictConfig, folder: Path, clock: Clock
-) -> tuple[dict[str, float] | None, dict[str, Any]]:
-    """Score and, where asked for, video and mesh of the finished NeRF; returns the score and what reading the mesh back
-    found."""
-    with clock.stage("score"):
-        score = results.score(job, judge)
-    if cfg.outputs == "field":
-        return score, {"faces": 0, "watertight": False, "files": {}, "notes": []}
-    with clock.stage("turntable"):
-        frames = results.frames(job.nerf, cfg.turntable.frames, cfg.turntable.size, job.device)
-        turntable(frames, folder / "turntable.mp4")
-    with clock.stage("mesh"):
-        found = results.write_mesh(job, folder, read_settings(cfg.mesh, "mesh."))
-    return score, found
 
 
 def check_outputs(cfg: DictConfig) -> None:
@@ -125,7 +111,7 @@ def optimise_watched(
     total, nfe = job.plan.iterations, 0
     marks = {round(total * part / stages) for part in range(1, stages + 1)}
     with clock.stage("pictures"):
-        sheet.add("start", job.nerf, job.device)
+        sheet.add("start", job.subject)
     with JsonLines(metrics) as lines, tqdm(total=total, unit="it", miniters=1, dynamic_ncols=True) as bar:
         for figures in optimise(job, loop.stage):
             nfe += figures["nfe"]
@@ -136,7 +122,7 @@ def optimise_watched(
             bar.update()
             if job.iteration in marks:
                 with clock.stage("pictures"):
-                    sheet.add(f"iteration {job.iteration}, sigma {figures['sigma']:.2f}", job.nerf, job.device)
+                    sheet.add(f"iteration {job.iteration}, sigma {figures['sigma']:.2f}", job.subject)
     return nfe
 
 
@@ -156,12 +142,10 @@ def spent(summary: dict[str, Any]) -> str:
     return f"seconds: {run}; of the loop: {loop}"
 
 
-def verdict(summary: dict[str, Any], folder: Path) -> str:
+def verdict(summary: dict[str, Any], left: str, folder: Path) -> str:
     """The last line a person reads."""
     score = ", ".join(f"{name} {value:.2f}" for name, value in (summary["score"] or {}).items()) or "not asked"
-    mesh, seconds = summary["mesh"], summary["seconds"]["total"]
-    fit = f", IoU {mesh['iou']:.2f}, {mesh['psnr']:.0f} dB" if mesh["files"] else ""
-    return f"done in {seconds:.0f} s, {mesh['faces']} faces{fit}; judge: {score}; see {folder}"
+    return f"done in {summary['seconds']['total']:.0f} s, {left}; judge: {score}; see {folder}"
 
 
 if __name__ == "__main__":

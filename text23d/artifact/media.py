@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.contracts import UserError, from_picture
 from text23d.files import atomic
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def composite_on(background: float | Sequence[float], premultiplied: Tensor, alp
     colour = premultiplied + (1 - alpha.clamp(0, 1)) * ground[:, None, None]
     levels = (colour.detach().clamp(0, 1) * 255).round().byte()
     return np.ascontiguousarray(levels.movedim(-3, -1).cpu().numpy())
+
+
+def on_white(x: Tensor) -> np.ndarray:
+    """Picture space [B, 4, H, W] -> uint8 [B, H, W, 3] over white."""
+    return composite_on(WHITE, *from_picture(x))
 
 
 def upscale(picture: np.ndarray, size: int, smooth: bool = True) -> np.ndarray:

@@ -73,8 +73,8 @@ class Job:
             raise UserError("this benchmark runs prior=builtin; for Stable Diffusion's network say stable_diffusion=2")
         self.run: Run = build(OmegaConf.merge(cfg, {"prior": {"weights": str(weights)}}), device)  # type: ignore[arg-type]
         iterate(self.run)
-        self._nerf = deepcopy(self.run.nerf.state_dict())
-        self._optimiser = deepcopy(self.run.update.optimizer.state_dict())
+        self._nerf = deepcopy(self.run.phi.state_dict())
+        self._optimiser = deepcopy(self.run.optimizer.state_dict()) if self.run.optimizer else None
 
     @property
     def iterations(self) -> int:
@@ -84,7 +84,7 @@ class Job:
     def typical(self) -> int:
         """An iteration at the update's full size that does not look where matter is."""
         index = 3 * self.iterations // 5
-        return min(index + (index % self.run.nerf.refresh == 0), self.iterations - 1)
+        return min(index + (index % self.run.phi.refresh == 0), self.iterations - 1)
 
     @property
     def size(self) -> int:
@@ -96,8 +96,9 @@ class Job:
         return sorted({round(part * (self.iterations - 1) / max(1, count - 1)) for part in range(count)})
 
     def restore(self) -> None:
-        self.run.nerf.load_state_dict(self._nerf)
-        self.run.update.optimizer.load_state_dict(deepcopy(self._optimiser))  # Adam goes on in the tensors it is given
+        self.run.phi.load_state_dict(self._nerf)
+        if self.run.optimizer and self._optimiser:
+            self.run.optimizer.load_state_dict(deepcopy(self._optimiser))  # it goes on in the tensors it is given
 
     def iterate(self, index: int) -> dict[str, Any]:
         """The run's iteration `index`; its figures."""
@@ -111,7 +112,7 @@ def stage_seconds(job: Job, indices: Sequence[int]) -> dict[str, dict[str, float
 
     On the GPU a stage lasts until its work is done, and a part as long as its kernels run.
     """
-    method, nerf = job.run.plan.strategy(0.0), job.run.nerf
+    method, nerf = job.run.plan.strategy(0.0), job.run.phi
     if not isinstance(method, Algorithm1):
         raise UserError("the stages of Algorithm 1 are measured: choose method=langevin")
     stages = [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.errors import InstantiationException
@@ -12,49 +13,111 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from text23d.contracts import Cameras, UserError
+from text23d.contracts import Cameras, Constraint, UserError
+from text23d.engine.flat import Flat, Image
+from text23d.engine.known import Given, KnownPixels, KnownView, Sampler
 from text23d.engine.plan import Plan
+from text23d.engine.solid import Solid
+from text23d.engine.subject import Phi, Subject
+from text23d.engine.warm import WarmStarts
 from text23d.files import load_tensors
-from text23d.method.update import Update
+from text23d.method.average import Average
+from text23d.method.constraints import Unconstrained
+from text23d.method.update import InPixels, Replace, Update, Updater
+from text23d.prior.codec import OnGrey
 from text23d.prior.pair import Pair, builtin_pair
-from text23d.representation.cameras import CameraSampler
+from text23d.prior.pretrained import LatentPair
+from text23d.representation.cameras import CameraBank, FixedCamera
 from text23d.representation.nerf import Nerf
 from text23d.world.caption import Caption, known_tokens, parse, tokenize
 
 
 @dataclass
 class Run:
-    """Everything a run is made of; `iteration`, the NeRF and the optimiser are what changes."""
+    """Everything a run is made of; `iteration`, phi and the optimiser are what changes. constraint: of targets in the
+    prior's space."""
 
     prompt: str
     caption: Caption | None
     seed: int
     device: torch.device
-    nerf: Nerf
+    subject: Subject
     pair: Pair
-    cameras: CameraSampler
+    cameras: Sampler
+    constraint: Constraint[Cameras]
     plan: Plan
-    update: Update
+    optimizer: torch.optim.Optimizer | None
+    update: Updater
+    average: Average | None = None
+    warm: WarmStarts | None = None
     iteration: int = 0
+
+    @property
+    def phi(self) -> Any:
+        """What is optimised."""
+        return self.subject.phi
 
 
 def build(cfg: DictConfig, device: torch.device) -> Run:
-    """Make the parts that `cfg` describes; the NeRF's first weights come from the seed.
+    """Make the parts that `cfg` describes; phi's first values come from the seed.
 
-    Raises UserError for a prompt the prior cannot read and for settings out of range.
+    Raises UserError for a prompt the prior cannot read, for settings out of range and for pictures that do not serve.
     """
     if type(cfg.seed) is not int or cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: expected a whole number, 0 or more")
     plan: Plan = make(cfg.method)
-    cameras: CameraSampler = make(cfg.views)
+    given: Given = make(cfg.views)
     caption, pair = make_prior(cfg, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
-        nerf: Nerf = make(cfg.representation).to(device)
-    groups = nerf.param_groups(plan.lr_grid, plan.lr_mlp)
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
-    update = Update(optimiser, plan.inner, split=Cameras.each if device.type == "cpu" else None)
-    return Run(cfg.prompt, caption, cfg.seed, device, nerf, pair, cameras, plan, update)
+        phi: Phi = make(cfg.representation).to(device)
+    constraint, cameras = make_constraint(cfg, given, phi, device)
+    optimizer = plan.optimizer and plan.optimizer(phi.param_groups(plan.lr_grid, plan.lr_mlp))
+    update = make_update(plan, optimizer, phi, pair, constraint)
+    average = Average(phi.parameters(), plan.ema) if plan.ema else None
+    warm = WarmStarts() if isinstance(given, CameraBank) else None
+    subject, inside = make_subject(phi, given, constraint, device), constraint.within(pair.wrap)
+    parts = (subject, pair, cameras, inside, plan, optimizer, update, average, warm)
+    return Run(cfg.prompt, caption, cfg.seed, device, *parts)
+
+
+def make_update(
+    plan: Plan, optimizer: torch.optim.Optimizer | None, phi: Phi, pair: Pair, constraint: Constraint[Cameras]
+) -> Updater:
+    """How phi follows its targets. Raises UserError where they cannot replace its pixels."""
+    if optimizer is None:
+        if not hasattr(pair.wrap(phi), "replace") or constraint.penalty:
+            raise UserError(
+                "method/optimizer=replace: expected a representation that has pixels of its own, in the prior's space, "
+                "and no constraint with a loss; use representation=image, or method/optimizer=adam"
+            )
+        return Replace()
+    penalty = constraint.penalty and partial(constraint.penalty, phi)
+    on_cpu = next(iter(phi.parameters())).device.type == "cpu"
+    update = Update(optimizer, plan.inner, penalty, Cameras.each if on_cpu else None)
+    if plan.loss == "pixels" and isinstance(pair, LatentPair):
+        return InPixels(update, OnGrey(phi, pair.background), pair.codec.decode, pair.codec.factor)
+    return update
+
+
+def make_constraint(
+    cfg: DictConfig, cameras: Given, phi: Phi, device: torch.device
+) -> tuple[Constraint[Cameras], Sampler]:
+    """The constraint, in picture space, and the cameras, with its own where its targets need that. Raises UserError for
+    pictures and cameras that do not serve."""
+    if not cfg.get("constraint"):
+        return Unconstrained(), cameras
+    known: KnownPixels | KnownView = make(cfg.constraint)
+    return known.constrain(cameras, not isinstance(phi, Nerf), device)
+
+
+def make_subject(phi: Phi, cameras: Sampler, constraint: Constraint[Cameras], device: torch.device) -> Subject:
+    """What a run with this phi makes. Raises UserError for a picture that is not seen by one camera alone."""
+    if isinstance(phi, Nerf):
+        return Solid(phi, device)
+    if not isinstance(cameras, FixedCamera) and not (isinstance(cameras, CameraBank) and cameras.count == 1):
+        raise UserError("an image is seen by one camera, which the prior is told: choose views=one")
+    return Flat(cast(Image, phi), cameras.sample(1).to(device), constraint)
 
 
 def make_prior(cfg: DictConfig, device: torch.device) -> tuple[Caption | None, Pair]:
@@ -88,6 +151,8 @@ def read_nerf(folder: Path, device: torch.device | str = "cpu") -> Nerf:
     settings, weights = folder / "config.yaml", folder / "nerf.safetensors"
     if not settings.is_file():
         raise UserError(f"no run in {folder}: expected config.yaml and nerf.safetensors; check the folder")
+    if (folder / "image.safetensors").is_file():
+        raise UserError(f"the run in {folder} made an image, which has no mesh and no other sides: see image.png there")
     tensors, _ = load_tensors(weights)
     try:
         nerf: Nerf = make(OmegaConf.load(settings).representation)

@@ -32,6 +32,8 @@ def optimise(run: Run, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
         except FloatingPointError as error:
             raise UserError(f"iteration {run.iteration} of {run.plan.iterations} diverged: {error}") from error
         run.iteration += 1
+        if run.average and run.iteration == run.plan.iterations:
+            run.average.exchange()
         yield {"iteration": run.iteration, **figures, "seconds": time.perf_counter() - start}
 
 
@@ -42,15 +44,20 @@ def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
     size, method = int(plan.size(progress)), plan.strategy(progress)
     draw = partial(generator, run.seed, 0, run.iteration)
     sigma = levels(plan.sigma, progress, plan.views, draw("sigma")).to(run.device)
-    with stage("occupancy"):
-        run.nerf.refresh_occupancy(run.iteration, draw("occupancy"))
+    with stage("prepare"):
+        run.subject.prepare(run.iteration, draw)
     cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
     set_rates(run, progress)
     pair = run.pair
     ask = Priors(pair.main, pair.auxiliary, *pair.conditions(cameras), pair.reference_rms)
-    phi = pair.wrap(run.nerf)
-    report = step(phi, cameras, method, ask, sigma, run.update, draw, pair.size, size, stage=stage)
+    phi, sizes, project = pair.wrap(run.phi), (pair.size, size), run.constraint.project
+    noise = run.warm.recall(cameras, draw("inversion")) if run.warm else None
+    report = step(phi, cameras, method, ask, sigma, run.update, draw, *sizes, noise, project, stage)
     proposal = report.proposal
+    if run.warm:
+        run.warm.keep(cameras, proposal.noise)
+    if run.average:
+        run.average.add()
     return {
         "sigma": sigma.double().log().mean().exp().item(),
         "size": size,
@@ -70,7 +77,7 @@ def levels(schedule: Schedule, progress: float, views: int, generator: torch.Gen
 
 
 def set_rates(run: Run, progress: float) -> None:
-    """Adam's learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
+    """The learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
     factor = 1 + progress * (run.plan.lr_end - 1)
-    for group in run.update.optimizer.param_groups:
+    for group in run.optimizer.param_groups if run.optimizer else []:
         group["lr"] = factor * (run.plan.lr_grid if group["name"] == "grid" else run.plan.lr_mlp)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+import torch
 
 from text23d.contracts import UserError
 from text23d.method.algorithm import Algorithm1
@@ -16,13 +19,19 @@ from text23d.method.proposal import Method
 from text23d.method.schedule import Constant, Schedule
 from text23d.prior.lora import adapt
 
+ADAM = partial(torch.optim.Adam, betas=(0.9, 0.99), eps=1e-15)
+LOSSES = ("prior", "pixels")
+
 
 @dataclass(frozen=True)
 class Plan:
     """strategy                        the method at a progress in [0, 1].
     sigma, size                        by progress; size is the update's, in pixels or latents.
     iterations, views, inner           iterations of `views` renderings each, `inner` optimiser steps a target.
-    lr_grid, lr_mlp, lr_end            Adam's rates, and the fraction of themselves to which they fall linearly.
+    optimizer                          groups of parameters -> their optimiser; None: the target replaces phi's pixels.
+    lr_grid, lr_mlp, lr_end            its rates, and the fraction of themselves to which they fall linearly.
+    loss                               where the update compares: in the prior's space, or in pixels.
+    ema                                decay of the average of phi that results are made of; 0: phi itself.
 
     Raises UserError where a number is out of range.
     """
@@ -33,9 +42,12 @@ class Plan:
     iterations: int = 200
     views: int = 4
     inner: int = 2
+    optimizer: Callable[..., torch.optim.Optimizer] | None = ADAM
     lr_grid: float = 0.02
     lr_mlp: float = 0.006
     lr_end: float = 1.0
+    loss: str = "prior"
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("iterations", "views", "inner"):
@@ -44,6 +56,8 @@ class Plan:
         for name in ("lr_grid", "lr_mlp", "lr_end"):
             if not getattr(self, name) > 0:
                 raise UserError(f"method.{name}={getattr(self, name)}: expected a number above 0")
+        if self.loss not in LOSSES:
+            raise UserError(f"method.loss={self.loss}: expected one of {', '.join(LOSSES)}")
         sizes = [self.size(step / 16) for step in range(17)]
         if min(sizes) < 1 or any(size != int(size) for size in sizes):
             raise UserError(f"method.size gives {sorted(set(sizes))}: expected whole numbers of pixels, at least 1")
@@ -56,6 +70,7 @@ def langevin(
     h: Schedule,
     churn: int = 1,
     leak: float | Schedule = 0.0,
+    renorm: bool = False,
     **plan: Any,
 ) -> Plan:
     """A plan of Algorithm 1, whose Langevin step h and leak follow the run's progress; see `Algorithm1` and `Plan`.
@@ -67,7 +82,7 @@ def langevin(
     leaks = leak if callable(leak) else Constant(leak)
 
     def strategy(progress: float) -> Algorithm1:
-        return Algorithm1(inversion, replace(langevin, h=h(progress)), churn, leaks(progress))
+        return Algorithm1(inversion, replace(langevin, h=h(progress)), churn, leaks(progress), renorm)
 
     return Plan(strategy, **plan)
 

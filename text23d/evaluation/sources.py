@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from text23d.contracts import Cameras, UserError
 from text23d.engine.build import read_nerf
-from text23d.engine.results import judged_views
+from text23d.engine.solid import judged_views
 from text23d.evaluation.figures import PictureSet
 from text23d.evaluation.suite import Suite
 from text23d.files import load_tensors, save_tensors, write_json
@@ -155,7 +155,7 @@ def meshes(suite: Suite, folder: Path, seeds: Sequence[int]) -> dict[str, dict[s
     found = {}
     for prompt in suite.prompts:
         paths = [run_folder(folder, prompt, seed) / "summary.json" for seed in dict.fromkeys(seeds)]
-        told = [json.loads(path.read_text())["mesh"] for path in paths if path.exists()]
+        told = [json.loads(path.read_text()).get("mesh", {}) for path in paths if path.exists()]
         if scored := [each for each in told if "iou" in each]:
             found[prompt] = {name: float(np.mean([each[name] for each in scored])) for name in ("iou", "psnr")}
     return found

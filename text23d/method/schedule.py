@@ -79,10 +79,14 @@ class Piecewise:
 
 @dataclass(frozen=True)
 class Random:
-    """Drawn log-uniformly between `low` and `high`, which change with progress; as a function, their geometric mean."""
+    """Drawn log-uniformly between `low` and `high`, which change with progress; as a function, their geometric mean.
+
+    together: all views of an iteration have one level. Raises UserError where the two are not 0 < low <= high.
+    """
 
     low: Schedule
     high: Schedule
+    together: bool = False
 
     def __post_init__(self) -> None:
         for progress in (0.0, 1.0):
@@ -96,9 +100,9 @@ class Random:
         return math.sqrt(self.low(progress) * self.high(progress))
 
     def draw(self, progress: float, count: int, generator: torch.Generator) -> Tensor:
-        """Values [count], one for each view."""
+        """Values [count], one for each view; [] together."""
         low, high = self.low(progress), self.high(progress)
-        return low * (high / low) ** torch.rand(count, generator=generator)
+        return low * (high / low) ** torch.rand([] if self.together else [count], generator=generator)
 
 
 def _require_downwards(start: float, end: float) -> None:

@@ -1,0 +1,129 @@
+"""Pictures as phi: a grid of pixels, and a small network from places to colours. psi is where they are seen from, which
+only the prior needs to know."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from text23d.contracts import Cameras, UserError
+from text23d.pictures import read_picture
+
+FIT_STEPS, FIT_RATE = 400, 0.01
+
+
+class PixelImage(nn.Module):
+    """A grid of pixels in picture space; implements `contracts.Representation`.
+
+    size   side in pixels. start: a picture's file to begin with; None: zero, half covered by middle grey.
+    Raises UserError for a size below 1 and as `read_picture`.
+    """
+
+    def __init__(self, size: int = 64, start: str | None = None) -> None:
+        super().__init__()
+        _require_size(size)
+        self.size = size
+        self.pixels = nn.Parameter(torch.zeros(1, 4, size, size) if start is None else _started(start, size))
+
+    @staticmethod
+    def of(picture: Tensor) -> PixelImage:
+        """A picture [4, S, S] that does not change."""
+        image = PixelImage(picture.shape[-1])
+        image.pixels.data = picture[None]
+        return image.requires_grad_(False)
+
+    def render(self, views: Cameras, size: int) -> Tensor:
+        """[B, 4, size, size], the same for each of the B views; linear in the pixels (see `resized`)."""
+        return resized(self.pixels, size).expand(len(views), -1, -1, -1)
+
+    @torch.no_grad()
+    def replace(self, views: Cameras, x0_hat: Tensor) -> None:
+        """Set the pixels ([0045]) to what `views` should look like, x0_hat [B, 4, S, S]: the mean over the views."""
+        self.pixels.copy_(resized(x0_hat.mean(0, keepdim=True), self.size))
+
+    def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
+        """One optimiser group, "grid"."""
+        return [{"name": "grid", "params": [self.pixels], "lr": lr_grid}]
+
+
+class MlpImage(nn.Module):
+    """x(u) = W2 relu(W1 relu(W0 gamma(u))) in picture space, u in [-1, 1]^2, with biases and the Fourier features
+
+        gamma(u) = [cos(2 pi B u), sin(2 pi B u)], B [features, 2] ~ N(0, bandwidth^2)
+
+    (Tancik et al. 2020, Eq. 5). The last layer is zero at first, so the picture is half covered by middle grey.
+
+    size       side in pixels of what is left of it; it renders at any size.
+    features   frequencies; hidden: width of both hidden layers; bandwidth: cycles along half the picture's side.
+    start      a picture's file that the network is fitted to at first.
+    B and the weights come from torch's generator. Raises UserError for numbers below 1, a bandwidth not above 0, and as
+    `read_picture`.
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self, size: int = 64, features: int = 64, hidden: int = 64, bandwidth: float = 4.0, start: str | None = None
+    ) -> None:
+        super().__init__()
+        _require_size(size)
+        if features < 1 or hidden < 1 or not 0 < bandwidth < math.inf:
+            given = f"features {features}, hidden {hidden}, bandwidth {bandwidth}"
+            raise UserError(f"the image's network has {given}; expected at least 1, at least 1 and above 0")
+        self.size = size
+        self.register_buffer("frequencies", bandwidth * torch.randn(features, 2))
+        last = nn.Linear(hidden, 4)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last
+        )  # fmt: skip
+        if start is not None:
+            self._fit(_started(start, size))
+
+    def query(self, u: Tensor) -> Tensor:
+        """Places [N, 2] in [-1, 1]^2 (x to the right, y down) -> picture space [N, 4]."""
+        phase = 2 * math.pi * (u @ self.frequencies.T)
+        found: Tensor = self.mlp(torch.cat([phase.cos(), phase.sin()], -1))
+        return found
+
+    def render(self, views: Cameras, size: int) -> Tensor:
+        """[B, 4, size, size], the same for each of the B views: x at the pixels' centres."""
+        at = (2 * torch.arange(size, device=self.frequencies.device) + 1) / size - 1
+        row, column = torch.meshgrid(at, at, indexing="ij")
+        picture = self.query(torch.stack([column, row], -1).reshape(-1, 2)).T.reshape(1, 4, size, size)
+        return picture.expand(len(views), -1, -1, -1)
+
+    def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
+        """One optimiser group, "mlp"."""
+        return [{"name": "mlp", "params": list(self.mlp.parameters()), "lr": lr_mlp}]
+
+    def _fit(self, picture: Tensor) -> None:
+        adam = torch.optim.Adam(self.mlp.parameters(), FIT_RATE)
+        view = Cameras(*(torch.zeros(1) for _ in range(4)))
+        for _ in range(FIT_STEPS):
+            adam.zero_grad()
+            (self.render(view, self.size) - picture).square().mean().backward()
+            adam.step()
+
+
+def resized(x: Tensor, size: int) -> Tensor:
+    """x [B, C, S, S] -> [B, C, size, size]: means over areas where it shrinks, bilinear where it grows."""
+    if size == x.shape[-1]:
+        return x
+    if size < x.shape[-1]:
+        return F.interpolate(x, size=size, mode="area")
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def _started(start: str, size: int) -> Tensor:
+    return resized(read_picture(start, "representation.start")[None], size)
+
+
+def _require_size(size: int) -> None:
+    if type(size) is not int or not 1 <= size <= 4096:
+        raise UserError(f"representation.size={size}: expected a whole number of pixels, 1 to 4096")
