@@ -238,9 +238,10 @@ def test_another_seed_is_another_run() -> None:
 
 def test_learning_rates_fall_linearly() -> None:
     job = build(settings("prompt=a red car", *TINY, "++method.lr_end=0.2", "method.lr_mlp=0.01"), torch.device("cpu"))
+    assert job.optimizer is not None
     for progress, factor in ((0.0, 1.0), (0.5, 0.6), (1.0, 0.2)):
         set_rates(job, progress)
-        rates = {group["name"]: group["lr"] for group in job.update.optimizer.param_groups}
+        rates = {group["name"]: group["lr"] for group in job.optimizer.param_groups}
         assert rates == pytest.approx({"grid": factor * job.plan.lr_grid, "mlp": factor * 0.01})
 
 

@@ -84,7 +84,7 @@ class Cameras:
     def to(self, device: torch.device | str) -> Cameras:
         return Cameras(*(each.to(device) for each in (self.azimuth, self.elevation, self.distance, self.fov)))
 
-    def rows(self, which: slice) -> Cameras:
+    def rows(self, which: slice | Tensor) -> Cameras:
         """Some of these cameras."""
         return Cameras(self.azimuth[which], self.elevation[which], self.distance[which], self.fov[which])
 

@@ -74,7 +74,7 @@ class Job:
         self.run: Run = build(OmegaConf.merge(cfg, {"prior": {"weights": str(weights)}}), device)  # type: ignore[arg-type]
         iterate(self.run)
         self._nerf = deepcopy(self.run.phi.state_dict())
-        self._optimiser = deepcopy(self.run.update.optimizer.state_dict())
+        self._optimiser = deepcopy(self.run.optimizer.state_dict()) if self.run.optimizer else None
 
     @property
     def iterations(self) -> int:
@@ -97,7 +97,8 @@ class Job:
 
     def restore(self) -> None:
         self.run.phi.load_state_dict(self._nerf)
-        self.run.update.optimizer.load_state_dict(deepcopy(self._optimiser))  # Adam goes on in the tensors it is given
+        if self.run.optimizer and self._optimiser:
+            self.run.optimizer.load_state_dict(deepcopy(self._optimiser))  # it goes on in the tensors it is given
 
     def iterate(self, index: int) -> dict[str, Any]:
         """The run's iteration `index`; its figures."""

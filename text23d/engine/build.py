@@ -19,11 +19,15 @@ from text23d.engine.known import Given, KnownPixels, KnownView, Sampler
 from text23d.engine.plan import Plan
 from text23d.engine.solid import Solid
 from text23d.engine.subject import Phi, Subject
+from text23d.engine.warm import WarmStarts
 from text23d.files import load_tensors
+from text23d.method.average import Average
 from text23d.method.constraints import Unconstrained
-from text23d.method.update import Update
+from text23d.method.update import InPixels, Replace, Update, Updater
+from text23d.prior.codec import OnGrey
 from text23d.prior.pair import Pair, builtin_pair
-from text23d.representation.cameras import FixedCamera
+from text23d.prior.pretrained import LatentPair
+from text23d.representation.cameras import CameraBank, FixedCamera
 from text23d.representation.nerf import Nerf
 from text23d.world.caption import Caption, known_tokens, parse, tokenize
 
@@ -42,7 +46,10 @@ class Run:
     cameras: Sampler
     constraint: Constraint[Cameras]
     plan: Plan
-    update: Update
+    optimizer: torch.optim.Optimizer | None
+    update: Updater
+    average: Average | None = None
+    warm: WarmStarts | None = None
     iteration: int = 0
 
     @property
@@ -65,12 +72,32 @@ def build(cfg: DictConfig, device: torch.device) -> Run:
         torch.manual_seed(cfg.seed)
         phi: Phi = make(cfg.representation).to(device)
     constraint, cameras = make_constraint(cfg, given, phi, device)
-    groups = phi.param_groups(plan.lr_grid, plan.lr_mlp)
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+    optimizer = plan.optimizer and plan.optimizer(phi.param_groups(plan.lr_grid, plan.lr_mlp))
+    update = make_update(plan, optimizer, phi, pair, constraint)
+    average = Average(phi.parameters(), plan.ema) if plan.ema else None
+    warm = WarmStarts() if isinstance(given, CameraBank) else None
+    subject, inside = make_subject(phi, given, constraint, device), constraint.within(pair.wrap)
+    parts = (subject, pair, cameras, inside, plan, optimizer, update, average, warm)
+    return Run(cfg.prompt, caption, cfg.seed, device, *parts)
+
+
+def make_update(
+    plan: Plan, optimizer: torch.optim.Optimizer | None, phi: Phi, pair: Pair, constraint: Constraint[Cameras]
+) -> Updater:
+    """How phi follows its targets. Raises UserError where they cannot replace its pixels."""
+    if optimizer is None:
+        if not hasattr(pair.wrap(phi), "replace") or constraint.penalty:
+            raise UserError(
+                "method/optimizer=replace: expected a representation that has pixels of its own, in the prior's space, "
+                "and no constraint with a loss; use representation=image, or method/optimizer=adam"
+            )
+        return Replace()
     penalty = constraint.penalty and partial(constraint.penalty, phi)
-    update = Update(optimiser, plan.inner, penalty, Cameras.each if device.type == "cpu" else None)
-    subject, inside = make_subject(phi, cameras, constraint, device), constraint.within(pair.wrap)
-    return Run(cfg.prompt, caption, cfg.seed, device, subject, pair, cameras, inside, plan, update)
+    on_cpu = next(iter(phi.parameters())).device.type == "cpu"
+    update = Update(optimizer, plan.inner, penalty, Cameras.each if on_cpu else None)
+    if plan.loss == "pixels" and isinstance(pair, LatentPair):
+        return InPixels(update, OnGrey(phi, pair.background), pair.codec.decode, pair.codec.factor)
+    return update
 
 
 def make_constraint(
@@ -88,7 +115,7 @@ def make_subject(phi: Phi, cameras: Sampler, constraint: Constraint[Cameras], de
     """What a run with this phi makes. Raises UserError for a picture that is not seen by one camera alone."""
     if isinstance(phi, Nerf):
         return Solid(phi, device)
-    if not isinstance(cameras, FixedCamera):
+    if not isinstance(cameras, FixedCamera) and not (isinstance(cameras, CameraBank) and cameras.count == 1):
         raise UserError("an image is seen by one camera, which the prior is told: choose views=one")
     return Flat(cast(Image, phi), cameras.sample(1).to(device), constraint)
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from text23d.contracts import Cameras, Constraint, UserError
 from text23d.method.constraints import Inpaint, Reference
 from text23d.pictures import read_mask, read_picture
-from text23d.representation.cameras import CameraSampler, FixedCamera, WithCamera
+from text23d.representation.cameras import CameraBank, CameraSampler, FixedCamera, WithCamera
 from text23d.representation.image import PixelImage, resized
 
-Given = CameraSampler | FixedCamera
+Given = CameraSampler | FixedCamera | CameraBank
 Sampler = Given | WithCamera
 
 

@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from text23d.contracts import UserError
 from text23d.engine.build import Run
 from text23d.method.priors import Priors
 from text23d.method.proposal import Stage, unwatched
+from text23d.method.schedule import Random, Schedule
 from text23d.method.step import step
 from text23d.rng import generator
 
@@ -30,27 +32,34 @@ def optimise(run: Run, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
         except FloatingPointError as error:
             raise UserError(f"iteration {run.iteration} of {run.plan.iterations} diverged: {error}") from error
         run.iteration += 1
+        if run.average and run.iteration == run.plan.iterations:
+            run.average.exchange()
         yield {"iteration": run.iteration, **figures, "seconds": time.perf_counter() - start}
 
 
 def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
-    """One iteration of Algorithm 1 on fresh cameras."""
+    """One iteration of the method on fresh cameras."""
     plan = run.plan
     progress = run.iteration / max(1, plan.iterations - 1)
-    sigma, size, method = plan.sigma(progress), int(plan.size(progress)), plan.strategy(progress)
+    size, method = int(plan.size(progress)), plan.strategy(progress)
     draw = partial(generator, run.seed, 0, run.iteration)
+    sigma = levels(plan.sigma, progress, plan.views, draw("sigma")).to(run.device)
     with stage("prepare"):
         run.subject.prepare(run.iteration, draw)
     cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
     set_rates(run, progress)
     pair = run.pair
     ask = Priors(pair.main, pair.auxiliary, *pair.conditions(cameras), pair.reference_rms)
-    phi, level = pair.wrap(run.phi), torch.tensor(sigma, device=run.device)
-    sizes, project = (pair.size, size), run.constraint.project
-    report = step(phi, cameras, method, ask, level, run.update, draw, *sizes, project=project, stage=stage)
+    phi, sizes, project = pair.wrap(run.phi), (pair.size, size), run.constraint.project
+    noise = run.warm.recall(cameras, draw("inversion")) if run.warm else None
+    report = step(phi, cameras, method, ask, sigma, run.update, draw, *sizes, noise, project, stage)
     proposal = report.proposal
+    if run.warm:
+        run.warm.keep(cameras, proposal.noise)
+    if run.average:
+        run.average.add()
     return {
-        "sigma": sigma,
+        "sigma": sigma.double().log().mean().exp().item(),
         "size": size,
         "loss": report.losses[0],
         "loss_after": report.losses[-1],
@@ -60,8 +69,15 @@ def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
     }
 
 
+def levels(schedule: Schedule, progress: float, views: int, generator: torch.Generator) -> Tensor:
+    """The noise level of all views, [], or of each, [views], where it is drawn."""
+    if isinstance(schedule, Random):
+        return schedule.draw(progress, views, generator)
+    return torch.tensor(schedule(progress))
+
+
 def set_rates(run: Run, progress: float) -> None:
-    """Adam's learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
+    """The learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
     factor = 1 + progress * (run.plan.lr_end - 1)
-    for group in run.update.optimizer.param_groups:
+    for group in run.optimizer.param_groups if run.optimizer else []:
         group["lr"] = factor * (run.plan.lr_grid if group["name"] == "grid" else run.plan.lr_mlp)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from text23d.contracts import UserError
-from text23d.method.invert import FixedPoint, Inverter
+from text23d.method.invert import FixedPoint, Inverter, renormed
 from text23d.method.langevin import LevelPreserving, Scheme
 from text23d.method.noise import gaussian, rms, spread
 from text23d.method.priors import Priors, cost
@@ -19,6 +19,7 @@ from text23d.method.target import target
 class Algorithm1:
     """The strategies of one iteration: how to invert, which Langevin scheme and how many of its steps, which leak.
 
+    renorm: scale the noise that any inversion ends with to what D' leaves of real data, for one evaluation more.
     Where D is D', or D' guided, and both are told the same, the D'(x) of the inversion is not evaluated again.
     Raises UserError for a churn below 1.
     """
@@ -27,6 +28,7 @@ class Algorithm1:
     langevin: Scheme = field(default_factory=LevelPreserving)
     churn: int = 1
     leak: float = 0.0
+    renorm: bool = False
 
     def __post_init__(self) -> None:
         if self.churn < 1:
@@ -36,7 +38,10 @@ class Algorithm1:
         self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
     ) -> Proposal:
         with stage("invert"):
-            inverted = self.inversion(ask.D_aux, x0, sigma, n)
+            expected = ask.expected_rms(sigma)
+            inverted = self.inversion(ask.D_aux, x0, sigma, n, expected)
+            if self.renorm:
+                inverted = renormed(inverted, ask.D_aux, x0, sigma, expected)
 
         with stage("Langevin"):
             x, stream, last = inverted.x, rng("langevin"), gaussian(x0, rng("langevin before"))
@@ -50,5 +55,5 @@ class Algorithm1:
             x0_hat = target(x0, inverted.denoised, denoised, self.leak)
 
         nfe = (inverted.nfe + 1 - ask.shared) * cost(ask.aux) + self.churn * cost(ask.main)
-        noise_ratio = rms(inverted.x - inverted.denoised) / ask.expected_rms(sigma)
+        noise_ratio = rms(inverted.x - inverted.denoised) / expected
         return Proposal(x0_hat, (x - denoised) / spread(sigma, x), nfe, inverted.residual, noise_ratio)

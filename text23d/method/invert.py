@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import UserError
-from text23d.method.noise import norm, spread
+from text23d.method.noise import norm, rms, spread
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """D'(.; ., c') as a function of x and sigma."""
@@ -32,8 +32,10 @@ class Inversion:
 
 
 class Inverter(Protocol):
-    def __call__(self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor) -> Inversion:
-        """x0 and n [B, C, *S], sigma [] or [B]."""
+    def __call__(
+        self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor, expected_rms: Tensor | None = None
+    ) -> Inversion:
+        """x0 and n [B, C, *S], sigma [] or [B]; expected_rms, as sigma: rms(x - D'(x)) on real data (None: sigma)."""
         ...
 
 
@@ -42,7 +44,9 @@ class Naive:
     """x = x0 + sigma n ([0047]): the baseline, poor at large sigma. 1 NFE; its relative residual is 1 by definition."""
 
     @torch.no_grad()
-    def __call__(self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor) -> Inversion:
+    def __call__(
+        self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor, expected_rms: Tensor | None = None
+    ) -> Inversion:
         x = x0 + spread(sigma, x0) * n
         return Inversion(x, denoise(x, sigma), nfe=1, residual=torch.ones_like(norm(x0)))
 
@@ -76,7 +80,9 @@ class Ode:
             raise UserError(f"ODE inversion with solver = {self.solver}: expected euler or heun")
 
     @torch.no_grad()
-    def __call__(self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor) -> Inversion:
+    def __call__(
+        self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor, expected_rms: Tensor | None = None
+    ) -> Inversion:
         sigma = sigma.expand(len(x0))
         x = x0 + self.sigma_min * n if self.perturbed else x0
         part = torch.linspace(0, 1, self.steps + 1, dtype=sigma.dtype, device=sigma.device)[:, None]
@@ -102,7 +108,9 @@ class Backprop:
     iterations: int = 20
     lr: float = 0.05
 
-    def __call__(self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor) -> Inversion:
+    def __call__(
+        self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor, expected_rms: Tensor | None = None
+    ) -> Inversion:
         x0, n, level = x0.detach(), n.detach().clone().requires_grad_(), spread(sigma, x0)
         adam = torch.optim.Adam([n], lr=self.lr)
         start: Tensor | None = None
@@ -127,28 +135,76 @@ class FixedPoint:
     The Jacobian of an MMSE denoiser is Cov[x0 | x] / sigma^2, symmetric and positive semi-definite: the step
     contracts where its eigenvalues stay below 2 / rho. On multimodal data they need not, so each sample goes back to
     its best x and halves its rho whenever the residual did not fall: the residual returned is the lowest seen.
-    Few steps: exact inversion of a sharp x0 needs noise far above sigma, which the noise ratio shows.
+
+    memory  so many earlier points are mixed in, for the least residual to first order: Anderson (1965), Type II.
+    shell   every step is scaled so that rms(x - D'(x)) is what it is on real data: exact inversion of a sharp x0
+            needs noise far above sigma, which a later denoiser would take for a part of the picture.
+
+    Raises UserError where a number is out of range.
     """
 
     steps: int = 3
     rho: float = 1.0
+    memory: int = 0
+    shell: bool = False
+
+    def __post_init__(self) -> None:
+        if any(type(count) is not int or count < 0 for count in (self.steps, self.memory)) or not self.rho > 0:
+            raise UserError(
+                f"fixed-point inversion with steps = {self.steps}, memory = {self.memory}, rho = {self.rho}: expected "
+                "whole numbers, 0 or more, and a step above 0, such as 9, 2 and 1"
+            )
 
     @torch.no_grad()
-    def __call__(self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor) -> Inversion:
-        x = x0 + spread(sigma, x0) * n
-        denoised = denoise(x, sigma)
-        start = residual = norm(denoised - x0)
-        rho = torch.full_like(residual, self.rho)
+    def __call__(
+        self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor, expected_rms: Tensor | None = None
+    ) -> Inversion:
+        m = spread(sigma, x0) * n  # x - x0
+        r = denoise(x0 + m, sigma) - x0
+        start = residual = norm(r)
+        rho, past = torch.full_like(residual, self.rho), list[tuple[Tensor, Tensor]]()
         for _ in range(self.steps):
-            x_try = x - spread(rho, x) * (denoised - x0)
-            denoised_try = denoise(x_try, sigma)
-            residual_try = norm(denoised_try - x0)
+            m_mixed, r_mixed = _mix(m, r, past[-self.memory :] if self.memory else [])
+            m_try = m_mixed - spread(rho, m) * r_mixed
+            if self.shell:
+                goal = sigma if expected_rms is None else expected_rms
+                m_try = spread(goal / rms(m_try - r_mixed), m) * m_try
+            r_try = denoise(x0 + m_try, sigma) - x0
+            residual_try = norm(r_try)
             better = residual_try < residual
-            x = torch.where(spread(better, x), x_try, x)
-            denoised = torch.where(spread(better, x), denoised_try, denoised)
+            (m, m_left), (r, r_left) = _sort(better, m_try, m), _sort(better, r_try, r)
+            past.append((m_left, r_left))
             residual = torch.where(better, residual_try, residual)
             rho = torch.where(better, rho, rho / 2)
-        return Inversion(x, denoised, self.steps + 1, _ratio(residual, start))
+        return Inversion(x0 + m, x0 + r, self.steps + 1, _ratio(residual, start))
+
+
+def _mix(m: Tensor, r: Tensor, past: list[tuple[Tensor, Tensor]], damping: float = 1e-3) -> tuple[Tensor, Tensor]:
+    """(m, r) - sum_i g_i (m - m_i, r - r_i), with the g of the least squares in its r; `damping` is relative."""
+    if not past:
+        return m, r
+    dm = torch.stack([m - before for before, _ in past], 1).flatten(2)
+    dr = torch.stack([r - before for _, before in past], 1).flatten(2)
+    gram = dr @ dr.mT
+    largest = gram.diagonal(dim1=1, dim2=2).amax(1).clamp_min(torch.finfo(r.dtype).tiny)
+    gram = gram + damping * largest[:, None, None] * torch.eye(len(past), dtype=r.dtype, device=r.device)
+    g = torch.linalg.solve(gram, dr @ r.flatten(1)[..., None])
+    return m - (g * dm).sum(1).view_as(m), r - (g * dr).sum(1).view_as(r)
+
+
+def _sort(better: Tensor, new: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
+    """What each sample goes on with, and what it leaves behind."""
+    choose = spread(better, new)
+    return torch.where(choose, new, old), torch.where(choose, old, new)
+
+
+def renormed(found: Inversion, denoise: Denoise, x0: Tensor, sigma: Tensor, expected_rms: Tensor) -> Inversion:
+    """x = D'(x) + (x - D'(x)) expected_rms / rms(x - D'(x)), for 1 NFE more; shapes as for `Inverter`."""
+    noise = found.x - found.denoised
+    x = found.denoised + spread(expected_rms / rms(noise), noise) * noise
+    denoised = denoise(x, sigma)
+    change = _ratio(norm(denoised - x0), norm(found.denoised - x0))
+    return Inversion(x, denoised, found.nfe + 1, found.residual * change)
 
 
 def _ratio(residual: Tensor, start: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -49,6 +50,22 @@ class Priors:
             return denoised
         guided: Any = self.main
         return guided(x, sigma, self.c, towards=denoised)
+
+    def D_untold(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D without guidance, told nothing of the prompt, where its conditioning can leave that out."""
+        return self.bare(x, sigma, self.c.unconditional() if hasattr(self.c, "unconditional") else self.c)
+
+    def led(self, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
+        """D under another guidance than its own: untold + scale (told - untold)."""
+        told = partial(self.bare, c=self.c)
+        if scale in (0, 1):
+            return told if scale else self.D_untold
+
+        def led(x: Tensor, sigma: Tensor) -> Tensor:
+            untold = self.D_untold(x, sigma)
+            return untold + scale * (told(x, sigma) - untold)
+
+        return led
 
     def expected_rms(self, sigma: Tensor) -> Tensor:
         """sigma [] or [B] -> the rms expected of x - D'(x), as sigma; sigma itself where no table is known."""

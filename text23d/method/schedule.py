@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
+from torch import Tensor
+
 from text23d.contracts import UserError
 
 Schedule = Callable[[float], float]
@@ -72,6 +75,34 @@ class Piecewise:
     def __call__(self, progress: float) -> float:
         _require_progress(progress)
         return self.stages[bisect_right([start for start, _ in self.stages], progress) - 1][1]
+
+
+@dataclass(frozen=True)
+class Random:
+    """Drawn log-uniformly between `low` and `high`, which change with progress; as a function, their geometric mean.
+
+    together: all views of an iteration have one level. Raises UserError where the two are not 0 < low <= high.
+    """
+
+    low: Schedule
+    high: Schedule
+    together: bool = False
+
+    def __post_init__(self) -> None:
+        for progress in (0.0, 1.0):
+            if not 0 < self.low(progress) <= self.high(progress) < math.inf:
+                raise UserError(
+                    f"a random schedule from {self.low(progress)} to {self.high(progress)}: expected finite "
+                    "0 < low <= high; swap or fix them"
+                )
+
+    def __call__(self, progress: float) -> float:
+        return math.sqrt(self.low(progress) * self.high(progress))
+
+    def draw(self, progress: float, count: int, generator: torch.Generator) -> Tensor:
+        """Values [count], one for each view; [] together."""
+        low, high = self.low(progress), self.high(progress)
+        return low * (high / low) ** torch.rand([] if self.together else [count], generator=generator)
 
 
 def _require_downwards(start: float, end: float) -> None:

@@ -68,6 +68,42 @@ class Update:
         return value
 
 
+class Replace:
+    """phi takes the target as it is ([0045]): for renderings made of phi's own pixels, which phi lets be replaced by
+    `phi.replace(views, x0_hat)`."""
+
+    @torch.no_grad()
+    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
+        """x0_hat [B, C, *S], of the rendering's own size whatever `size` -> the loss before. Raises FloatingPointError,
+        before phi is touched, where it is not finite."""
+        own: Any = phi
+        loss = (phi.render(views, x0_hat.shape[-1]) - x0_hat).square().mean().item()
+        _require_finite(loss, "loss")
+        own.replace(views, x0_hat)
+        return [loss]
+
+
+@dataclass
+class InPixels:
+    """`update` with its loss in pixels, for a prior of latents: the target is decoded, and no rendering encoded.
+
+    show    phi as colour [B, 3, factor S, factor S] in [-1, 1], for sizes in pixels.
+    decode  codes [B, C, S, S] -> the same.
+    factor  pixels along a side for one element of a code.
+    """
+
+    update: Updater
+    show: Representation[Any]
+    decode: Callable[[Tensor], Tensor]
+    factor: int
+
+    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
+        """As `Update`; size is the code's. phi, as the prior sees it, is not rendered."""
+        with torch.no_grad():
+            colour = self.decode(x0_hat)
+        return self.update(self.show, views, colour, size * self.factor)
+
+
 def resample(x: Tensor, size: torch.Size) -> Tensor:
     """x [B, C, *S] averaged over areas to [B, C, *size]."""
     return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="area")

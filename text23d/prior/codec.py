@@ -22,6 +22,10 @@ class Codec(Protocol):
         """Colour [B, 3, factor S, factor S] in [-1, 1] -> code [B, C, S, S], differentiable and not random."""
         ...
 
+    def decode(self, code: Tensor) -> Tensor:
+        """The way back: code [B, C, S, S] -> colour [B, 3, factor S, factor S] in about [-1, 1]."""
+        ...
+
 
 @dataclass(frozen=True)
 class LatentCodec:
@@ -36,9 +40,18 @@ class LatentCodec:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     def encode(self, rgb: Tensor) -> Tensor:
-        mean = self.vae.encode(rgb).latent_dist.mean
-        shift = getattr(self.vae.config, "shift_factor", None) or 0.0
-        return (mean - shift) * (self.vae.config.scaling_factor * self.std)
+        return (self.vae.encode(rgb).latent_dist.mean - self._shift) * self._scale
+
+    def decode(self, code: Tensor) -> Tensor:
+        return self.vae.decode(code / self._scale + self._shift).sample
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.vae.config, "shift_factor", None) or 0.0
+
+    @property
+    def _scale(self) -> float:
+        return float(self.vae.config.scaling_factor * self.std)
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,20 @@ class Encoded(Generic[Views]):
     def render(self, views: Views, size: int) -> Tensor:
         """`views` to codes [B, C, size, size], differentiable in phi's parameters."""
         return self.codec.encode(on_grey(self.phi.render(views, size * self.codec.factor), self.background))
+
+    def parameters(self) -> Iterable[torch.nn.Parameter]:
+        return self.phi.parameters()
+
+
+@dataclass(frozen=True)
+class OnGrey(Generic[Views]):
+    """phi as colour [B, 3, size, size] in [-1, 1] over a grey of `background`; implements `Representation` too."""
+
+    phi: Representation[Views]
+    background: float = 0.5
+
+    def render(self, views: Views, size: int) -> Tensor:
+        return on_grey(self.phi.render(views, size), self.background)
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:
         return self.phi.parameters()

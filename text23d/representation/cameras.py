@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from text23d import rng
 from text23d.contracts import Cameras, UserError
 
 FULL_TURN = 360.0
@@ -71,10 +72,46 @@ class FixedCamera:
 
 
 @dataclass(frozen=True)
+class CameraBank:
+    """A fixed set of `count` cameras, drawn once from `seed` as `CameraSampler` draws them within its ranges.
+
+    Raises UserError as CameraSampler, and for a count that is no whole number above 0.
+    """
+
+    count: int
+    seed: int
+    elevation: Sequence[float] = (-10.0, 50.0)
+    distance: Sequence[float] = (2.8, 3.2)
+    fov: Sequence[float] = (38.0, 42.0)
+
+    def __post_init__(self) -> None:
+        if type(self.count) is not int or self.count < 1:
+            raise UserError(f"views.count={self.count}: expected a whole number of cameras, at least 1")
+        self.all()
+
+    def all(self) -> Cameras:
+        """The whole set, once round the circle."""
+        ranges = CameraSampler(self.elevation, self.distance, self.fov)
+        return ranges.sample(self.count, rng.generator(self.seed, 0, 0, "camera bank"))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """n different cameras, one from each n-th part of the set, which is turned at random. Raises UserError for more
+        than there are."""
+        if n > self.count:
+            raise UserError(
+                f"method.views={n} of views.count={self.count} cameras: ask for fewer views or more cameras"
+            )
+        u = torch.rand(n + 1, generator=generator)
+        edges = torch.arange(n + 1) * self.count // n
+        which = edges[:-1] + (u[:n] * edges.diff()).long()
+        return self.all().rows((which + int(u[n] * self.count)) % self.count)
+
+
+@dataclass(frozen=True)
 class WithCamera:
     """Another sampler's cameras, and among them always this one."""
 
-    others: CameraSampler | FixedCamera
+    others: CameraSampler | FixedCamera | CameraBank
     camera: FixedCamera
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:

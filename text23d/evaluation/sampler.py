@@ -1,0 +1,47 @@
+"""Pictures of the prior by Algorithm 1 itself: the rendering is the picture, and the target replaces it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from text23d.contracts import Denoiser
+from text23d.method.algorithm import Algorithm1
+from text23d.method.priors import Priors
+from text23d.method.step import step
+from text23d.method.update import Replace
+from text23d.rng import generator
+
+
+class Pictures:
+    """Pictures x [B, C, H, W] that are their own renderings; implements `contracts.Representation`."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+    def render(self, views: None, size: int) -> Tensor:
+        return self.x
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return []
+
+    def replace(self, views: None, x0_hat: Tensor) -> None:
+        self.x = x0_hat
+
+
+def algorithm1(
+    main: Denoiser, aux: Denoiser, x: Tensor, levels: Tensor, c: Any, seed: int, method: Algorithm1
+) -> Tensor:
+    """From flat grey down the noise levels [steps + 1], the last of them 0, one iteration each.
+
+    x [B, C, H, W]: noise of deviation levels[0]; from then on each picture goes on with the noise that it ended with.
+    """
+    phi, noise = Pictures(torch.zeros_like(x)), x / levels[0]
+    ask = Priors(main, aux, c, c)
+    for index, sigma in enumerate(levels[:-1]):
+        rng = partial(generator, seed, 0, index)
+        noise = step(phi, None, method, ask, sigma, Replace(), rng, x.shape[-1], noise=noise).proposal.noise
+    return phi.x
