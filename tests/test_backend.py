@@ -68,7 +68,7 @@ def test_library_of_another_interface_is_refused(monkeypatch: pytest.MonkeyPatch
     backend._load.cache_clear()
     try:
         assert backend.select("auto") == "torch"
-        with pytest.raises(UserError, match=r"interface version 2, expected -1"):
+        with pytest.raises(UserError, match=r"interface version 3, expected -1"):
             backend.library()
     finally:
         monkeypatch.undo()

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from text23d.contracts import Cameras, UserError, to_picture
+from text23d.kernels import ops, reference
 from text23d.representation.hashgrid import HashGrid
 from text23d.representation.occupancy import Occupancy
 from text23d.representation.volume import render_rays
@@ -62,11 +62,12 @@ class Nerf(nn.Module):
 
     def query(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Points [N, 3] -> density [N] per scene unit, >= 0, and colour [N, 3] in (0, 1)."""
-        raw = self.mlp(self.encoding(x))
-        distance = torch.linalg.vector_norm(x, dim=-1)
-        sphere = self.blob * (1 - distance / self.radius)
-        density = self.gain * softplus(raw[:, 0] + sphere) * (distance < 1)
-        return density, raw[:, 1:].sigmoid()
+        shape = (self.gain, self.blob, self.radius)
+        if not isinstance(self.encoding, HashGrid):
+            return reference.activate(self.mlp(self.encoding(x)), x, *shape)
+        first, _, last = self.mlp
+        mlp = ops.Mlp(first.weight, first.bias, last.weight, last.bias)
+        return ops.field((x + 1) / 2, self.encoding.table, mlp, self.encoding.layout, *shape)
 
     def density(self, x: Tensor) -> Tensor:
         """Points [N, 3] -> density [N] per scene unit, >= 0; zero outside the ball of radius 1."""
