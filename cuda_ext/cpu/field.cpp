@@ -11,7 +11,8 @@
 namespace text23d {
 namespace {
 
-constexpr int64_t kSamples = 1024;  // of a chunk
+constexpr int64_t kSamples = 1024;        // of a chunk
+constexpr int64_t kPitch = kSamples + 16;  // planes a power of two apart would crowd the same lines of the cache
 constexpr int64_t kOut = 4;         // raw density and colour
 
 int64_t chunks_of(int64_t n) { return (n + kSamples - 1) / kSamples; }
@@ -21,8 +22,8 @@ int64_t padded(int64_t samples) { return (samples + kStep - 1) / kStep * kStep; 
 template <typename T, int Name>
 Planes<T> scratch(int64_t rows) {
     static thread_local std::vector<T> memory;
-    if (memory.size() < size_t(rows * kSamples)) memory.resize(rows * kSamples);
-    return {memory.data(), kSamples};
+    if (memory.size() < size_t(rows * kPitch)) memory.resize(rows * kPitch);
+    return {memory.data(), kPitch};
 }
 
 template <typename T>

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "../shared/hashgrid_math.h"
+#include "row.h"
 
 namespace text23d {
 
@@ -31,13 +32,10 @@ struct HashGrid {
             const int count = static_cast<int>(std::min<int64_t>(kBlock, last - start));
             find_corners(x + 3 * start, count, grid[l], at);
             for (int p = 0; p < count; ++p) {
-                T sum[F > 0 ? F : 64] = {};
-                for (int c = 0; c < 8; ++c) {
-                    const T* row = rows + int64_t(at.entry[c][p]) * width();
-                    for (int64_t f = 0; f < width(); ++f) sum[f] += at.weight[c][p] * row[f];
-                }
-                T* to = out + (start + p) * point + l * width() * number;
-                for (int64_t f = 0; f < width(); ++f) to[f * number] = sum[f];
+                Row<T, F> sum{};
+                for (int c = 0; c < 8; ++c)
+                    sum.add(at.weight[c][p], Row<T, F>::load(rows + at.entry[c][p] * width(), width()));
+                sum.spread(out + (start + p) * point + l * width() * number, number, width());
             }
         }
     }
@@ -51,12 +49,12 @@ struct HashGrid {
             find_corners(x + 3 * start, count, grid[l], at);
             for (int p = 0; p < count; ++p) {
                 const T* grad = grad_out + (start + p) * point + l * width() * number;
-                // A copy, since `row` might overlap `grad` for all the compiler knows: g++ 12 -O3 then sums wrongly.
-                T own[F > 0 ? F : 64];
-                for (int64_t f = 0; f < width(); ++f) own[f] = grad[f * number];
+                const Row<T, F> own = Row<T, F>::collect(grad, number, width());
                 for (int c = 0; c < 8; ++c) {
-                    T* row = rows + int64_t(at.entry[c][p]) * width();
-                    for (int64_t f = 0; f < width(); ++f) row[f] += at.weight[c][p] * own[f];
+                    T* entry = rows + at.entry[c][p] * width();
+                    Row<T, F> row = Row<T, F>::load(entry, width());
+                    row.add(at.weight[c][p], own);
+                    row.store(entry, width());
                 }
             }
         }

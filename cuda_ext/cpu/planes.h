@@ -28,34 +28,35 @@ struct Matrix {
     T at(int64_t i, int64_t j) const { return first[i * row + j * column]; }
 };
 
+constexpr int kPacks = 2;  // side by side, so that one sum need not wait for the last
+
 template <int Rows, typename T>
-void multiply_rows(const Matrix<T>& w, int64_t row, int64_t columns, const T* bias, Planes<const T> in,
-                   Planes<T> out, int64_t samples) {
-    constexpr int kPacks = 2;
-    for (int64_t p = 0; p < samples; p += kPacks * kLanes<T>) {
-        Pack<T> sums[Rows][kPacks];
-        for (int r = 0; r < Rows; ++r)
-            for (int k = 0; k < kPacks; ++k) sums[r][k] = Pack<T>{} + (bias ? bias[row + r] : T(0));
-        for (int64_t i = 0; i < columns; ++i) {
-            Pack<T> value[kPacks];
-            for (int k = 0; k < kPacks; ++k) value[k] = load(in.row(i) + p + k * kLanes<T>);
-            for (int r = 0; r < Rows; ++r) {
-                const Pack<T> weight = Pack<T>{} + w.at(row + r, i);
-                for (int k = 0; k < kPacks; ++k) sums[r][k] = multiply_add(weight, value[k], sums[r][k]);
-            }
+void multiply_tile(const Matrix<T>& w, int64_t row, int64_t columns, const T* bias, Planes<const T> in, Planes<T> out,
+                   int64_t p) {
+    Pack<T> sums[Rows][kPacks];
+    for (int r = 0; r < Rows; ++r)
+        for (int k = 0; k < kPacks; ++k) sums[r][k] = Pack<T>{} + (bias ? bias[row + r] : T(0));
+    for (int64_t i = 0; i < columns; ++i) {
+        Pack<T> value[kPacks];
+        for (int k = 0; k < kPacks; ++k) value[k] = load(in.row(i) + p + k * kLanes<T>);
+        for (int r = 0; r < Rows; ++r) {
+            const Pack<T> weight = Pack<T>{} + w.at(row + r, i);
+            for (int k = 0; k < kPacks; ++k) sums[r][k] = multiply_add(weight, value[k], sums[r][k]);
         }
-        for (int r = 0; r < Rows; ++r)
-            for (int k = 0; k < kPacks; ++k) store(out.row(row + r) + p + k * kLanes<T>, sums[r][k]);
     }
+    for (int r = 0; r < Rows; ++r)
+        for (int k = 0; k < kPacks; ++k) store(out.row(row + r) + p + k * kLanes<T>, sums[r][k]);
 }
 
 // out [rows][samples] = w [rows][columns] in [columns][samples] + bias [rows], which may be null.
 template <typename T>
 void multiply(const Matrix<T>& w, int64_t rows, int64_t columns, const T* bias, Planes<const T> in, Planes<T> out,
               int64_t samples) {
-    int64_t row = 0;
-    for (; row + kTile <= rows; row += kTile) multiply_rows<kTile>(w, row, columns, bias, in, out, samples);
-    for (; row < rows; ++row) multiply_rows<1>(w, row, columns, bias, in, out, samples);
+    for (int64_t p = 0; p < samples; p += kPacks * kLanes<T>) {
+        int64_t row = 0;
+        for (; row + kTile <= rows; row += kTile) multiply_tile<kTile>(w, row, columns, bias, in, out, p);
+        for (; row < rows; ++row) multiply_tile<1>(w, row, columns, bias, in, out, p);
+    }
 }
 
 template <int Rows, int Columns, typename T>
