@@ -53,8 +53,8 @@ TEXT23D_EXPORT const char* text23d_error(int32_t code);
         int64_t n, const T* x, const T* table, const T* grad_out, const Text23dLevel* grid, int64_t levels,            \
         int64_t features, T* grad_x, int32_t threads, void* stream);                                                   \
     /* x, table, grid as above; network w1 [hidden][levels * features], b1 [hidden], w2 [4][hidden], b2 [4] ->         \
-       density [n], rgb [n][3], and, unless stride is 0, kept [levels * features][stride]: the features; stride is n   \
-       or more, and a multiple of 64 */                                                                                \
+       density [n], rgb [n][3], and kept [levels * features][stride]: the features; stride is n or more and a multiple \
+       of 64, or on the CPU 0, where they are not wanted */                                                            \
     TEXT23D_EXPORT int32_t text23d_field_forward_##suffix(                                                             \
         int64_t n, const T* x, const T* table, const Text23dLevel* grid, int64_t levels, int64_t features,             \
         int64_t hidden, const T* w1, const T* b1, const T* w2, const T* b2, double gain, double blob, double radius,   \

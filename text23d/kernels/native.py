@@ -132,7 +132,8 @@ def field(
     x: Tensor, table: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int,
     log2_table: int, base: int, growth: float, gain: float, blob: float, radius: float, keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """`ops.field`, and the features in planes [levels * features, N or a little more], empty unless `keep`."""
+    """`ops.field`, and the features in planes [levels * features, N or a little more], for the gradient: on the
+    CPU none unless `keep`."""
     grid = _layout(levels, features, log2_table, base, growth)[1]
     x, table, w1, b1, w2, b2 = (each.contiguous() for each in (x, table, w1, b1, w2, b2))
     density, rgb, kept = x.new_empty(len(x)), x.new_empty(len(x), 3), _planes(x, levels * features, keep)
@@ -159,8 +160,8 @@ def field_backward(
 
 
 def _planes(x: Tensor, rows: int, keep: bool) -> Tensor:
-    """Room for `rows` numbers of each point, a multiple of 64 points."""
-    return x.new_empty(rows, (x.shape[0] + 63) // 64 * 64 if keep else 0)
+    """Room for `rows` numbers of each point, a multiple of 64 points: on CUDA always, since its kernels need it."""
+    return x.new_empty(rows, (x.shape[0] + 63) // 64 * 64 if keep or x.is_cuda else 0)
 
 
 def _network_size(inputs: int, hidden: int) -> int:
