@@ -68,7 +68,7 @@ def test_library_of_another_interface_is_refused(monkeypatch: pytest.MonkeyPatch
     backend._load.cache_clear()
     try:
         assert backend.select("auto") == "torch"
-        with pytest.raises(UserError, match=r"interface version 2, expected -1"):
+        with pytest.raises(UserError, match=r"interface version 3, expected -1"):
             backend.library()
     finally:
         monkeypatch.undo()
@@ -100,7 +100,7 @@ def test_libraries_export_the_whole_interface(device: str) -> None:
         assert backend.backend(device) == "torch"
         return
     library, names = backend.library(device), ("hashgrid_forward", "hashgrid_backward_table", "hashgrid_backward_x")
-    for name in (*names, "march_count", "march_fill", "composite_forward", "composite_backward"):
+    for name in (*names, "field_forward", "field_backward", "march_count", "march_fill", "composite_forward", "composite_backward"):
         assert getattr(library, f"text23d_{name}_f32") and getattr(library, f"text23d_{name}_f64")
     assert library.text23d_error(0) in (b"none", b"no error")
 

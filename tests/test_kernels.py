@@ -49,6 +49,8 @@ def chosen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if request.param == "cuda sources":
         library = request.getfixturevalue("cuda_sources")
         monkeypatch.setattr(native, "library", lambda device: library)
+        planes = native._planes
+        monkeypatch.setattr(native, "_planes", lambda x, rows, keep: planes(x, rows, True))
     backend.select("torch" if request.param == "torch" else "native")
     yield request.param
     backend.select("auto")
@@ -200,6 +202,137 @@ def test_gradients_are_the_same_bits_for_any_number_of_threads() -> None:
         assert torch.equal(one, two) and torch.equal(two, again)
 
 
+SHAPE = (3.0, 2.0, 0.5)
+"""gain, blob and radius of the fields below."""
+
+
+def mlp_for(layout: GridLayout, hidden: int, dtype: torch.dtype = torch.float64) -> ops.Mlp:
+    generator = torch.Generator().manual_seed(2)
+    shapes = ((hidden, layout.out_features), (hidden,), (4, hidden), (4,))
+    return ops.Mlp(*(torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes))
+
+
+def spread_points(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Points inside and outside the ball, and some outside the cube."""
+    return 1.2 * points(count, dtype) - 0.1
+
+
+def field_and_gradients(dtype: torch.dtype, count: int, hidden: int, features: int = 2) -> tuple[Tensor, ...]:
+    layout = GridLayout.spanning(5, features, 9, 4, 32)
+    x, learned = spread_points(count, dtype), [table_for(layout, dtype), *mlp_for(layout, hidden, dtype)]
+    table, *mlp = (each.requires_grad_() for each in learned)
+    density, rgb = ops.field(x, table, ops.Mlp(*mlp), layout, *SHAPE)
+    generator = torch.Generator().manual_seed(3)
+    loss = sum((out * torch.randn(out.shape, generator=generator, dtype=dtype)).sum() for out in (density, rgb))
+    assert isinstance(loss, Tensor)
+    return density.detach(), rgb.detach(), *torch.autograd.grad(loss, [table, *mlp])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_field_equals_brute_force(chosen: str, dtype: torch.dtype) -> None:
+    """Encoding by brute force, the network neuron by neuron, activations by the mathematics library."""
+    layout, hidden = LAYOUTS[0], 5
+    x, table, mlp = spread_points(60, dtype), table_for(layout, dtype), mlp_for(layout, hidden, dtype)
+    gain, blob, radius = SHAPE
+    densities, colours = [], []
+    for point in x.tolist():
+        inputs = brute_encode(point, table.tolist(), layout)
+        rows = zip(mlp.w1.tolist(), mlp.b1.tolist(), strict=True)
+        units = [max(0.0, math.fsum([b, *map(math.prod, zip(w, inputs, strict=True))])) for w, b in rows]
+        rows = zip(mlp.w2.tolist(), mlp.b2.tolist(), strict=True)
+        raw = [math.fsum([b, *map(math.prod, zip(w, units, strict=True))]) for w, b in rows]
+        distance = math.dist([2 * value - 1 for value in point], [0, 0, 0])
+        raised = raw[0] + blob * (1 - distance / radius)
+        densities.append(gain * (max(raised, 0) + math.log1p(math.exp(-abs(raised)))) if distance < 1 else 0.0)
+        colours.append([1 / (1 + math.exp(-value)) for value in raw[1:]])
+    assert 5 < densities.count(0.0) < 50
+    for found, expected in zip(ops.field(x, table, mlp, layout, *SHAPE), (densities, colours), strict=True):
+        torch.testing.assert_close(
+            found, torch.tensor(expected, dtype=dtype), atol=2e-5 if dtype.itemsize == 4 else 1e-12, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize(("features", "hidden"), [(1, 3), (2, 8), (3, 1)])
+def test_field_gradients_equal_numerical_ones(chosen: str, features: int, hidden: int) -> None:
+    layout = GridLayout(3, features, 6, 2, 1.6)
+    learned = [each.requires_grad_() for each in (table_for(layout), *mlp_for(layout, hidden))]
+    x = points(9).requires_grad_()
+
+    def field(*given: Tensor) -> tuple[Tensor, Tensor]:
+        at, table, *mlp = given
+        return ops.field(at, table, ops.Mlp(*mlp), layout, *SHAPE)
+
+    assert torch.autograd.gradcheck(lambda *given: field(x.detach(), *given), learned)
+    assert torch.autograd.gradcheck(field, (x, *learned))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("count", "hidden", "features"), [(1, 32, 2), (65, 7, 3), (5000, 32, 2), (2048, 16, 4)])
+def test_compiled_field_equals_its_twin(
+    chosen: str, dtype: torch.dtype, count: int, hidden: int, features: int
+) -> None:
+    results = field_and_gradients(dtype, count, hidden, features)
+    backend.select("torch")
+    for compiled, twin in zip(results, field_and_gradients(dtype, count, hidden, features), strict=True):
+        assert (compiled - twin).abs().max() <= 100 * torch.finfo(dtype).eps * twin.abs().max().clamp(min=1)
+
+
+@needs_compiler
+def test_field_and_its_gradients_are_the_same_bits_for_any_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    backend.select("native")
+    results = []
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        results.append(field_and_gradients(torch.float32, 10_000, 32))
+    torch.set_num_threads(before)
+    backend.select("auto")
+    for one, two, again in zip(*results, strict=True):
+        assert torch.equal(one, two) and torch.equal(two, again)
+
+
+def test_field_of_no_points_and_without_gradients(chosen: str) -> None:
+    layout = LAYOUTS[0]
+    table, mlp = table_for(layout).requires_grad_(), mlp_for(layout, 4)
+    density, rgb = ops.field(torch.zeros(0, 3, dtype=torch.float64), table, mlp, layout, *SHAPE)
+    (density.sum() + rgb.sum()).backward()
+    assert density.shape == (0,) and rgb.shape == (0, 3)
+    assert table.grad is not None and table.grad.shape == table.shape and not table.grad.any()
+    x = spread_points(70)
+    with torch.no_grad():
+        free = ops.field(x, table, mlp, layout, *SHAPE)
+    assert not free[0].requires_grad
+    for one, other in zip(free, ops.field(x, table, mlp, layout, *SHAPE), strict=True):
+        assert other.requires_grad and torch.equal(one, other)
+
+
+def test_field_takes_non_contiguous_tensors_and_passes_nan_on(chosen: str) -> None:
+    layout = LAYOUTS[0]
+    x, table, mlp = spread_points(64), table_for(layout), mlp_for(layout, 6)
+    turned = [each.t().contiguous().t() if each.dim() == 2 else each for each in (x, table, *mlp)]
+    assert not turned[0].is_contiguous() and not turned[2].is_contiguous()
+    expected = ops.field(x, table, mlp, layout, *SHAPE)
+    for one, other in zip(ops.field(turned[0], turned[1], ops.Mlp(*turned[2:]), layout, *SHAPE), expected, strict=True):
+        torch.testing.assert_close(one, other)
+    x[3, 1] = math.nan
+    density, rgb = ops.field(x, table, mlp, layout, *SHAPE)
+    assert density.isnan().nonzero().tolist() == [[3]] and rgb.isnan().any(1).nonzero().tolist() == [[3]]
+
+
+def test_wrong_arguments_of_a_field_are_named(chosen: str) -> None:
+    layout = LAYOUTS[0]
+    x, table, mlp = points(4), table_for(layout), mlp_for(layout, 6)
+    with pytest.raises(ValueError, match=r"w1 is \[6, 9\], expected \[6, 10\]"):
+        ops.field(x, table, mlp._replace(w1=mlp.w1[:, 1:]), layout, *SHAPE)
+    with pytest.raises(ValueError, match=r"b2 is torch\.float32 on cpu, expected torch\.float64"):
+        ops.field(x, table, mlp._replace(b2=mlp.b2.float()), layout, *SHAPE)
+    with pytest.raises(ValueError, match=r"x is torch\.int64"):
+        ops.field(x.long(), table, mlp, layout, *SHAPE)
+    with pytest.raises(ValueError, match="gain = 0"):
+        ops.field(x, table, mlp, layout, 0.0, 1.0, 1.0)
+
+
 def rays(count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Rays from everywhere about the cube, outside and inside; some miss it, some run along an axis."""
     generator = torch.Generator().manual_seed(3)
@@ -342,6 +475,16 @@ def test_operators_are_registered_as_torch_expects() -> None:
     torch.library.opcheck(native.hashgrid_encode, (x, table, *arguments))
     torch.library.opcheck(native.hashgrid_backward_table, (grad, x.detach(), *arguments))
     torch.library.opcheck(native.hashgrid_backward_x, (grad, x.detach(), table.detach(), *arguments))
+    mlp = mlp_for(layout, 6)
+    learned, shape = [each.requires_grad_() for each in (table, *mlp)], (*arguments, *SHAPE)
+    for keep in (True, False):
+        torch.library.opcheck(
+            native.field, (x.detach(), *([each.detach() for each in learned] if not keep else learned), *shape, keep)
+        )
+    with torch.no_grad():
+        out = native.field(x, *learned, *shape, True)
+        given = (torch.ones_like(out[0]), torch.ones_like(out[1]), x.detach(), *(each.detach() for each in mlp[:3]))
+        torch.library.opcheck(native.field_backward, (*given, *out, *arguments, SHAPE[0]))
     torch.library.opcheck(native.march, (origins, directions, blobs(4), torch.zeros(20), 0.1, 0.0, 40))
     torch.library.opcheck(native.composite, (sigma_dt, values, OFFSETS))
     torch.library.opcheck(native.composite_backward, (*ones, sigma_dt.detach(), values.detach(), OFFSETS))

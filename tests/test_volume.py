@@ -13,7 +13,7 @@ from torch import Tensor
 from text23d.kernels import ops
 from text23d.representation import volume
 from text23d.representation.cameras import CameraSampler
-from text23d.representation.volume import render_rays
+from text23d.representation.volume import Field, points_on_rays, render_points
 
 FULL = torch.ones(4, 4, 4, dtype=torch.bool)
 
@@ -24,6 +24,12 @@ def camera_rays(views: int = 1, size: int = 5) -> tuple[Tensor, Tensor]:
     cameras = CameraSampler().sample(views, torch.Generator().manual_seed(0))
     origins, directions = (rays.reshape(-1, 3).double() for rays in cameras.rays(size))
     return origins, directions / directions.norm(dim=-1, keepdim=True)
+
+
+def render_rays(
+    origins: Tensor, directions: Tensor, field: Field, occupancy: Tensor, dt: float, jitter: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    return render_points(points_on_rays(origins, directions, occupancy, dt, jitter), field, dt)
 
 
 def ripples(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@
 #include "../shared/hd.h"
 
 #if defined(__CUDACC__)
+#include <cooperative_groups.h>
+#include <cooperative_groups/reduce.h>
 #include <cuda_runtime.h>
 #endif
 
@@ -19,6 +21,18 @@ template <typename T>
 TEXT23D_HD void add_to(T* at, T value) {
 #if defined(__CUDA_ARCH__)
     atomicAdd(at, value);
+#else
+    *at += value;
+#endif
+}
+
+// The same where all threads add to one place: those of a warp that are here do it together.
+template <typename T>
+TEXT23D_HD void add_up_to(T* at, T value) {
+#if defined(__CUDA_ARCH__)
+    const auto here = cooperative_groups::coalesced_threads();
+    const T sum = cooperative_groups::reduce(here, value, cooperative_groups::plus<T>());
+    if (here.thread_rank() == 0) atomicAdd(at, sum);
 #else
     *at += value;
 #endif

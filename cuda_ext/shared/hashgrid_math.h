@@ -41,6 +41,7 @@ template <typename T, int N>
 struct Corners {
     uint32_t entry[8][N];
     T weight[8][N];
+    uint32_t cell[3][N];
     T fraction[3][N];
 };
 
@@ -49,17 +50,21 @@ TEXT23D_HD void find_corners_as(const T* x, int n, const Text23dLevel& level, Co
     const uint32_t cells = static_cast<uint32_t>(level.cells);
     const uint32_t mask = static_cast<uint32_t>(level.size - 1);
     for (int p = 0; p < n; ++p) {
-        const Place<T> a = locate(x[3 * p], cells), b = locate(x[3 * p + 1], cells), c = locate(x[3 * p + 2], cells);
-        out.fraction[0][p] = a.fraction;
-        out.fraction[1][p] = b.fraction;
-        out.fraction[2][p] = c.fraction;
-        for (uint32_t corner = 0; corner < 8; ++corner) {
-            const uint32_t di = corner >> 2, dj = (corner >> 1) & 1, dk = corner & 1;
-            const T u = di ? a.fraction : T(1) - a.fraction;
-            const T v = dj ? b.fraction : T(1) - b.fraction;
-            const T w = dk ? c.fraction : T(1) - c.fraction;
+        for (int axis = 0; axis < 3; ++axis) {
+            const Place<T> place = locate(x[3 * p + axis], cells);
+            out.cell[axis][p] = place.cell;
+            out.fraction[axis][p] = place.fraction;
+        }
+    }
+    for (uint32_t corner = 0; corner < 8; ++corner) {
+        const uint32_t di = corner >> 2, dj = (corner >> 1) & 1, dk = corner & 1;
+        for (int p = 0; p < n; ++p) {
+            const T u = di ? out.fraction[0][p] : T(1) - out.fraction[0][p];
+            const T v = dj ? out.fraction[1][p] : T(1) - out.fraction[1][p];
+            const T w = dk ? out.fraction[2][p] : T(1) - out.fraction[2][p];
             out.weight[corner][p] = u * v * w;
-            out.entry[corner][p] = entry_of<Dense>(a.cell + di, b.cell + dj, c.cell + dk, cells, mask);
+            out.entry[corner][p] =
+                entry_of<Dense>(out.cell[0][p] + di, out.cell[1][p] + dj, out.cell[2][p] + dk, cells, mask);
         }
     }
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from text23d.contracts import UserError
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 CHOICES = ("auto", "native", "torch")
 LIBRARIES = {"cpu": "_native", "cuda": "_cuda"}
 HOW_TO_BUILD = {

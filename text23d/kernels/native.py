@@ -127,6 +127,80 @@ def _encode_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 hashgrid_encode.register_autograd(_encode_backward, setup_context=_encode_context)
 
 
+@torch.library.custom_op("text23d::field", mutates_args=())
+def field(
+    x: Tensor, table: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int,
+    log2_table: int, base: int, growth: float, gain: float, blob: float, radius: float, keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """`ops.field`, and the features in planes [levels * features, N or a little more], for the gradient: on the
+    CPU none unless `keep`."""
+    grid = _layout(levels, features, log2_table, base, growth)[1]
+    x, table, w1, b1, w2, b2 = (each.contiguous() for each in (x, table, w1, b1, w2, b2))
+    density, rgb, kept = x.new_empty(len(x)), x.new_empty(len(x), 3), _planes(x, levels * features, keep)
+    given = (len(x), x, table, grid, levels, features, len(b1), w1, b1, w2, b2, gain, blob, radius)
+    _call("field_forward", x, *given, density, rgb, kept, kept.shape[1])
+    return density, rgb, kept
+
+
+@torch.library.custom_op("text23d::field_backward", mutates_args=())
+def field_backward(
+    grad_density: Tensor, grad_rgb: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, density: Tensor,
+    rgb: Tensor, kept: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float, gain: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Gradients of the table, and of w1, b1, w2 and b2 one behind another."""
+    layout, grid = _layout(levels, features, log2_table, base, growth)
+    hidden = len(b1)
+    x, w1, b1, w2, grad_density, grad_rgb = (
+        each.contiguous() for each in (x, w1, b1, w2, grad_density, grad_rgb)
+    )  # fmt: skip
+    table, network = x.new_zeros(layout.entries, features), x.new_zeros(_network_size(levels * features, hidden))
+    given = (len(x), x, grid, levels, features, hidden, w1, b1, w2, gain, density, rgb, kept, kept.shape[1])
+    _call("field_backward", x, *given, grad_density, grad_rgb, torch.empty_like(kept), network, table)
+    return table, network
+
+
+def _planes(x: Tensor, rows: int, keep: bool) -> Tensor:
+    """Room for `rows` numbers of each point, a multiple of 64 points: on CUDA always, since its kernels need it."""
+    return x.new_empty(rows, (x.shape[0] + 63) // 64 * 64 if keep or x.is_cuda else 0)
+
+
+def _network_size(inputs: int, hidden: int) -> int:
+    return hidden * (inputs + 1) + 4 * (hidden + 1)
+
+
+@field.register_fake
+def _(
+    x: Tensor, table: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int,
+    log2_table: int, base: int, growth: float, gain: float, blob: float, radius: float, keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    return x.new_empty(x.shape[0]), x.new_empty(x.shape[0], 3), _planes(x, levels * features, keep)
+
+
+@field_backward.register_fake
+def _(
+    grad_density: Tensor, grad_rgb: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, density: Tensor,
+    rgb: Tensor, kept: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float, gain: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    entries = _layout(levels, features, log2_table, base, growth)[0].entries
+    return x.new_empty(entries, features), x.new_empty(_network_size(levels * features, b1.shape[0]))
+
+
+def _field_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, _, w1, b1, w2, _, *ctx.layout, ctx.gain, _, _, _ = inputs
+    ctx.save_for_backward(x, w1, b1, w2, *output)
+
+
+def _field_backward(ctx: Any, grad_density: Tensor, grad_rgb: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    x, w1, b1, w2, density, rgb, kept = ctx.saved_tensors
+    given = (x, w1, b1, w2, density, rgb, kept, *ctx.layout, ctx.gain)
+    table, network = field_backward(grad_density, grad_rgb, *given)
+    parts = network.split([w1.numel(), b1.numel(), w2.numel(), 4])
+    return None, table, parts[0].view_as(w1), parts[1], parts[2].view_as(w2), parts[3], *[None] * 9
+
+
+field.register_autograd(_field_backward, setup_context=_field_context)
+
+
 @torch.library.custom_op("text23d::march", mutates_args=())
 def march(
     origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, dt: float, near: float, max_steps: int

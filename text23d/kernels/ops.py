@@ -1,4 +1,4 @@
-"""The three operations a radiance field needs, on whichever backend was chosen (see `backend`).
+"""The operations a radiance field needs, on whichever backend was chosen (see `backend`).
 
 The compiled library of the tensors' device serves if it was built, otherwise the torch twins do; where nobody chose
 between the two, nerfacc samples rays on CUDA if it loads. All compute the same function. Tensors are float32 or
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from text23d.kernels import native, reference, sampler
 from text23d.kernels.backend import backend, choice
@@ -53,6 +54,48 @@ def encode(x: Tensor, table: Tensor, layout: GridLayout) -> Tensor:
     if _compiled(x):
         return native.hashgrid_encode(x, table, *native.layout_arguments(layout))
     return reference.encode(x, table, layout)
+
+
+class Mlp(NamedTuple):
+    """One hidden layer of H ReLU units: w1 [H, layout.out_features], b1 [H], w2 [4, H], b2 [4]."""
+
+    w1: Tensor
+    b1: Tensor
+    w2: Tensor
+    b2: Tensor
+
+
+def field(
+    x: Tensor, table: Tensor, mlp: Mlp, layout: GridLayout, gain: float, blob: float, radius: float
+) -> tuple[Tensor, Tensor]:
+    """Density and colour at points of the cube, which is [-1, 1]^3 of the scene, as `encode` and a small network say.
+
+        raw, raw_rgb = w2 relu(w1 encode(x) + b1) + b2,  d = |2 x - 1|
+        density = gain softplus(raw + blob (1 - d / radius)) where d < 1, else 0;  rgb = sigmoid(raw_rgb)
+
+    x       [N, 3] in [0, 1]; N = 0 works.
+    table   [layout.entries, layout.features].
+    Returns density [N] in the unit of `gain`, > 0, and rgb [N, 3]. Differentiable once in table and mlp and, through
+    the operations it is made of, in x. Gradients are the same bits for any number of threads, except on CUDA.
+    """
+    _expect(x, "x", (None, 3), x)
+    _expect(table, "table", (layout.entries, layout.features), x)
+    hidden = mlp.w1.shape[0]
+    shapes = ((hidden, layout.out_features), (hidden,), (4, hidden), (4,))
+    for name, tensor, shape in zip(Mlp._fields, mlp, shapes, strict=True):
+        _expect(tensor, name, shape, x)
+    if not (gain > 0 and radius > 0):
+        raise ValueError(f"field: gain = {gain}, radius = {radius}, expected positive numbers")
+    if not _compiled(x):
+        return reference.field(x, table, *mlp, layout, gain, blob, radius)
+    learning = torch.is_grad_enabled()
+    if learning and x.requires_grad:
+        raw = linear(linear(encode(x, table, layout), mlp.w1, mlp.b1).relu(), mlp.w2, mlp.b2)
+        return reference.activate(raw, 2 * x - 1, gain, blob, radius)
+    keep = learning and any(each.requires_grad for each in (table, *mlp))
+    arguments = (*native.layout_arguments(layout), float(gain), float(blob), float(radius), keep)
+    density, rgb, _ = native.field(x, table, *mlp, *arguments)
+    return density, rgb
 
 
 def march(

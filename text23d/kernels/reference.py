@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear, softplus
 
 from text23d.kernels.layout import PRIMES, GridLayout
 
@@ -43,6 +44,30 @@ def _hashed_entry(vertex: Tensor, size: int) -> Tensor:
     """Müller et al. 2022, Eq. 4; size is a power of two, so the remainder is its low bits."""
     i, j, k = (vertex * torch.tensor(PRIMES, device=vertex.device)).unbind(-1)
     return (i ^ j ^ k) & (size - 1)
+
+
+def field(
+    x: Tensor,
+    table: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    layout: GridLayout,
+    gain: float,
+    blob: float,
+    radius: float,
+) -> tuple[Tensor, Tensor]:
+    """Encoding, one hidden layer, activations: density [N] and colour [N, 3]. See `ops.field`."""
+    raw = linear(linear(encode(x, table, layout), w1, b1).relu(), w2, b2)
+    return activate(raw, 2 * x - 1, gain, blob, radius)
+
+
+def activate(raw: Tensor, x: Tensor, gain: float, blob: float, radius: float) -> tuple[Tensor, Tensor]:
+    """What a network says [N, 4] at x [N, 3] in [-1, 1] -> density [N] and colour [N, 3]. See `ops.field`."""
+    distance = torch.linalg.vector_norm(x, dim=-1)
+    density = gain * softplus(raw[:, 0] + blob * (1 - distance / radius), threshold=40) * (distance < 1)
+    return density, raw[:, 1:].sigmoid()
 
 
 def enter_cube(origins: Tensor, directions: Tensor, near: float) -> tuple[Tensor, Tensor]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from text23d.contracts import Cameras, UserError, to_picture
+from text23d.kernels import ops, reference
 from text23d.representation.hashgrid import HashGrid
 from text23d.representation.occupancy import Occupancy
-from text23d.representation.volume import render_rays
+from text23d.representation.volume import Points, points_on_rays, render_points
 
 
 class Nerf(nn.Module):
@@ -59,14 +60,16 @@ class Nerf(nn.Module):
         self.encoding, self.mlp = grid, nn.Sequential(first, nn.ReLU(inplace=True), last)
         self.occupancy = Occupancy() if occupancy is None else occupancy
         self.dt, self.gain, self.blob, self.radius, self.refresh = 2 / steps, gain, blob, radius, refresh
+        self._remembered: WeakKeyDictionary[Cameras, tuple[Tensor, tuple[Any, ...], Points]] = WeakKeyDictionary()
 
     def query(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Points [N, 3] -> density [N] per scene unit, >= 0, and colour [N, 3] in (0, 1)."""
-        raw = self.mlp(self.encoding(x))
-        distance = torch.linalg.vector_norm(x, dim=-1)
-        sphere = self.blob * (1 - distance / self.radius)
-        density = self.gain * softplus(raw[:, 0] + sphere) * (distance < 1)
-        return density, raw[:, 1:].sigmoid()
+        shape = (self.gain, self.blob, self.radius)
+        if not isinstance(self.encoding, HashGrid):
+            return reference.activate(self.mlp(self.encoding(x)), x, *shape)
+        first, _, last = self.mlp
+        mlp = ops.Mlp(first.weight, first.bias, last.weight, last.bias)
+        return ops.field((x + 1) / 2, self.encoding.table, mlp, self.encoding.layout, *shape)
 
     def density(self, x: Tensor) -> Tensor:
         """Points [N, 3] -> density [N] per scene unit, >= 0; zero outside the ball of radius 1."""
@@ -79,12 +82,25 @@ class Nerf(nn.Module):
         """
         if generator is None and not torch.is_grad_enabled():
             return self.render_image(views, size)
-        origins, directions = self._rays(views, size)
-        jitter = None
-        if generator is not None:
-            jitter = torch.rand(len(origins), generator=generator, device=generator.device).to(origins)
-        pixels = self._shade(origins, directions, jitter).reshape(len(views), size, size, 4).permute(0, 3, 1, 2)
+        if generator is None:
+            points = self._remembered_points(views, size)
+        else:
+            rays = self._rays(views, size)
+            jitter = torch.rand(len(rays[0]), generator=generator, device=generator.device).to(rays[0])
+            points = points_on_rays(*rays, self.occupancy.mask, self.dt, jitter)
+        pixels = self._shade(points).reshape(len(views), size, size, 4).permute(0, 3, 1, 2)
         return to_picture(pixels[:, :3], pixels[:, 3:])
+
+    def _remembered_points(self, views: Cameras, size: int) -> Points:
+        """Where the rays of these cameras ask the field: the same for all steps of an optimiser on one target, so it is
+        remembered for as long as these very cameras are in use and the occupancy stays."""
+        mask, like = self.occupancy.mask, next(self.mlp.parameters())
+        state = mask._version, size, like.dtype
+        seen_in, seen_as, points = self._remembered.get(views, (None, None, None))
+        if points is None or seen_in is not mask or seen_as != state:
+            points = points_on_rays(*self._rays(views, size), mask, self.dt)
+            self._remembered[views] = mask, state, points
+        return points
 
     @torch.no_grad()
     def render_image(self, views: Cameras, size: int, chunk: int | None = None) -> Tensor:
@@ -93,7 +109,10 @@ class Nerf(nn.Module):
         pictures, chunk = [], chunk or (1 << 18 if self.occupancy.mask.is_cuda else 1 << 12)
         for view in views.each():
             rays = self._rays(view, size)
-            parts = [self._shade(o, d) for o, d in zip(*(r.split(chunk) for r in rays), strict=True)]
+            parts = [
+                self._shade(points_on_rays(o, d, self.occupancy.mask, self.dt))
+                for o, d in zip(*(r.split(chunk) for r in rays), strict=True)
+            ]
             pixels = torch.cat(parts).T.reshape(4, size, size)
             pictures.append(to_picture(pixels[:3], pixels[3:]))
         return torch.stack(pictures)
@@ -104,9 +123,9 @@ class Nerf(nn.Module):
         origins, directions = (rays.reshape(-1, 3).to(like) for rays in views.rays(size))
         return origins, directions
 
-    def _shade(self, origins: Tensor, directions: Tensor, jitter: Tensor | None = None) -> Tensor:
+    def _shade(self, points: Points) -> Tensor:
         """Premultiplied colour and alpha [R, 4]."""
-        return torch.cat(render_rays(origins, directions, self.query, self.occupancy.mask, self.dt, jitter), -1)
+        return torch.cat(render_points(points, self.query, self.dt), -1)
 
     def refresh_occupancy(self, step: int, generator: torch.Generator | None = None) -> bool:
         """Every `refresh`-th step, from step 0, look again where matter is. Says whether this step was one."""

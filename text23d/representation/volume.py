@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,21 +17,30 @@ Field = Callable[[Tensor], tuple[Tensor, Tensor]]
 log = logging.getLogger(__name__)
 
 
-def render_rays(
-    origins: Tensor, directions: Tensor, field: Field, occupancy: Tensor, dt: float, jitter: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Emission-absorption along rays through [-1, 1]^3 (Max 1995; Mildenhall et al. 2020, Eq. 3).
+class Points(NamedTuple):
+    """Where a field is asked: x [M, 3] along R rays, packed as `samples` tells."""
 
-    origins, directions [R, 3] (unit directions); field maps points [M, 3] to densities [M] per scene unit and colours
-    [M, 3] in [0, 1]; occupancy [G, G, G] bool says in which cells to ask it; dt is the step in scene units; jitter [R]
-    in [0, 1) places the samples of each ray within their steps (None: the middle).
+    x: Tensor
+    samples: ops.Samples
+
+
+@torch.no_grad()
+def points_on_rays(
+    origins: Tensor, directions: Tensor, occupancy: Tensor, dt: float, jitter: Tensor | None = None
+) -> Points:
+    """Points along rays [R, 3] (unit directions) through the occupied cells of [-1, 1]^3; see `ops.march`."""
+    samples = ops.march(origins, directions, occupancy, dt, jitter)
+    return Points(samples.positions(origins, directions), samples)
+
+
+def render_points(points: Points, field: Field, dt: float) -> tuple[Tensor, Tensor]:
+    """Emission-absorption along the rays of `points` (Max 1995; Mildenhall et al. 2020, Eq. 3).
+
+    field maps points [M, 3] to densities [M] per scene unit and colours [M, 3] in [0, 1]; dt is the step in scene units.
     Returns premultiplied colour [R, 3] and alpha [R, 1], both in [0, 1], differentiable in what the field is made of.
     """
-    with torch.no_grad():
-        samples = ops.march(origins, directions, occupancy, dt, jitter)
-        points = samples.positions(origins, directions)
-    density, rgb = field(points)
-    colour, alpha = composite(density * dt, rgb, samples)
+    density, rgb = field(points.x)
+    colour, alpha = composite(density * dt, rgb, points.samples)
     return colour, alpha[:, None]
 
 
