@@ -22,11 +22,12 @@ CHUNK = 1 << 17  # points a call of the field: about 70 MB for a 64-wide network
 SIDE = 2.0  # of the cube [-1, 1]^3
 FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surface is cut out of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
+EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the finest grid of the default NeRF
 OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity would spoil sums
 WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
 """Azimuth and elevation, in degrees, of the cameras that a level is found by: none looks along an axis, where rays that
 graze a flat side make it thicker than it is."""
-CRUMB = 0.05  # parts smaller than this fraction of the largest are floaters
+CRUMB = 0.01  # parts smaller than this fraction of the largest are floaters
 MOST_FACES = 3_000_000  # of a surface before decimation: only noise has more
 
 
@@ -46,10 +47,10 @@ def extract(
 
     density  [N, 3] points in [-1, 1]^3 -> [N] per scene unit, >= 0.
     resolution: cells along a side of the cube, at most FINEST. threshold: per scene unit, > 0; None: see
-    `silhouette_level`. faces: the budget; passed only where it would bend the shape. occupied [N, 3] -> [N] bool:
+    `fitting_level`. faces: the budget; passed only where it would bend the shape. occupied [N, 3] -> [N] bool:
     where the field may be dense, so that empty space costs nothing. device: where the points are made.
 
-    Floaters (below 5% of the largest part's volume) and enclosed cavities are removed. Raises EmptyField when nothing
+    Floaters (below 1% of the largest part's volume) and enclosed cavities are removed. Raises EmptyField when nothing
     is dense enough, UserError when the field has values that are not numbers or a setting is out of range.
     """
     if not 2 <= resolution <= FINEST or faces < 4 or (threshold is not None and not threshold > 0):
@@ -59,13 +60,16 @@ def extract(
         )
     cell = SIDE / resolution
     field = sample(density, resolution, occupied, device)
-    level = silhouette_level(field, cell) if threshold is None else threshold
+    level = fitting_level(field, field, cell) if threshold is None else threshold
     if not field.max() > level:
         raise EmptyField(
             f"nothing is denser than {level:.3g} per scene unit: the densest point has {field.max():.3g}; "
             "lower the threshold, or optimise for longer"
         )
-    mesh = surface(field, level, cell)
+    even = evened(field, level, cell)
+    if threshold is None:
+        level = fitting_level(field, even, cell)
+    mesh = surface(even if even.max() > level else field, level, cell)
     while len(mesh.faces) > MOST_FACES:
         field, cell = halved(field), 2 * cell
         mesh = surface(field, min(level, float(np.median(field))), cell)
@@ -109,41 +113,56 @@ def halved(field: np.ndarray) -> np.ndarray:
     return whole.reshape(half[0], 2, half[1], 2, half[2], 2).mean((1, 3, 5))
 
 
-def silhouette_level(field: np.ndarray, cell: float, candidates: int = 32) -> float:
-    """The level (per scene unit) whose solid casts the same silhouettes as the field itself, seen by WITNESSES.
+def evened(field: np.ndarray, level: float, cell: float) -> np.ndarray:
+    """The field with the pits and bumps near its surface at `level` blurred away: a Gaussian of EVEN over the
+    log-density, which counts as wholly solid or wholly empty SHARP above and below the level."""
+    from scipy import ndimage
 
-    A ray is covered where 1 - exp(-integral of sigma) > 1/2; the solid {sigma > level} covers it where its largest
-    sigma passes the level. The best mean IoU wins, and the geometric middle where several levels are as good. Only
-    levels in [ln 2 / diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell
-    above the second covers its ray alone. Raises EmptyField when no ray is covered.
+    height = np.log(np.maximum(field, 1e-30) / np.float32(level)).clip(-SHARP, SHARP)
+    return level * np.exp(ndimage.gaussian_filter(height, EVEN / cell))
+
+
+def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, candidates: int = 32) -> float:
+    """The level (per scene unit) at which {solid > level} looks most like the field, seen by WITNESSES.
+
+    A ray meets the field where it is half absorbed, at an integral of ln 2, and the solid where that first passes the
+    level. What counts is the mean IoU of the rays that meet each, less the mean distance, in scene units, between
+    where those that meet both do; where several levels are as good, their geometric middle wins. Only levels in [ln 2 /
+    diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell above the second
+    covers its ray alone. Raises EmptyField when no ray is half absorbed.
     """
-    views = [(depth > log(2), peak) for depth, peak in _through(field, cell)]
-    views = [(covered, peak) for covered, peak in views if covered.any()]
-    if not views:
+    levels = torch.from_numpy(np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)).float()
+    scores = []
+    for absorbed, densest in _through(field, solid, cell):
+        last = absorbed.shape[1]
+        depth = torch.searchsorted(absorbed, torch.full((len(absorbed), 1), log(2)), right=True)
+        found = torch.searchsorted(densest, levels.expand(len(densest), -1).contiguous(), right=True)
+        covered, hit = depth < last, found < last
+        if covered.any():
+            both = covered & hit
+            apart = ((depth - found).abs() * both).sum(0) / both.sum(0).clamp(min=1) * cell
+            scores.append(both.sum(0) / (covered | hit).sum(0) - apart)
+    if not scores:
         raise EmptyField(
             f"the field is too thin to see: its densest point has {field.max():.3g} per scene unit, and no ray is "
             "half covered; give a threshold below that, or optimise for longer"
         )
-    levels = np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)
-    score = np.array([np.mean([_iou(peak > level, covered) for covered, peak in views]) for level in levels])
-    return float(np.exp(np.log(levels[score >= score.max() - 2e-3]).mean()))
+    score = torch.stack(scores).mean(0)
+    return float(levels[score >= score.max() - 2e-3].log().mean().exp())
 
 
-def _through(field: np.ndarray, cell: float, size: int = 48) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each of the WITNESSES: the integral of the field along its rays, and its largest value there, [size^2]."""
+def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 48) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of the WITNESSES, by ray and by sample along it, [size^2, T] each: the integral of the field up to
+    there, and the largest value of the solid so far."""
     azimuth, elevation = (torch.tensor(each, dtype=torch.float32) for each in zip(*WITNESSES, strict=True))
     rays = Cameras(azimuth, elevation, torch.full_like(azimuth, 3.0), torch.full_like(azimuth, 40.0)).rays(size)
     # Channels, then z, y, x, as grid_sample takes a volume: its points are x, y, z.
-    volume = torch.from_numpy(field).permute(2, 1, 0)[None, None]
+    volume = torch.from_numpy(np.stack([field, solid])).permute(0, 3, 2, 1)[None]
     along = torch.arange(3 - 3**0.5, 3 + 3**0.5, cell)
     for origins, directions in zip(*(each.reshape(len(azimuth), -1, 3) for each in rays), strict=True):
         points = origins[:, None] + along[:, None] * directions[:, None]
-        sigma = grid_sample(volume, points[None, None], align_corners=False)[0, 0, 0]
-        yield (sigma.sum(1) * cell).numpy(), sigma.amax(1).numpy()
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    return (a & b).sum() / (a | b).sum()
+        sigma, value = grid_sample(volume, points[None, None], align_corners=False)[0, :, 0]
+        yield sigma.cumsum(1) * cell, value.cummax(1).values
 
 
 def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
