@@ -11,7 +11,7 @@ from text23d.contracts import Cameras
 
 @dataclass(frozen=True)
 class Hits:
-    """What N rays met first: face [N] (-1: none), weight [N, 3] of that face's corners, and distance [N] (inf: none)."""
+    """What N rays met first: face [N] (-1: none), weight [N, 3] of its corners, and distance [N] (inf: none)."""
 
     face: np.ndarray
     weight: np.ndarray

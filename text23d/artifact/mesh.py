@@ -23,6 +23,7 @@ SIDE = 2.0  # of the cube [-1, 1]^3
 FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surface is cut out of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
 EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the finest grid of the default NeRF
+DEPTH = 2.0  # how much a scene unit of wrong depth counts beside a whole silhouette
 OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity would spoil sums
 WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
 """Azimuth and elevation, in degrees, of the cameras that a level is found by: none looks along an axis, where rays that
@@ -114,22 +115,39 @@ def halved(field: np.ndarray) -> np.ndarray:
 
 
 def evened(field: np.ndarray, level: float, cell: float) -> np.ndarray:
-    """The field with the pits and bumps near its surface at `level` blurred away: a Gaussian of EVEN over the
-    log-density, which counts as wholly solid or wholly empty SHARP above and below the level."""
+    """The field with the pits and bumps of its surface at `level` blurred away: a Gaussian of EVEN over `height`.
+
+    What would vanish with them, as a leg one cell wide, stays as it is: all that is solid more than two cells off what
+    is left, and as much of it as joins the two.
+    """
     from scipy import ndimage
 
-    height = np.log(np.maximum(field, 1e-30) / np.float32(level)).clip(-SHARP, SHARP)
-    return level * np.exp(ndimage.gaussian_filter(height, EVEN / cell))
+    even = level * np.exp(ndimage.gaussian_filter(height(field, level), EVEN / cell))
+    solid = field > level
+    thin = solid & ~ndimage.binary_dilation(even > level, iterations=2)
+    joined = ndimage.binary_dilation(thin, np.ones((3, 3, 3)), iterations=3)
+    return np.where(joined & solid, np.maximum(field, even), even)
+
+
+def height(field: np.ndarray, level: float) -> np.ndarray:
+    """log(field / level), clipped: as far below the level as a usual solid cell is above it counts as wholly empty, and
+    SHARP at most, so that a sharp edge is met half way. Densities span decades: interpolated as they are, every vertex
+    would stick to the outermost cell centre."""
+    above = np.log(np.maximum(field, 1e-30) / np.float32(level))
+    solid = above[above > 0]
+    bound = min(SHARP, float(np.median(solid))) if solid.size else SHARP
+    return above.clip(-bound, bound)
 
 
 def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, candidates: int = 32) -> float:
     """The level (per scene unit) at which {solid > level} looks most like the field, seen by WITNESSES.
 
     A ray meets the field where it is half absorbed, at an integral of ln 2, and the solid where that first passes the
-    level. What counts is the mean IoU of the rays that meet each, less the mean distance, in scene units, between
-    where those that meet both do; where several levels are as good, their geometric middle wins. Only levels in [ln 2 /
-    diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell above the second
-    covers its ray alone. Raises EmptyField when no ray is half absorbed.
+    level. What counts is the mean IoU of the rays that meet each, less DEPTH times the mean distance between where
+    those that meet both do: mist has its silhouette far outside of where its colours are. Where several levels are as
+    good, their geometric middle wins. Only levels in [ln 2 / diagonal, ln 2 / cell] can be best: every covered ray has
+    a point above the first, and a cell above the second covers its ray alone. Raises EmptyField when no ray is half
+    absorbed.
     """
     levels = torch.from_numpy(np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)).float()
     scores = []
@@ -141,7 +159,7 @@ def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, candidates:
         if covered.any():
             both = covered & hit
             apart = ((depth - found).abs() * both).sum(0) / both.sum(0).clamp(min=1) * cell
-            scores.append(both.sum(0) / (covered | hit).sum(0) - apart)
+            scores.append(both.sum(0) / (covered | hit).sum(0) - DEPTH * apart)
     if not scores:
         raise EmptyField(
             f"the field is too thin to see: its densest point has {field.max():.3g} per scene unit, and no ray is "
@@ -173,13 +191,11 @@ def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
     box = _box(field > level)
     field = np.pad(field[box], 1)
     solid = _cleaned(field > level)
-    # Densities span decades: interpolated as they are, every vertex would stick to the outermost cell centre. As far
-    # below the level as a usual solid cell is above it counts as empty, so that a sharp edge is met half way.
-    height = np.log(np.maximum(field, 1e-30) / np.float32(level))
-    height = (height / min(SHARP, float(np.median(height[height > 0])))).clip(-1, 1)
+    above = height(field, level)
+    above /= np.abs(above).max()
     # The margin keeps vertices off the cell centres, where marching cubes makes faces without area.
-    filled = np.where(height > 0, height.clip(min=0.02), 1.0)
-    emptied = np.where(height < 0, height.clip(max=-0.02), -1.0)
+    filled = np.where(above > 0, above.clip(min=0.02), 1.0)
+    emptied = np.where(above < 0, above.clip(max=-0.02), -1.0)
     vertices, triangles, _, _ = marching_cubes(np.where(solid, filled, emptied), 0.0, gradient_direction="ascent")
     corner = np.array([side.start for side in box])
     return trimesh.Trimesh((vertices + corner - 0.5) * cell - 1.0, triangles)
