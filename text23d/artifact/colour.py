@@ -19,7 +19,7 @@ Radiance = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 START, END, STEPS = -1.0, 4.0, 6  # cells along a ray, from its surface point, and samples between them
 GRAZING = 0.2  # cosine up to which a point does not face a camera
-BEHIND = 2.0  # cells behind the nearest surface around its pixel from which a point is hidden
+BEHIND = 2.0  # cells behind the nearest surface around its pixel, its own slope apart, from which a point is hidden
 LEAST = 0.05  # weight of all that is seen of a point from which its colour is known
 
 
@@ -78,10 +78,17 @@ class Painter:
             facing = torch.nonzero(cosine > GRAZING)[:, 0]
             at = self.photographs.at(number, points[facing])[None, None]
             nearest = grid_sample(self.depth[number, None], at, mode="nearest", align_corners=False)[0, 0, 0]
-            met = distance[facing] < nearest + BEHIND * self.cell
+            own = self._slope(number, distance[facing], cosine[facing])
+            met = distance[facing] < nearest + own + BEHIND * self.cell
             seen = grid_sample(self.layers[number, None], at[:, :, met], align_corners=False)[0, :, 0].T
             total.index_add_(0, facing[met], cosine[facing[met], None] ** 2 * seen)
         return total[:, :3], total[:, 3:]
+
+    def _slope(self, number: int, distance: Tensor, cosine: Tensor) -> Tensor:
+        """How much nearer than a point [N] its own surface is a pixel away, across a corner at most."""
+        half = torch.tan(torch.deg2rad(self.photographs.cameras.fov[number].to(distance)) / 2)
+        pixel = 2 * half * distance / self.depth.shape[-1]
+        return 2**0.5 * pixel * (1 - cosine**2).clamp(min=0).sqrt() / cosine
 
 
 def composited(field: Radiance, points: Tensor, towards: Tensor, cell: float) -> Tensor:

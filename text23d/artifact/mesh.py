@@ -23,6 +23,7 @@ SIDE = 2.0  # of the cube [-1, 1]^3
 FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surface is cut out of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
 EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the finest grid of the default NeRF
+GIVEN = 0.03  # of the best silhouettes' IoU, at most, for a better depth
 DEPTH = 2.0  # how much a scene unit of wrong depth counts beside a whole silhouette
 OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity would spoil sums
 WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
@@ -144,13 +145,13 @@ def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, candidates:
 
     A ray meets the field where it is half absorbed, at an integral of ln 2, and the solid where that first passes the
     level. What counts is the mean IoU of the rays that meet each, less DEPTH times the mean distance between where
-    those that meet both do: mist has its silhouette far outside of where its colours are. Where several levels are as
-    good, their geometric middle wins. Only levels in [ln 2 / diagonal, ln 2 / cell] can be best: every covered ray has
-    a point above the first, and a cell above the second covers its ray alone. Raises EmptyField when no ray is half
-    absorbed.
+    those that meet both do: mist has its silhouette far outside of where its colours are. No more than GIVEN of the
+    IoU is given up for that; where several levels are as good, their geometric middle wins. Only levels in [ln 2 /
+    diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell above the second
+    covers its ray alone. Raises EmptyField when no ray is half absorbed.
     """
     levels = torch.from_numpy(np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)).float()
-    scores = []
+    fits, gaps = [], []
     for absorbed, densest in _through(field, solid, cell):
         last = absorbed.shape[1]
         depth = torch.searchsorted(absorbed, torch.full((len(absorbed), 1), log(2)), right=True)
@@ -158,14 +159,15 @@ def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, candidates:
         covered, hit = depth < last, found < last
         if covered.any():
             both = covered & hit
-            apart = ((depth - found).abs() * both).sum(0) / both.sum(0).clamp(min=1) * cell
-            scores.append(both.sum(0) / (covered | hit).sum(0) - DEPTH * apart)
-    if not scores:
+            fits.append(both.sum(0) / (covered | hit).sum(0))
+            gaps.append(((depth - found).abs() * both).sum(0) / both.sum(0).clamp(min=1) * cell)
+    if not fits:
         raise EmptyField(
             f"the field is too thin to see: its densest point has {field.max():.3g} per scene unit, and no ray is "
             "half covered; give a threshold below that, or optimise for longer"
         )
-    score = torch.stack(scores).mean(0)
+    fit, gap = (torch.stack(each).mean(0) for each in (fits, gaps))
+    score = torch.where(fit >= fit.max() - GIVEN, fit - DEPTH * gap, -torch.inf)
     return float(levels[score >= score.max() - 2e-3].log().mean().exp())
 
 
