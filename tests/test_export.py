@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from exact_nerf import CENTRE, HALF, leave_run, marked_box
+from exact_nerf import CENTRE, HALF, leave_run, marked_box, nerf_of
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
@@ -24,14 +24,14 @@ from torch import Tensor
 import text23d
 from text23d import export as verb
 from text23d.artifact import atlas
-from text23d.artifact.colour import seen
+from text23d.artifact.colour import Painter, Photographs, composited
 from text23d.artifact.formats import facts, read
 from text23d.artifact.glb import write_glb
 from text23d.artifact.model import Model, Placement, display, linear
 from text23d.artifact.obj import write_obj
 from text23d.artifact.score import look, score
 from text23d.cli import quote_text
-from text23d.contracts import UserError, to_picture
+from text23d.contracts import Cameras, UserError, to_picture
 from text23d.engine import meshing
 from text23d.paths import conf_dir
 from text23d.representation.cameras import orbit
@@ -73,28 +73,77 @@ def shell(p: Tensor) -> tuple[Tensor, Tensor]:
     return 1000.0 * (radius < 0.6), torch.where(inside, torch.tensor([1.0, 0.5, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
 
 
-def test_colours_come_from_inside() -> None:
+def nothing(p: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.zeros(len(p)), torch.zeros(len(p), 3)
+
+
+def painted(cameras: Cameras, colours: list[tuple[float, float, float]], alpha: float, mesh: Any) -> Painter:
+    """One even picture a camera, of a colour and of a coverage."""
+    colour = torch.tensor(colours)[:, :, None, None].expand(-1, -1, 128, 128)
+    pictures = to_picture(alpha * colour, torch.full((len(cameras), 1, 128, 128), alpha))
+    return Painter(Photographs(cameras, pictures), nothing, mesh.vertices, mesh.faces, 1 / 32)
+
+
+def test_a_colour_is_the_mean_of_the_pictures_that_see_it() -> None:
+    """By the square of the cosine at which they do, and a half-covered pixel as if it were whole."""
+    cameras = Cameras.cat([orbit(1, 0.0), orbit(1, 60.0), orbit(2, 0.0).rows(slice(1, 2))])
+    sphere = trimesh.creation.icosphere(4, radius=0.5)
+    for alpha in (1.0, 0.5):
+        paint = painted(cameras, [(0.8, 0.0, 0.2), (0.0, 0.6, 0.2), (1.0, 1.0, 1.0)], alpha, sphere)
+        front = np.array([[0.0, -0.5, 0.0]])
+        towards = cameras.positions()[:2].numpy() - front
+        cosine = -((towards / np.linalg.norm(towards, axis=1, keepdims=True))[:, 1] ** 2)
+        expected = np.abs(cosine) @ [[0.8, 0.0, 0.2], [0.0, 0.6, 0.2]] / np.abs(cosine).sum()
+        assert np.abs(paint(front, front / 0.5) / 255 - expected).max() < 0.004, "and not white: that is behind"
+
+
+def test_a_picture_is_read_where_the_point_is_seen() -> None:
+    """Photographs of a marked ball, whose colour is its place: painted from them, each point has the colour it had."""
+    sphere = trimesh.creation.icosphere(5, radius=0.6)
+    sphere.visual = trimesh.visual.ColorVisuals(sphere, vertex_colors=by_place(sphere.vertices, sphere.vertices))
+    cameras = Cameras.cat([orbit(6, 30.0), orbit(6, -40.0)])
+    hit, colour = look(sphere, cameras, 128)
+    alpha = torch.tensor(hit)[:, None].float()
+    pictures = to_picture(torch.tensor(colour).float().permute(0, 3, 1, 2) * alpha, alpha)
+    paint = Painter(Photographs(cameras, pictures), nothing, sphere.vertices, sphere.faces, 1 / 64)
+    found = paint(sphere.vertices, sphere.vertices / 0.6).astype(int)
+    assert np.abs(found - by_place(sphere.vertices, sphere.vertices)).max() <= 6
+
+
+def test_what_hides_a_point_lends_it_no_colour() -> None:
+    """A small ball before a large one: the camera in front sees the small, the one above paints what lies behind it."""
+    small, large = trimesh.creation.icosphere(3, radius=0.2), trimesh.creation.icosphere(4, radius=0.4)
+    small.apply_translation([0, -0.7, 0])
+    paint = painted(
+        Cameras.cat([orbit(1, 0.0), orbit(1, 50.0)]),
+        [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)],
+        1.0,
+        trimesh.util.concatenate([small, large]),
+    )
+    at = np.array([[0, -0.9, 0.0], [0, -0.4, 0.0]])
+    normals = np.array([[0, -1.0, 0], [0, -1.0, 0]])
+    before, behind = paint(at, normals)
+    assert before[0] > 200 and behind.tolist() == [0, 0, 255]
+
+
+def test_what_no_picture_sees_has_the_colour_of_the_matter_behind_it() -> None:
     sphere = trimesh.creation.icosphere(3, radius=0.6)
-    found = seen(shell, sphere.vertices, sphere.vertex_normals, orbit(4, 20.0).positions(), 2 / 64)
-    assert np.abs(found.astype(int) - [255, 128, 0]).max() <= 1
+    cameras = orbit(1, 0.0)
+    pictures = to_picture(torch.ones(1, 3, 32, 32), torch.ones(1, 1, 32, 32))
+    paint = Painter(Photographs(cameras, pictures), shell, sphere.vertices, sphere.faces, 2 / 64)
+    found = paint(np.array([[0, -0.6, 0], [0, 0.6, 0]]), np.array([[0.0, -1, 0], [0, 1, 0]]))
+    assert found[0].tolist() == [255] * 3 and np.abs(found[1].astype(int) - [255, 128, 0]).max() <= 1
 
 
-def test_a_colour_is_the_mean_of_what_the_eyes_see_that_it_faces() -> None:
-    """Even matter with a colour that depends on the place: each ray's colour by the formula, weighed by its cosine."""
-    cell, eyes = 0.1, torch.tensor([[2.0, 0.0, 2.0], [0.0, 0.0, 3.0], [0.0, 0.0, -3.0]])
-
-    def field(p: Tensor) -> tuple[Tensor, Tensor]:
-        return 10.0 + 0 * p[:, 0], (p + 1) / 2
-
-    def ray(towards: np.ndarray) -> np.ndarray:
-        depth, passed = np.linspace(-1, 4, 6) * cell, np.exp(-10.0 * cell * np.arange(6))
-        return (passed[:, None] * (1 - depth[:, None] * towards) / 2).sum(0) / passed.sum()
-
-    slanted, up = np.array([1.0, 0, 1]) / 2**0.5, np.array([0.0, 0.0, 1.0])
-    expected = (0.5**0.5 * ray(slanted) + ray(up)) / (0.5**0.5 + 1)
-    found = seen(field, np.zeros((2, 3)), np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), eyes, cell) / 255
-    assert np.abs(found[0] - expected).max() < 0.003
-    assert np.abs(found[1] - ray(np.array([0.0, 1.0, 0.0]))).max() < 0.003, "no eye sees it: along its normal"
+def test_matter_is_composited_along_the_normal() -> None:
+    """Even matter with a colour that depends on the place, by the formula."""
+    cell, towards = 0.1, np.array([0.0, 1.0, 0.0])
+    depth, passed = np.linspace(-1, 4, 6) * cell, np.exp(-10.0 * cell * np.arange(6))
+    expected = (passed[:, None] * (1 - depth[:, None] * towards) / 2).sum(0) / passed.sum()
+    found = composited(
+        lambda p: (10.0 + 0 * p[:, 0], (p + 1) / 2), torch.zeros(1, 3), torch.tensor(towards)[None].float(), cell
+    )
+    assert np.abs(found[0].numpy() - expected).max() < 1e-5
 
 
 # Atlas
@@ -372,11 +421,18 @@ def test_the_score_of_balls_is_known() -> None:
 # The engine: fallbacks, and what is told
 
 
-def test_an_unwrap_that_hangs_leaves_colours_at_the_vertices(tmp_path: Path) -> None:
-    report = meshing.export(marked_box(), "x", tmp_path, settings(unwrap_seconds=0.001), CPU)
+def test_an_unwrap_that_hangs_leaves_colours_at_the_vertices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that never answers is stopped, and the files are written without it."""
+    hanging = tmp_path / "hanging"
+    hanging.write_text("#!/bin/sh\necho $$ > $(dirname $0)/pid\nexec sleep 600\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(atlas.sys, "executable", str(hanging))
+    report = meshing.export(marked_box(), "x", tmp_path, settings(unwrap_seconds=1), CPU)
     assert report["colour"] == "vertices" and report["watertight"] and report["iou"] > 0.97
     (note,) = report["notes"]
-    assert "took more than 0.001 s" in note and "at the vertices" in note
+    assert "took more than 1 s" in note and "at the vertices" in note
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_a_bad_mesh_is_told(tmp_path: Path) -> None:
@@ -476,6 +532,49 @@ def test_what_cannot_be_exported_leaves_no_file(tmp_path: Path) -> None:
         verb.run(configuration(f"run={tmp_path}/cut"))
     for folder in ("empty", "cut"):
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["config.yaml", "nerf.safetensors"]
+
+
+@pytest.mark.parametrize("bytes", [2_000, 30_000])
+def test_a_disk_that_fills_up_leaves_no_half_of_a_file(tmp_path: Path, bytes: int) -> None:
+    """No file may grow past a limit, as on a full disk: told in one line, and what was there before stays."""
+    leave_run(tmp_path / "run")
+    before = {"mesh.glb": b"an older mesh"}
+    (tmp_path / "run" / "mesh.glb").write_bytes(before["mesh.glb"])
+    environment = {**os.environ, "PYTHONPATH": str(Path(text23d.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    script = (
+        f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes}, {bytes})); "
+        "runpy.run_module('text23d.export', run_name='__main__')"
+    )
+    command = [sys.executable, "-B", "-c", script, "run=run", "format=glb,obj,ply", "colour=vertices", *SMALL]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr
+    said = done.stderr.strip().splitlines()[-1]
+    assert "cannot write" in said and "File too large" in said and "free some space" in said
+    there = {path.name: path.stat().st_size for path in (tmp_path / "run").iterdir()}
+    assert all(there.values()) and not any(name.startswith(".") for name in there)
+    whole = read(tmp_path / "run" / "mesh.glb") if bytes > 2_000 else None
+    assert (whole is None) == ((tmp_path / "run" / "mesh.glb").read_bytes() == before["mesh.glb"])
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    leave_run(tmp_path / "run")
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write .*taken.*choose a folder"):
+        verb.run(configuration(f"run={tmp_path}/run", f"out={tmp_path}/taken/out", "colour=vertices", *SMALL))
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_pure_noise_ends_in_a_mesh_and_a_warning(tmp_path: Path) -> None:
+    """Each of 24^3 cells as dense as a draw says: whatever the surface, it is within reach of its budget."""
+    noise = torch.randn(24**3, generator=torch.Generator().manual_seed(0)) * 4 - 3
+
+    def raw(p: Tensor) -> Tensor:
+        x, y, z = ((p + 1) * 12).long().clamp(0, 23).unbind(-1)
+        return noise[x * 576 + y * 24 + z]
+
+    nerf = nerf_of(raw, lambda p: (p + 1) / 2)
+    report = meshing.export(nerf, "noise", tmp_path, settings(format="glb,ply", faces=1000), CPU)
+    assert 100 < report["faces"] <= 8000 and (tmp_path / "mesh.ply").stat().st_size > 1000
 
 
 def test_a_solid_field_becomes_the_ball_that_bounds_it(tmp_path: Path) -> None:

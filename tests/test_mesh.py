@@ -10,17 +10,22 @@ import torch
 import trimesh
 from torch import Tensor
 
+from text23d.artifact import mesh as mesh_module
 from text23d.artifact.mesh import (
+    DEPTH,
     FINEST,
     EmptyField,
+    _through,
     decimated,
+    evened,
     extract,
+    fitting_level,
     halved,
     is_closed,
     parted,
     sample,
-    silhouette_level,
     smoothed,
+    surface,
 )
 from text23d.contracts import UserError
 
@@ -125,27 +130,64 @@ def test_sampling_visits_cell_centres_and_only_where_occupied() -> None:
 
 
 @pytest.mark.parametrize("width", [0.01, 0.03, 0.06])
-def test_the_automatic_level_keeps_the_silhouette(width: float) -> None:
-    """A soft ball is half covered where the chord's integral is ln 2: found here by quadrature and bisection."""
+def test_the_automatic_level_lies_between_silhouette_and_depth(width: float) -> None:
+    """A soft ball's silhouette is where a chord's integral is ln 2, and from the front it is seen where the radius'
+    own passes ln 2: both found here by quadrature. A hard ball has one radius, a soft one is met between the two."""
     field, along = ball(0.5, width=width), torch.linspace(-1, 1, 4001, dtype=torch.float64)
 
-    def depth(offset: float) -> float:
+    def chord(offset: float) -> Tensor:
         points = torch.stack([torch.full_like(along, offset), torch.zeros_like(along), along], -1)
-        return float(torch.trapezoid(field(points), along))
+        return torch.cumulative_trapezoid(field(points), along)
 
-    low, high = 0.3, 0.99
+    low, silhouette = 0.3, 0.99
     for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if depth(middle) > np.log(2) else (low, middle)
+        middle = (low + silhouette) / 2
+        low, silhouette = (middle, silhouette) if chord(middle)[-1] > np.log(2) else (low, middle)
+    seen = -float(along[1:][chord(0.0) > np.log(2)][0])
     mesh = extract(field, resolution=96)
-    assert abs(np.linalg.norm(mesh.vertices, axis=1).mean() - low) < 1 / 96
+    radius = np.linalg.norm(mesh.vertices, axis=1).mean()
+    assert seen - 1 / 96 < radius < silhouette + 1 / 96
+    assert silhouette - radius < 0.6 * (silhouette - seen) + 1 / 96, "the silhouette counts for more"
 
 
 def test_the_automatic_level_sits_between_fog_and_object() -> None:
     field = sample(lambda p: ball(0.5, width=0.001)(p) + 0.2, 64)
-    level = silhouette_level(field, 2 / 64)
+    level = fitting_level(field, field, 2 / 64)
     assert 0.2 < level < 100
     assert abs((field > level).mean() - 4 / 3 * np.pi * 0.5**3 / 8) < 0.005
+
+
+def test_the_automatic_level_against_brute_force() -> None:
+    """The best of many levels by the definition, ray by ray, for a soft ball: its chords are known."""
+    rng = np.random.default_rng(0)
+    field = sample(ball(0.5, width=0.04), 48) * rng.uniform(0.5, 2, (48, 48, 48)).astype(np.float32)
+    cell, level = 2 / 48, fitting_level(field, field, 2 / 48)
+    absorbed, densest = (torch.cat(each).numpy() for each in zip(*_through(field, field, cell), strict=True))
+
+    def value(at: float) -> float:
+        ious, gaps = [], []
+        for start in range(0, len(absorbed), 48**2):
+            depth, found, either, gap = [], [], 0, []
+            for thick, dense in zip(absorbed[start : start + 48**2], densest[start : start + 48**2], strict=True):
+                depth = np.flatnonzero(thick > np.log(2))
+                found = np.flatnonzero(dense > at)
+                either += bool(len(depth) or len(found))
+                if len(depth) and len(found):
+                    gap.append(abs(int(depth[0]) - int(found[0])) * cell)
+            ious.append(len(gap) / either)
+            gaps.append(np.mean(gap))
+        return float(np.mean(ious) - DEPTH * np.mean(gaps))
+
+    assert value(level) > max(value(level * factor) for factor in (0.3, 0.6, 1.6, 3.0))
+
+
+def test_a_pitted_surface_is_evened_and_stays_where_it_is() -> None:
+    """Densities that differ by up to 6 times from cell to cell, in a soft ball."""
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.9, (64, 64, 64))).astype(np.float32)
+    field = sample(ball(0.5, width=0.02), 64) * noise
+    rough, even = (surface(each, 10.0, 2 / 64) for each in (field, evened(field, 10.0, 1 / 64)))
+    spread = [np.linalg.norm(mesh.vertices, axis=1) for mesh in (rough, even)]
+    assert spread[1].std() < 0.5 * spread[0].std() and abs(spread[1].mean() - spread[0].mean()) < 0.01
 
 
 @pytest.mark.parametrize("faces", [500, 5000])
@@ -220,6 +262,18 @@ def test_noise_ends_within_reach_of_its_budget() -> None:
 
     mesh = extract(field, resolution=16, faces=1000)
     assert 100 < len(mesh.faces) <= 8000 and np.isfinite(mesh.vertices).all() and np.abs(mesh.vertices).max() <= 1.1
+
+
+def test_noise_of_too_many_faces_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mesh_module, "MOST_FACES", 20_000)
+    noise = torch.randn(64**3, generator=torch.Generator().manual_seed(0)).mul(3).exp()
+
+    def field(p: Tensor) -> Tensor:
+        x, y, z = ((p + 1) * 32).long().clamp(0, 63).unbind(-1)
+        return noise[x * 4096 + y * 64 + z]
+
+    mesh = extract(field, resolution=64, threshold=1.0, faces=1000)
+    assert 100 < len(mesh.faces) <= 8000 and np.isfinite(mesh.vertices).all()
 
 
 def test_halving_is_the_mean_of_eight() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from text23d.artifact.cast import cast
 from text23d.artifact.model import Atlas, Model
 
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -69,16 +70,9 @@ def drawn(model: Model, vertex: np.ndarray, faces: np.ndarray, uv: np.ndarray, p
 def faces_at_texels(uv: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Which face [size, size] the centre of each texel lies on (-1: none), row 0 at v = 1, and its weights [size, size,
     3] of that face's corners. The ray caster draws: the atlas lies flat, and a ray falls on every texel."""
-    from embreex.mesh_construction import TriangleMesh
-    from embreex.rtcore_scene import EmbreeScene
-
-    scene = EmbreeScene()
-    TriangleMesh(scene, np.insert(uv * size, 2, 0.0, axis=1).astype(np.float32), faces.astype(np.int32))
     centre = np.arange(size, dtype=np.float32) + np.float32(0.5)
     x, y = np.meshgrid(centre, centre[::-1])
     origins = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3)
     down = np.broadcast_to(np.array([0, 0, -1], np.float32), origins.shape)
-    hits = scene.run(origins, np.ascontiguousarray(down), output=1)
-    second, third = (np.asarray(hits[name], np.float64).reshape(size, size) for name in ("u", "v"))
-    weight = np.stack([1 - second - third, second, third], -1)
-    return np.asarray(hits["primID"]).reshape(size, size), weight
+    hits = cast(np.insert(uv * size, 2, 0.0, axis=1), faces, origins, down)
+    return hits.face.reshape(size, size), hits.weight.reshape(size, size, 3)

@@ -22,11 +22,14 @@ CHUNK = 1 << 17  # points a call of the field: about 70 MB for a 64-wide network
 SIDE = 2.0  # of the cube [-1, 1]^3
 FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surface is cut out of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
+EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the finest grid of the default NeRF
+GIVEN = 0.03  # of the best silhouettes' IoU, at most, for a better depth
+DEPTH = 2.0  # how much a scene unit of wrong depth counts beside a whole silhouette
 OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity would spoil sums
 WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
 """Azimuth and elevation, in degrees, of the cameras that a level is found by: none looks along an axis, where rays that
 graze a flat side make it thicker than it is."""
-CRUMB = 0.05  # parts smaller than this fraction of the largest are floaters
+CRUMB = 0.01  # parts smaller than this fraction of the largest are floaters
 MOST_FACES = 3_000_000  # of a surface before decimation: only noise has more
 
 
@@ -46,10 +49,10 @@ def extract(
 
     density  [N, 3] points in [-1, 1]^3 -> [N] per scene unit, >= 0.
     resolution: cells along a side of the cube, at most FINEST. threshold: per scene unit, > 0; None: see
-    `silhouette_level`. faces: the budget; passed only where it would bend the shape. occupied [N, 3] -> [N] bool:
+    `fitting_level`. faces: the budget; passed only where it would bend the shape. occupied [N, 3] -> [N] bool:
     where the field may be dense, so that empty space costs nothing. device: where the points are made.
 
-    Floaters (below 5% of the largest part's volume) and enclosed cavities are removed. Raises EmptyField when nothing
+    Floaters (below 1% of the largest part's volume) and enclosed cavities are removed. Raises EmptyField when nothing
     is dense enough, UserError when the field has values that are not numbers or a setting is out of range.
     """
     if not 2 <= resolution <= FINEST or faces < 4 or (threshold is not None and not threshold > 0):
@@ -59,13 +62,16 @@ def extract(
         )
     cell = SIDE / resolution
     field = sample(density, resolution, occupied, device)
-    level = silhouette_level(field, cell) if threshold is None else threshold
+    level = fitting_level(field, field, cell) if threshold is None else threshold
     if not field.max() > level:
         raise EmptyField(
             f"nothing is denser than {level:.3g} per scene unit: the densest point has {field.max():.3g}; "
             "lower the threshold, or optimise for longer"
         )
-    mesh = surface(field, level, cell)
+    even = evened(field, level, cell)
+    if threshold is None:
+        level = fitting_level(field, even, cell)
+    mesh = surface(even if even.max() > level else field, level, cell)
     while len(mesh.faces) > MOST_FACES:
         field, cell = halved(field), 2 * cell
         mesh = surface(field, min(level, float(np.median(field))), cell)
@@ -109,41 +115,74 @@ def halved(field: np.ndarray) -> np.ndarray:
     return whole.reshape(half[0], 2, half[1], 2, half[2], 2).mean((1, 3, 5))
 
 
-def silhouette_level(field: np.ndarray, cell: float, candidates: int = 32) -> float:
-    """The level (per scene unit) whose solid casts the same silhouettes as the field itself, seen by WITNESSES.
+def evened(field: np.ndarray, level: float, cell: float) -> np.ndarray:
+    """The field with the pits and bumps of its surface at `level` blurred away: a Gaussian of EVEN over `height`.
 
-    A ray is covered where 1 - exp(-integral of sigma) > 1/2; the solid {sigma > level} covers it where its largest
-    sigma passes the level. The best mean IoU wins, and the geometric middle where several levels are as good. Only
-    levels in [ln 2 / diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell
-    above the second covers its ray alone. Raises EmptyField when no ray is covered.
+    What would vanish with them, as a leg one cell wide, stays as it is: all that is solid more than two cells off what
+    is left, and as much of it as joins the two.
     """
-    views = [(depth > log(2), peak) for depth, peak in _through(field, cell)]
-    views = [(covered, peak) for covered, peak in views if covered.any()]
-    if not views:
+    from scipy import ndimage
+
+    even = level * np.exp(ndimage.gaussian_filter(height(field, level), EVEN / cell))
+    solid = field > level
+    thin = solid & ~ndimage.binary_dilation(even > level, iterations=2)
+    joined = ndimage.binary_dilation(thin, np.ones((3, 3, 3)), iterations=3)
+    return np.where(joined & solid, np.maximum(field, even), even)
+
+
+def height(field: np.ndarray, level: float) -> np.ndarray:
+    """log(field / level), clipped: as far below the level as a usual solid cell is above it counts as wholly empty, and
+    SHARP at most, so that a sharp edge is met half way. Densities span decades: interpolated as they are, every vertex
+    would stick to the outermost cell centre."""
+    above = np.log(np.maximum(field, 1e-30) / np.float32(level))
+    solid = above[above > 0]
+    bound = min(SHARP, float(np.median(solid))) if solid.size else SHARP
+    return above.clip(-bound, bound)
+
+
+def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, candidates: int = 32) -> float:
+    """The level (per scene unit) at which {solid > level} looks most like the field, seen by WITNESSES.
+
+    A ray meets the field where it is half absorbed, at an integral of ln 2, and the solid where that first passes the
+    level. What counts is the mean IoU of the rays that meet each, less DEPTH times the mean distance between where
+    those that meet both do: mist has its silhouette far outside of where its colours are. No more than GIVEN of the
+    IoU is given up for that; where several levels are as good, their geometric middle wins. Only levels in [ln 2 /
+    diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell above the second
+    covers its ray alone. Raises EmptyField when no ray is half absorbed.
+    """
+    levels = torch.from_numpy(np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)).float()
+    fits, gaps = [], []
+    for absorbed, densest in _through(field, solid, cell):
+        last = absorbed.shape[1]
+        depth = torch.searchsorted(absorbed, torch.full((len(absorbed), 1), log(2)), right=True)
+        found = torch.searchsorted(densest, levels.expand(len(densest), -1).contiguous(), right=True)
+        covered, hit = depth < last, found < last
+        if covered.any():
+            both = covered & hit
+            fits.append(both.sum(0) / (covered | hit).sum(0))
+            gaps.append(((depth - found).abs() * both).sum(0) / both.sum(0).clamp(min=1) * cell)
+    if not fits:
         raise EmptyField(
             f"the field is too thin to see: its densest point has {field.max():.3g} per scene unit, and no ray is "
             "half covered; give a threshold below that, or optimise for longer"
         )
-    levels = np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)
-    score = np.array([np.mean([_iou(peak > level, covered) for covered, peak in views]) for level in levels])
-    return float(np.exp(np.log(levels[score >= score.max() - 2e-3]).mean()))
+    fit, gap = (torch.stack(each).mean(0) for each in (fits, gaps))
+    score = torch.where(fit >= fit.max() - GIVEN, fit - DEPTH * gap, -torch.inf)
+    return float(levels[score >= score.max() - 2e-3].log().mean().exp())
 
 
-def _through(field: np.ndarray, cell: float, size: int = 48) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each of the WITNESSES: the integral of the field along its rays, and its largest value there, [size^2]."""
+def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 48) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of the WITNESSES, by ray and by sample along it, [size^2, T] each: the integral of the field up to
+    there, and the largest value of the solid so far."""
     azimuth, elevation = (torch.tensor(each, dtype=torch.float32) for each in zip(*WITNESSES, strict=True))
     rays = Cameras(azimuth, elevation, torch.full_like(azimuth, 3.0), torch.full_like(azimuth, 40.0)).rays(size)
     # Channels, then z, y, x, as grid_sample takes a volume: its points are x, y, z.
-    volume = torch.from_numpy(field).permute(2, 1, 0)[None, None]
+    volume = torch.from_numpy(np.stack([field, solid])).permute(0, 3, 2, 1)[None]
     along = torch.arange(3 - 3**0.5, 3 + 3**0.5, cell)
     for origins, directions in zip(*(each.reshape(len(azimuth), -1, 3) for each in rays), strict=True):
         points = origins[:, None] + along[:, None] * directions[:, None]
-        sigma = grid_sample(volume, points[None, None], align_corners=False)[0, 0, 0]
-        yield (sigma.sum(1) * cell).numpy(), sigma.amax(1).numpy()
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    return (a & b).sum() / (a | b).sum()
+        sigma, value = grid_sample(volume, points[None, None], align_corners=False)[0, :, 0]
+        yield sigma.cumsum(1) * cell, value.cummax(1).values
 
 
 def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
@@ -154,13 +193,11 @@ def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
     box = _box(field > level)
     field = np.pad(field[box], 1)
     solid = _cleaned(field > level)
-    # Densities span decades: interpolated as they are, every vertex would stick to the outermost cell centre. As far
-    # below the level as a usual solid cell is above it counts as empty, so that a sharp edge is met half way.
-    height = np.log(np.maximum(field, 1e-30) / np.float32(level))
-    height = (height / min(SHARP, float(np.median(height[height > 0])))).clip(-1, 1)
+    above = height(field, level)
+    above /= np.abs(above).max()
     # The margin keeps vertices off the cell centres, where marching cubes makes faces without area.
-    filled = np.where(height > 0, height.clip(min=0.02), 1.0)
-    emptied = np.where(height < 0, height.clip(max=-0.02), -1.0)
+    filled = np.where(above > 0, above.clip(min=0.02), 1.0)
+    emptied = np.where(above < 0, above.clip(max=-0.02), -1.0)
     vertices, triangles, _, _ = marching_cubes(np.where(solid, filled, emptied), 0.0, gradient_direction="ascent")
     corner = np.array([side.start for side in box])
     return trimesh.Trimesh((vertices + corner - 0.5) * cell - 1.0, triangles)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from text23d.artifact.cast import photograph
 from text23d.artifact.model import display, linear
 from text23d.contracts import Cameras, from_picture
 
@@ -41,18 +42,10 @@ def score(mesh: trimesh.Trimesh, cameras: Cameras, pictures: Tensor) -> dict[str
 def look(mesh: trimesh.Trimesh, cameras: Cameras, size: int) -> tuple[np.ndarray, np.ndarray]:
     """What the centre of each pixel sees of a mesh in scene units: whether anything, [B, size, size] bool, and its
     display colour [B, size, size, 3] in [0, 1], unlit, black where there is nothing."""
-    from embreex.mesh_construction import TriangleMesh
-    from embreex.rtcore_scene import EmbreeScene
-
-    scene = EmbreeScene()
-    TriangleMesh(scene, np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int32))
-    origins, directions = (np.ascontiguousarray(r.reshape(-1, 3).float().cpu().numpy()) for r in cameras.rays(size))
-    hits = scene.run(origins, directions, output=1)
-    face = np.asarray(hits["primID"])
-    met = face >= 0
-    second, third = (np.asarray(hits[name], np.float64)[met] for name in ("u", "v"))
-    shade = np.zeros((len(face), 3))
-    shade[met] = _colour_at(mesh, face[met], np.stack([1 - second - third, second, third], -1))
+    hits = photograph(mesh.vertices, mesh.faces, cameras, size)
+    met = hits.face >= 0
+    shade = np.zeros((len(met), 3))
+    shade[met] = _colour_at(mesh, hits.face[met], hits.weight[met])
     shape = (len(cameras), size, size)
     return met.reshape(shape), shade.reshape(*shape, 3)
 

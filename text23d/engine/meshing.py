@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from text23d.artifact.atlas import UnwrapError, textured
-from text23d.artifact.colour import seen
+from text23d.artifact.colour import Painter, Photographs
 from text23d.artifact.formats import WRITERS, facts, read
 from text23d.artifact.mesh import FINEST, SIDE, extract
 from text23d.artifact.model import Model, Placement
@@ -21,7 +20,8 @@ from text23d.contracts import Cameras, UserError
 from text23d.representation.cameras import orbit
 from text23d.representation.nerf import Nerf
 
-EYES = 4, 20.0  # how many look at a point to see its colour, and how high they are
+RINGS = (8, 10.0), (8, 45.0), (8, -25.0), (2, 85.0)  # of the cameras whose pictures the colours are taken from
+PICTURE = 192  # pixels along a side of these: finer than the cells of the NeRF's finest grid
 SCORED = (8, 5.0), (8, 35.0)
 SCORED_SIZE = 128
 
@@ -105,8 +105,9 @@ def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Mod
     solid = extract(
         nerf.density, resolution, settings.threshold, settings.faces, nerf.occupancy.occupied, device
     )  # fmt: skip
-    eyes = orbit(*EYES).positions()
-    paint = partial(seen, nerf.query, eyes=eyes, cell=SIDE / resolution, device=device)
+    rings = Cameras.cat([orbit(*ring) for ring in RINGS]).to(device)
+    photographs = Photographs(rings, nerf.render_image(rings, PICTURE))
+    paint = Painter(photographs, nerf.query, solid.vertices, solid.faces, SIDE / resolution)
     normals = np.array(solid.vertex_normals)
     normals[np.linalg.norm(normals, axis=1) < 0.5] = (0, 0, 1)  # where the faces around a vertex cancel
     model = Model(np.array(solid.vertices), normals, np.array(solid.faces), paint(solid.vertices, normals))
