@@ -167,7 +167,7 @@ def test_the_automatic_level_against_brute_force() -> None:
     def value(at: float) -> float:
         ious, gaps = [], []
         for start in range(0, len(absorbed), 48**2):
-            depth, found, either, gap = [], [], 0, []
+            either, gap = 0, []
             for thick, dense in zip(absorbed[start : start + 48**2], densest[start : start + 48**2], strict=True):
                 depth = np.flatnonzero(thick > np.log(2))
                 found = np.flatnonzero(dense > at)
