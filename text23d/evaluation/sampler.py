@@ -18,7 +18,8 @@ from text23d.method.update import Replace
 from text23d.rng import generator
 
 # With warm starts the inversion needs no step of its own. A leak of 1 lets a picture sharpen as the level falls:
-# without it, x0_hat - D'(x') = x0 - D'(x) keeps the blur of the level before.
+# without it, x0_hat - D'(x') = x0 - D'(x) keeps the blur of the level before. Level-preserving steps may be large where
+# data has little variance, as pictures have at low levels; on broad Gaussians 0.6 leaves deviations 14 % too small.
 METHOD = Algorithm1(FixedPoint(0), LevelPreserving(0.6), leak=1.0)
 
 
