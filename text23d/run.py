@@ -25,9 +25,12 @@ from text23d.engine.build import Run, build  # noqa: E402
 from text23d.engine.clock import Clock  # noqa: E402
 from text23d.engine.loop import optimise  # noqa: E402
 from text23d.engine.meshing import read_settings  # noqa: E402
+from text23d.engine.subject import Left  # noqa: E402
 from text23d.files import JsonLines, write_json, write_text  # noqa: E402
 from text23d.judge.network import load as load_judge  # noqa: E402
 from text23d.kernels.backend import describe, select  # noqa: E402
+
+OUTPUTS = ("all", "minimal")
 
 
 def run(cfg: DictConfig) -> None:
@@ -54,7 +57,9 @@ def run(cfg: DictConfig) -> None:
             results.save_phi(job, folder)
         with clock.stage("score"):
             score = results.score(job, judge)
-        left = job.subject.leave(job.prompt, folder, cfg, clock)
+        left = Left({}, "no more was asked for", [])
+        if cfg.outputs == "all":
+            left = job.subject.leave(job.prompt, folder, cfg, clock)
     except KeyboardInterrupt:
         done = f"{job.iteration} of {job.plan.iterations} iterations"
         raise KeyboardInterrupt(f"interrupted after {done}: what there is of it is in {folder}") from None
@@ -79,6 +84,8 @@ def run(cfg: DictConfig) -> None:
 def check_outputs(cfg: DictConfig) -> None:
     """Raises UserError, before hours are spent, for what would only fail when the results are written."""
     read_settings(cfg.mesh, "mesh.")
+    if cfg.outputs not in OUTPUTS:
+        raise UserError(f"outputs={cfg.outputs}: expected {' or '.join(OUTPUTS)}")
     least = {"turntable.frames": 1, "turntable.size": 16, "stages": 1}
     for name, smallest in least.items():
         value = OmegaConf.select(cfg, name)

@@ -125,21 +125,11 @@ def runs(
     jobs = [
         (prompt, seed, run_folder(folder, prompt, seed)) for prompt in suite.prompts for seed in dict.fromkeys(seeds)
     ]
-    threads = max(1, (cpu_count() or 1) // workers)
 
     def job(prompt: str, seed: int, where: Path) -> None:
-        if (where / "summary.json").exists():
-            return
-        where.mkdir(parents=True, exist_ok=True)
-        (where / VIEWS).unlink(missing_ok=True)
-        command = [sys.executable, "-m", "text23d.run", f"prompt={prompt}", f"seed={seed}", f"device={device}"]
-        with open(where / "log.txt", "w") as log:
-            subprocess.run(
-                [*command, f"hydra.run.dir='{where}'", *settings],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={"OMP_WAIT_POLICY": "passive", **environ, "OMP_NUM_THREADS": str(threads)},
-            )
+        if not (where / "summary.json").exists():
+            (where / VIEWS).unlink(missing_ok=True)
+            make_run(where, prompt, seed, settings, workers, device)
 
     with ThreadPoolExecutor(workers) as pool:
         list(tqdm(pool.map(lambda each: job(*each), jobs), "runs", len(jobs), unit="run"))
@@ -154,6 +144,21 @@ def runs(
     return found, failed
 
 
+def make_run(where: Path, prompt: str, seed: int, settings: Sequence[str], workers: int, device: str) -> None:
+    """`python -m text23d.run` into the folder `where`, on its share of the cores among `workers`; what it says goes
+    to log.txt there."""
+    where.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "text23d.run", f"prompt={prompt}", f"seed={seed}", f"device={device}"]
+    threads = max(1, (cpu_count() or 1) // workers)
+    with open(where / "log.txt", "w") as log:
+        subprocess.run(
+            [*command, f"hydra.run.dir='{where}'", *settings],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={"OMP_WAIT_POLICY": "passive", **environ, "OMP_NUM_THREADS": str(threads)},
+        )
+
+
 def run_folder(folder: Path, prompt: str, seed: int) -> Path:
     """Where a suite's 3-D run lies."""
     return folder / f"{slug(prompt)}-{seed}"
@@ -165,7 +170,7 @@ def meshes(suite: Suite, folder: Path, seeds: Sequence[int]) -> dict[str, dict[s
     found = {}
     for prompt in suite.prompts:
         paths = [run_folder(folder, prompt, seed) / "summary.json" for seed in dict.fromkeys(seeds)]
-        told = [json.loads(path.read_text())["mesh"] for path in paths if path.exists()]
+        told = [json.loads(path.read_text()).get("mesh", {}) for path in paths if path.exists()]
         if scored := [each for each in told if "iou" in each]:
             found[prompt] = {name: float(np.mean([each[name] for each in scored])) for name in ("iou", "psnr")}
     return found

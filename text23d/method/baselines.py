@@ -1,8 +1,8 @@
 """The rivals of Algorithm 1 behind the same step: score distillation, each as the gradient g of its paper on x0.
 
-All are written for the variance-exploding process x = x0 + sigma n with eps(x; sigma, c) = (x - D(x; sigma, c)) / sigma,
-and all weigh a difference of two eps by w(sigma) = sigma: a step of 1 against g = x0 - D(x) then lands on D(x). Where
-the papers' prior is told nothing, so is D without its guidance: `Priors.D_untold`.
+All are written for the variance-exploding process x = x0 + sigma n with eps(x; sigma, c) = (x - D(x; sigma, c)) /
+sigma, and all weigh a difference of two eps by w(sigma) = sigma: a step of 1 against the g of SDS then lands on D(x).
+Where the papers' prior is told nothing, so is D without its guidance: `Priors.D_untold`.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ class ISM:
 
 @dataclass(frozen=True)
 class SDI:
-    """Score distillation via inversion: g = w(sigma) (eps(x; sigma, c) - n(x0)), so that x0_hat = D(x) (Lukoianov et al.
-    2024, section 4: SDS whose noise is the one that DDIM's inversion of x0 under the prompt arrives with).
+    """Score distillation via inversion: g = w(sigma) (eps(x; sigma, c) - kappa(x0)), so that x0_hat = D(x), where kappa
+    is the noise that DDIM's inversion of x0 under the prompt arrives with (Lukoianov et al. 2024, section 4).
 
     x is x0 inverted by DDIM, `steps` steps from sigma_min to sigma, with D under guidance of its own: 1 tells it the
     prompt, 0 nothing, and the paper takes it negative, the opposite of D's. 2 NFE a step where it is neither 0 nor 1.

@@ -51,9 +51,7 @@ def empirical_pair(prompt: str, device: torch.device, folder: str | None) -> Emp
 def read_folder(folder: str | None) -> Tensor:
     """[N, 4, S, S] in picture space, by the files' names."""
     if folder is None or not Path(folder).is_dir():
-        raise UserError(
-            f"prior.folder={folder}: no such folder; expected one of square pictures of one size"
-        )
+        raise UserError(f"prior.folder={folder}: no such folder; expected one of square pictures of one size")
     paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(f"prior.folder={folder}: no picture there; expected files named {', '.join(SUFFIXES)}")

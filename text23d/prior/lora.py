@@ -12,7 +12,7 @@ from text23d.contracts import UserError
 
 
 class LowRank(nn.Module):
-    """W + B A (Hu et al. 2022, Eq. 3) for a weight W [out, ...]: B [out, rank] begins at 0, A [rank, rest] at random."""
+    """W + B A (Hu et al. 2022, Eq. 3) for a weight W [out, ...]: B [out, rank] begins at 0, A [rank, ...] at random."""
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()

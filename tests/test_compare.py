@@ -1,0 +1,208 @@
+"""The comparison: its figures against closed forms, its budgets, and the verb from end to end on tiny runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import Tensor
+
+from text23d import compare
+from text23d.comparison import budget
+from text23d.comparison.appearance import appearance
+from text23d.comparison.budget import Cost, affordable, check_budgets, read_cost
+from text23d.comparison.figures import notes
+from text23d.comparison.table import cell
+from text23d.contracts import UserError, to_picture
+from text23d.files import write_json, write_text
+from text23d.paths import conf_dir
+
+# Figures
+
+
+def painted(colours: list[tuple[float, float, float]], alpha: float = 1.0) -> Tensor:
+    """One picture [1, 4, 8, 8] whose left half, of this coverage, is striped evenly in these colours; the right half
+    is empty."""
+    colour, cover = torch.zeros(3, 8, 8), torch.zeros(1, 8, 8)
+    for row in range(8):
+        colour[:, row, :4] = torch.tensor(colours[row % len(colours)])[:, None] * alpha
+    cover[:, :, :4] = alpha
+    return to_picture(colour, cover)[None]
+
+
+@pytest.mark.parametrize(
+    ("colours", "saturation", "contrast"),
+    [
+        ([(1.0, 0.0, 0.0)], 1.0, 0.0),
+        ([(0.5, 0.5, 0.5)], 0.0, 0.0),
+        ([(0.0, 0.0, 0.0)], 0.0, 0.0),
+        ([(0.8, 0.4, 0.2)], 0.75, 0.0),
+        ([(0.2, 0.2, 0.2), (0.8, 0.8, 0.8)], 0.0, 0.3),  # half the distance of two
+        ([(1.0, 0.0, 0.0), (0.0, 1.0, 0.0)], 1.0, (0.7152 - 0.2126) / 2),
+    ],
+)
+@pytest.mark.parametrize("alpha", [1.0, 0.75])
+def test_appearance_in_closed_form(
+    colours: list[tuple[float, float, float]], saturation: float, contrast: float, alpha: float
+) -> None:
+    """Of what is seen, whatever its coverage, and nothing of the empty half."""
+    found = appearance(painted(colours, alpha))
+    assert found == pytest.approx({"saturation": saturation, "contrast": contrast}, abs=1e-5)
+
+
+def test_appearance_is_a_mean_over_pictures_that_show_something() -> None:
+    red, grey, empty = painted([(1.0, 0.0, 0.0)]), painted([(0.5, 0.5, 0.5)]), painted([(0.0, 1.0, 0.0)], 0.25)
+    found = appearance(torch.cat([red, grey, empty]))
+    assert found == pytest.approx({"saturation": 0.5, "contrast": 0.0}, abs=1e-6)
+    assert all(math.isnan(value) for value in appearance(empty).values())
+
+
+def test_notes_of_runs(tmp_path: Path) -> None:
+    """Means over runs of the loop's seconds and iterations, and of what is known: a rival's residual is null."""
+    for name, seconds, residual in (("a", [1.0, 2.0], [0.5, 0.3]), ("b", [2.0, 3.0], [None, None])):
+        lines = [
+            {"seconds": s, "noise_ratio": 1.1, "residual": r, "nfe": 2} for s, r in zip(seconds, residual, strict=True)
+        ]
+        write_text(tmp_path / name / "metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
+    found = notes([tmp_path / "a", tmp_path / "b"])
+    assert found == pytest.approx({"seconds": 4.0, "iterations": 2, "noise_ratio": 1.1, "residual": 0.4})
+    assert "residual" not in notes([tmp_path / "b"]) and notes([]) == {}
+
+
+# Budgets
+
+
+def test_cost_of_an_iteration(tmp_path: Path) -> None:
+    """Evaluations of one picture, so that methods with fewer views a batch are not wronged; the first, slow iteration
+    does not count."""
+    lines = [{"seconds": s, "nfe": n} for s, n in ((9.0, 5), (1.0, 5), (2.0, 5))]
+    write_text(tmp_path / "metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
+    write_text(tmp_path / "config.yaml", "method:\n  views: 4\n")
+    cost = read_cost(tmp_path)
+    assert cost == Cost(1.5, 20)
+    assert affordable(cost, "seconds", 45) == 30 and affordable(cost, "evaluations", 3200) == 160
+    assert affordable(cost, "seconds", 0.1) == 1
+
+
+def test_costs_are_measured_once_and_failures_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[tuple[str, tuple[str, ...]]] = []
+
+    def make_run(where: Path, prompt: str, seed: int, settings: list[str], workers: int, device: str) -> None:
+        made.append((where.name, tuple(settings)))
+        if where.name != "broken":
+            write_text(where / "metrics.jsonl", '{"seconds": 2.0, "nfe": 3}\n')
+            write_text(where / "config.yaml", "method:\n  views: 2\n")
+            write_json(where / "summary.json", {})
+
+    monkeypatch.setattr(budget, "make_run", make_run)
+    variants = {"one": ["a=1"], "broken": ["b=2"]}
+    for _ in range(2):
+        known, unknown = budget.costs(variants, tmp_path, "a red car", 6, 2, "cpu")
+        assert known == {"one": Cost(2.0, 6)} and list(unknown) == ["broken"]
+        assert str(tmp_path / "broken" / "log.txt") in unknown["broken"]
+    assert sorted(made) == [("broken", ("b=2", "method.iterations=6"))] * 2 + [("one", ("a=1", "method.iterations=6"))]
+
+
+def test_budgets() -> None:
+    assert check_budgets({"seconds": 45, "evaluations": None}) == {"seconds": 45.0}
+    for wrong in ({"seconds": None}, {"seconds": 0}, {"seconds": "a"}, {"hours": 1}):
+        with pytest.raises(UserError, match="budget"):
+            check_budgets(wrong)  # type: ignore[arg-type]
+
+
+# The verb
+
+
+def settings(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("compare", list(overrides))
+
+
+TINY = (
+    'settings=["method.views=1","method.size.stages=[[0,16]]","device=cpu"]',
+    "seeds=[0]",
+    "calibration=2",
+    "budget.seconds=null",
+    "budget.evaluations=6",
+    "suite.plain=[a red car]",
+    "suite.parts=[]",
+    "suite.held_out=[]",
+    "device=cpu",
+)
+
+
+def test_the_verb_compares_goes_on_and_tells_failures(
+    tmp_path: Path, tiny_prior: Path, tiny_judge: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three variants, one of which cannot run: tiny runs, the table, the picture; then the same command again makes
+    nothing new, and other settings of a variant are refused."""
+    cfg = settings(*TINY, f"folder={tmp_path}", f"judge={tiny_judge}")
+    weights = f"prior.weights={tiny_prior}"
+    variants = {"ours": [weights], "sds": [weights, "method=sds"], "wrong": [weights, "method=nonsense"]}
+    OmegaConf.update(cfg, "lineup.variants", OmegaConf.create(variants), merge=False)
+    compare.run(cfg)
+    said = capsys.readouterr().out
+    results = json.loads((tmp_path / "results.json").read_text())
+    block: dict[str, Any] = results["budgets"]["evaluations"]
+    assert set(block["figures"]) == {"ours", "sds"} and block["missing"] == 0
+    assert len(block["failed"]) == 1 and "wrong" in block["failed"][0]
+    costs = {name: cost["evaluations"] for name, cost in results["costs"].items()}
+    assert costs == {"ours": 5, "sds": 2}
+    for name, row in block["figures"].items():
+        assert row["runs"] == 1 and row["iterations"] == round(6 / costs[name]) and 0 <= row["judge"] <= 1
+        assert row["evaluations"] == row["iterations"] * costs[name] and row["seconds"] > 0
+        assert f"| {name} | {row['judge']:.3f}" in said
+    assert "equal network evaluations: 6 evaluations a run" in said and "nonsense" in said
+    assert said == (tmp_path / "results.md").read_text()
+    with Image.open(tmp_path / "evaluations.png") as image:
+        assert image.width > 128 and image.height > 3 * 64
+
+    runs = {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").rglob("summary.json")}
+    assert len(runs) == 2 and not [*tmp_path.rglob("mesh.*"), *tmp_path.rglob("*.mp4")]
+    compare.run(cfg)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").rglob("summary.json")} == runs
+    assert capsys.readouterr().out == said
+
+    cfg.lineup.variants.sds = [weights, "method=sds", "prior.guidance=7"]
+    with pytest.raises(UserError, match="sds was begun with another settings"):
+        compare.run(cfg)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("workers=0", "workers=0"),
+        ("seeds=[]", "seeds="),
+        ("+lineup.variants.Big=[]", "small letters"),
+        ("+lineup.variants.big=[sds]", "method=sds"),
+        ("budget={seconds:-1,evaluations:1}", "budget.seconds=-1"),
+    ],
+)
+def test_mistakes(override: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        compare.check(settings(override))
+
+
+def test_every_lineup_is_of_settings_that_exist() -> None:
+    for lineup in ("methods", "ablation"):
+        variants, _ = compare.check(settings(f"lineup={lineup}"))
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            for own in variants.values():
+                compose("config", ["prompt=a red car", *compare.QUICK, *own])
+
+
+def test_cells() -> None:
+    row = {"judge": 0.5, "judge_error": 0.01, "seconds": 44.96, "iterations": 84.0}
+    assert [cell(row, name) for name in ("judge", "seconds", "iterations", "kid")] == [
+        "0.500 ± 0.010",
+        "45.0",
+        "84",
+        "-",
+    ]

@@ -1,0 +1,77 @@
+"""Equal cost: what an iteration of each variant costs here, and how many of them a budget buys."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from text23d.contracts import UserError
+from text23d.evaluation.sources import begun, make_run
+from text23d.files import write_json
+
+BUDGETS = {"seconds": "equal wall-clock time", "evaluations": "equal network evaluations"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of an iteration: seconds of the loop, and network evaluations, each on one picture."""
+
+    seconds: float
+    evaluations: float
+
+
+def costs(
+    variants: Mapping[str, Sequence[str]], folder: Path, prompt: str, iterations: int, workers: int, device: str
+) -> tuple[dict[str, Cost], dict[str, str]]:
+    """The cost of each variant, by a run of a few iterations below `folder`, as many at a time as the comparison will
+    have; and why it is not known of those whose run failed. What is known is noted there and not measured again."""
+
+    def measured(item: tuple[str, Sequence[str]]) -> Cost | str:
+        name, settings = item
+        where, passed_on = folder / name, [*settings, f"method.iterations={iterations}"]
+        begun(where, {"settings": passed_on})
+        note = where / "cost.json"
+        if note.exists():
+            return Cost(**json.loads(note.read_text()))
+        (where / "metrics.jsonl").unlink(missing_ok=True)
+        make_run(where, prompt, 0, passed_on, workers, device)
+        if not (where / "summary.json").exists():
+            return f"{name}: see {where / 'log.txt'}"
+        cost = read_cost(where)
+        write_json(note, asdict(cost))
+        return cost
+
+    with ThreadPoolExecutor(workers) as pool:
+        found = dict(zip(variants, pool.map(measured, variants.items()), strict=True))
+    known = {name: cost for name, cost in found.items() if isinstance(cost, Cost)}
+    return known, {name: why for name, why in found.items() if isinstance(why, str)}
+
+
+def read_cost(where: Path) -> Cost:
+    """Of a finished run. Its first iteration, which also warms up, is left out of the time."""
+    lines = [json.loads(line) for line in (where / "metrics.jsonl").read_text().splitlines()]
+    views = OmegaConf.load(where / "config.yaml").method.views
+    seconds = statistics.fmean(line["seconds"] for line in lines[1:] or lines)
+    return Cost(seconds, views * statistics.fmean(line["nfe"] for line in lines))
+
+
+def affordable(cost: Cost, by: str, budget: float) -> int:
+    """The iterations that `budget` buys, at least one."""
+    return max(1, round(budget / getattr(cost, by)))
+
+
+def check_budgets(budgets: Mapping[str, float | None]) -> dict[str, float]:
+    """The budgets that are given. Raises UserError where one is no positive number, or none is given."""
+    for by, budget in budgets.items():
+        if by not in BUDGETS or not (budget is None or (type(budget) in (int, float) and budget > 0)):
+            raise UserError(f"budget.{by}={budget}: expected {' and '.join(BUDGETS)}, each a number above 0 or null")
+    given = {by: float(budget) for by, budget in budgets.items() if budget is not None}
+    if not given:
+        raise UserError("no budget: give budget.seconds or budget.evaluations")
+    return given
