@@ -49,7 +49,7 @@ def seen() -> Seen:
 
 def blurred(x: Tensor, deviation: float = 1.5) -> Tensor:
     """By a Gaussian of so many pixels."""
-    weights = torch.from_numpy(np.exp(-np.arange(-4, 5) ** 2 / (2 * deviation**2))).float()
+    weights = torch.from_numpy(np.exp(-(np.arange(-4, 5) ** 2) / (2 * deviation**2))).float()
     kernel = (weights[:, None] * weights / weights.sum() ** 2).expand(x.shape[1], 1, 9, 9)
     return F.conv2d(F.pad(x, (4, 4, 4, 4), mode="replicate"), kernel, groups=x.shape[1])
 

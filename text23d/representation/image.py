@@ -67,7 +67,7 @@ class MlpImage(nn.Module):
     frequencies: Tensor
 
     def __init__(
-        self, size: int = 64, features: int = 64, hidden: int = 64, bandwidth: float = 4.0, start: str | None = None
+        self, size: int = 64, features: int = 64, hidden: int = 64, bandwidth: float = 2.0, start: str | None = None
     ) -> None:
         super().__init__()
         _require_size(size)
@@ -93,7 +93,7 @@ class MlpImage(nn.Module):
 
     def render(self, views: Cameras, size: int) -> Tensor:
         """[B, 4, size, size], the same for each of the B views: x at the pixels' centres."""
-        at = (2 * torch.arange(size, device=self.frequencies.device) + 1) / size - 1
+        at = (2 * torch.arange(size).to(self.frequencies) + 1) / size - 1
         row, column = torch.meshgrid(at, at, indexing="ij")
         picture = self.query(torch.stack([column, row], -1).reshape(-1, 2)).T.reshape(1, 4, size, size)
         return picture.expand(len(views), -1, -1, -1)
