@@ -323,6 +323,13 @@ def test_every_schedule_of_levels(kind: str) -> None:
         assert levels(one.plan.sigma, 0.0, 2, torch.Generator()).shape == ()
 
 
+def test_the_leak_may_be_a_schedule() -> None:
+    falling = "method.leak={_target_: text23d.method.schedule.Linear, start: 0.5, end: 0.1}"
+    plan: Any = make(settings(falling).method)
+    assert [plan.strategy(at).leak for at in (0.0, 0.5, 1.0)] == pytest.approx([0.5, 0.3, 0.1])
+    assert make(settings("method.leak=0.2").method).strategy(1.0).leak == 0.2
+
+
 def test_both_optimisers_descend_and_only_pixels_can_be_replaced() -> None:
     for kind, name in (("adam", "Adam"), ("sgd", "SGD")):
         job = build(settings("prompt=a red car", *TINY, f"method/optimizer={kind}"), torch.device("cpu"))
