@@ -131,7 +131,7 @@ def test_good_overrides_pass() -> None:
         ("iterations=3", ["'iterations'", "did you mean method.iterations"]),
         ("view.elevation=[0,1]", ["'view.elevation'", "did you mean views.elevation"]),
         ("method=langvin", ["no method named 'langvin'", "did you mean langevin", "known are", "langevin"]),
-        ("method=null", ["no method named 'null'", "known are langevin"]),
+        ("method=null", ["no method named 'null'", "known are ism, langevin, sdi, sds, vsd"]),
         ("method.views=[1,", ["cannot read 'method.views=[1,'"]),
         ("nonsense", ["nonsense"]),
     ],

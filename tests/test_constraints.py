@@ -72,6 +72,9 @@ class Halving:
     def encode(self, rgb: Tensor) -> Tensor:
         return -resized(rgb, rgb.shape[-1] // 2)
 
+    def decode(self, code: Tensor) -> Tensor:
+        return -resized(code, code.shape[-1] * 2)
+
 
 def test_in_a_latent_space_what_is_known_is_encoded() -> None:
     known = PixelImage.of(torch.cat([normal(0, 3, 8, 8), torch.ones(1, 8, 8)]))

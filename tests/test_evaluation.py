@@ -356,6 +356,24 @@ def test_samples_share_their_noise_and_are_the_samplers(tiny_prior: Path, tiny_j
     assert not torch.equal(found[0].pictures, found[1].pictures), "each set has a noise of its own"
 
 
+def test_samples_by_algorithm_1_are_its_iterations(tiny_prior: Path, tiny_judge: Path, tmp_path: Path) -> None:
+    """Two levels by hand: the noise of the one goes on at the other, and the leak of 1 makes the target D'(x')."""
+    prior, suite = builtin.load(tiny_prior), read_suite(ONE, network.load(tiny_judge))
+    found = sources.samples(prior, suite, tmp_path, 1, 2, 3.0, 2, 7, "algorithm1")
+    levels = edm.sigma_steps(2)
+    n = torch.randn(1, 4, 64, 64, generator=generator(7, 0, 0, "sample a red car")).repeat(2, 1, 1, 1)
+    c, D = prior.condition(["a", "red", "car"], orbit(2, sources.SAMPLE_ELEVATION)), prior.denoiser
+    x0, h = torch.zeros_like(n), 0.6
+    for index, sigma in enumerate(levels[:-1]):
+        x = x0 + sigma * n
+        guided = Guided(D, 3.0)(x, sigma, c)
+        e = torch.randn(x.shape, generator=generator(7, 0, index, "langevin"))
+        x = guided + (1 - h) * (x - guided) + (2 * h - h**2) ** 0.5 * sigma * e
+        x0 = D(x, sigma, c)
+        n = (x - x0) / sigma
+    assert (found[0].pictures - x0.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-3
+
+
 def test_renders_are_of_the_prompt_and_worn_ones_of_the_same_things(tiny_judge: Path) -> None:
     suite, around = read_suite(ONE, network.load(tiny_judge)), orbit(4, 15.0)
     fresh, again, others = (sources.worlds(suite, 2, seed, around) for seed in (1, 1, 2))
@@ -594,6 +612,7 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     [
         ("samples.sets=0", r"samples\.sets=0: expected a whole number, at least 1"),
         ("samples.views=2.5", r"samples\.views=2\.5: expected a whole number"),
+        ("samples.sampler=euler", r"samples\.sampler=euler: expected one of heun, algorithm1"),
         ("samples.steps=many", r"samples\.steps=many: expected a whole number"),
         ("samples.seed=-1", r"samples\.seed=-1: .*at least 0"),
         ("samples.guidance=strong", r"samples\.guidance=strong: expected 0 or more"),

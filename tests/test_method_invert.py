@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import UserError
-from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive, Ode
+from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive, Ode, _mix, renormed
+from text23d.method.noise import rms
 from text23d.prior.analytic import Empirical, Gaussian, GaussianMixture
 
 MEAN, STD = 0.3, 0.5
@@ -48,8 +49,8 @@ class Counted:
 
 
 STRATEGIES = [Naive(), FixedPoint(0), FixedPoint(3), FixedPoint(5, rho=0.5), Backprop(0), Backprop(4), Backprop()]
-STRATEGIES += [Ode(), Ode(5, solver="heun"), Ode(3, perturbed=False)]
-NFE = [1, 1, 4, 6, 1, 13, 61, 14, 12, 5]
+STRATEGIES += [Ode(), Ode(5, solver="heun"), Ode(3, perturbed=False), FixedPoint(4, memory=2, shell=True)]
+NFE = [1, 1, 4, 6, 1, 13, 61, 14, 12, 5, 5]
 
 
 @pytest.mark.parametrize(("strategy", "nfe"), list(zip(STRATEGIES, NFE, strict=True)), ids=str)
@@ -123,7 +124,7 @@ def test_step_control_never_turns_back() -> None:
 def test_samples_of_a_batch_do_not_meet() -> None:
     sigma, x0, n = level([0.3, 0.5, 2.0]), normal(0, 3, 2), normal(1, 3, 2)
     denoiser = Empirical([[-1.0, 0.0], [1.0, 0.5]])
-    for strategy in (FixedPoint(6), Backprop(5), Ode(4, solver="heun")):
+    for strategy in (FixedPoint(6), FixedPoint(6, memory=2, shell=True), Backprop(5), Ode(4, solver="heun")):
         together = strategy(denoiser, x0, sigma, n).x
         for i in range(3):
             alone = strategy(denoiser, x0[i : i + 1], sigma[i], n[i : i + 1]).x
@@ -161,3 +162,56 @@ def test_impossible_odes_are_told(settings: dict[str, Any], problem: str) -> Non
     with pytest.raises(UserError, match=problem) as raised:
         Ode(**settings)
     assert "\n" not in str(raised.value)
+
+
+def test_anderson_is_exact_where_the_residual_is_linear() -> None:
+    """On N(mu, diag(s^2)) with three different s, mixing three points solves D'(x) = x0 up to its damping, where the
+    plain step still has a third of the residual."""
+    denoiser, sigma = Gaussian(MEAN, [0.3, 0.5, 1.0]), level(1.0)
+    x0, n = normal(0, 5, 3), normal(1, 5, 3)
+    plain, mixed = (FixedPoint(6, memory=memory)(denoiser, x0, sigma, n) for memory in (0, 3))
+    assert plain.residual.mean() > 0.3 and mixed.residual.max() < 0.05
+
+
+def test_least_squares_by_hand() -> None:
+    """m - g (m - m_1) with g = <r, r - r_1> / ||r - r_1||^2, undamped."""
+    m, r, m_before, r_before = (normal(seed, 2, 4) for seed in range(4))
+    change = r - r_before
+    g = ((r * change).sum(1) / change.square().sum(1))[:, None]
+    m_mixed, r_mixed = _mix(m, r, [(m_before, r_before)], damping=0.0)
+    torch.testing.assert_close(m_mixed, m - g * (m - m_before))
+    torch.testing.assert_close((r_mixed * change).sum(1), torch.zeros(2, dtype=torch.float64))
+    torch.testing.assert_close(_mix(m, r, [])[0], m)
+
+
+def test_on_the_shell_the_noise_is_that_of_real_data() -> None:
+    """Data with a variance along one axis of ten: free steps make the noise grow to fit the others' last details; on
+    the shell rms(x - D'(x)) stays what it is on real data, at a larger residual."""
+    std = torch.where(torch.arange(400) % 10 == 0, STD, 0.02).double()
+    sigma, x0, n = level(0.5), MEAN + std * normal(0, 3, 400), normal(1, 3, 400)
+    expected = (0.5**4 / (std**2 + 0.5**2)).mean().sqrt()
+    free, held = (
+        FixedPoint(30, memory=2, shell=shell)(Gaussian(MEAN, std), x0, sigma, n, expected) for shell in (False, True)
+    )
+    assert (rms(free.x - free.denoised) / expected).min() > 1.1
+    torch.testing.assert_close(rms(held.x - held.denoised), expected.expand(3), rtol=0.02, atol=0)
+    assert bool((held.residual > free.residual).all()) and bool((held.residual < 0.9).all())
+
+
+def test_renorm_scales_what_an_inversion_found() -> None:
+    """On N(mu, s^2), against the formula, and the counts of what it cost."""
+    sigma, x0, n = level([0.5, 2.0]), normal(0, 2, 400), normal(1, 2, 400)
+    found = Naive()(Gaussian(MEAN, STD), x0, sigma, n)
+    expected = 0.7 * rms(found.x - found.denoised)
+    scaled = renormed(found, Gaussian(MEAN, STD), x0, sigma, expected)
+    by_hand = found.denoised + 0.7 * (found.x - found.denoised)
+    torch.testing.assert_close(scaled.x, by_hand)
+    torch.testing.assert_close(scaled.denoised, Gaussian(MEAN, STD)(by_hand, sigma))
+    torch.testing.assert_close(scaled.residual, sample_norm(scaled.denoised - x0) / sample_norm(found.denoised - x0))
+    assert scaled.nfe == 2
+
+
+@pytest.mark.parametrize("settings", [{"steps": -1}, {"memory": 1.5}, {"rho": 0.0}])
+def test_impossible_fixed_points_are_told(settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="fixed-point inversion with"):
+        FixedPoint(**settings)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import UserError
-from text23d.method.schedule import Constant, Linear, LogLinear, Piecewise
+from text23d.method.average import Average
+from text23d.method.schedule import Constant, Linear, LogLinear, Piecewise, Random
 from text23d.method.target import target
-from text23d.method.update import Update
+from text23d.method.update import InPixels, Replace, Update
 
 
 class Waves:
@@ -128,3 +129,89 @@ def test_impossible_stages_are_refused(starts: list[float]) -> None:
 def test_progress_outside_the_run(schedule: Constant | Linear | LogLinear | Piecewise, progress: float) -> None:
     with pytest.raises(ValueError, match="outside"):
         schedule(progress)
+
+
+class Grid:
+    """A picture whose views are crops of it, top left corners (row, column), of 4 x 4."""
+
+    def __init__(self) -> None:
+        self.x = torch.nn.Parameter(normal(5, 1, 2, 8, 8))
+
+    def render(self, views: list[tuple[int, int]], size: int) -> Tensor:
+        return torch.cat([self.x[..., i : i + size, j : j + size] for i, j in views])
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return [self.x]
+
+    def replace(self, views: list[tuple[int, int]], x0_hat: Tensor) -> None:
+        for (i, j), crop in zip(views, x0_hat, strict=True):
+            self.x[..., i : i + 4, j : j + 4] = crop
+
+
+def test_direct_replacement_of_crops() -> None:
+    grid, before, x0_hat = Grid(), Grid().x.detach(), normal(6, 2, 2, 4, 4)
+    losses = Replace()(grid, [(0, 0), (4, 2)], x0_hat, 32)
+    assert losses == pytest.approx([(Grid().render([(0, 0), (4, 2)], 4) - x0_hat).square().mean().item()])
+    torch.testing.assert_close(grid.render([(0, 0), (4, 2)], 4).detach(), x0_hat)
+    torch.testing.assert_close(grid.x[..., :4, 4:], before[..., :4, 4:])
+    with pytest.raises(FloatingPointError, match="loss is nan"):
+        Replace()(grid, [(0, 0)], x0_hat[:1] * math.nan, 32)
+    assert bool(grid.x.isfinite().all())
+
+
+def test_loss_in_pixels_is_of_the_decoded_target() -> None:
+    """A code of 4 x 4 whose decoder repeats each element thrice: the gradient is that of the loss on 8 x 8 pixels."""
+    phi, code = Waves(), normal(7, 2, 1, 4, 4)
+    colour = 3 * code.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    (expected,) = torch.autograd.grad((phi.render(VIEWS, 8) - colour).square().mean(), phi.phi)
+    update = Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=1)
+
+    def decode(x: Tensor) -> Tensor:
+        return 3 * x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+    in_pixels = InPixels(update, phi, decode, 2)
+    losses = in_pixels(Grid(), VIEWS, code, 4)
+    assert losses == pytest.approx([(phi.render(VIEWS, 8) - colour).square().mean().item()])
+    assert phi.phi.grad is not None
+    torch.testing.assert_close(phi.phi.grad, expected)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
+def test_the_average_by_hand(decay: float) -> None:
+    phi = Waves()
+    average, values, expected = Average(phi.parameters(), decay), normal(8, 6, 2), torch.zeros(2, dtype=torch.float64)
+    for k, value in enumerate(values):
+        phi.phi.data = value.clone()
+        average.parameters = phi.parameters()
+        average.add()
+        kept = min(decay, k / (k + 1))
+        expected = kept * expected + (1 - kept) * value
+        resumed = Average(phi.parameters(), decay)
+        resumed.load(average.state())
+        average = resumed
+    if decay == 0.999:
+        torch.testing.assert_close(expected, values.mean(0), rtol=1e-9, atol=1e-9)
+    average.exchange()
+    torch.testing.assert_close(phi.phi.detach(), expected)
+    average.exchange()
+    torch.testing.assert_close(phi.phi.detach(), values[-1])
+
+
+def test_an_average_needs_a_decay() -> None:
+    for decay in (-0.1, 1.0):
+        with pytest.raises(UserError, match=rf"method\.ema={decay}"):
+            Average([], decay)
+
+
+def test_levels_drawn_for_each_view_or_for_all() -> None:
+    """Uniform in the logarithm between two annealed bounds, and the same from the same stream."""
+    low, high = LogLinear(1.0, 0.1), LogLinear(4.0, 0.2)
+    stream = torch.Generator().manual_seed(0)
+    drawn = Random(low, high).draw(0.5, 4000, stream)
+    bounds = math.log(low(0.5)), math.log(high(0.5))
+    place = (drawn.log() - bounds[0]) / (bounds[1] - bounds[0])
+    assert 0 <= place.min() < 0.01 and 0.99 < place.max() <= 1 and abs(place.mean() - 0.5) < 4 * (1 / 12 / 4000) ** 0.5
+    again = Random(low, high).draw(0.5, 4000, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn, again)
+    one = Random(low, high, together=True).draw(0.5, 4000, stream)
+    assert one.shape == () and low(0.5) <= one <= high(0.5)

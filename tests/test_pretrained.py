@@ -22,7 +22,7 @@ from text23d import cli
 from text23d.contracts import Cameras, UserError, to_picture
 from text23d.prior import hub, pretrained
 from text23d.prior.analytic import Gaussian
-from text23d.prior.codec import Encoded, LatentCodec, on_grey
+from text23d.prior.codec import Encoded, LatentCodec, OnGrey, on_grey
 from text23d.prior.guidance import Guided
 from text23d.prior.vp import Rescaled, VariancePreserving, sigma_table
 
@@ -294,16 +294,36 @@ def test_gradient_through_the_autoencoder_reaches_the_representation(tiny: Path)
     torch.testing.assert_close((gradient * step).sum(), (up - down) / 2e-5, rtol=1e-6, atol=1e-10)
 
 
+def test_decoding_undoes_the_scale_of_encoding(tiny: Path) -> None:
+    """What diffusers' own decoder makes of a code that is neither shifted nor scaled."""
+    vae = pretrained.load(tiny).vae
+    codec, latent = LatentCodec(vae, 0.5), torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    code = latent * vae.config.scaling_factor * 0.5
+    torch.testing.assert_close(codec.decode(code), vae.decode(latent).sample)
+    assert codec.decode(code).shape[-1] == 4 * codec.factor
+    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    mean = vae.encode(picture).latent_dist.mean
+    torch.testing.assert_close(codec.decode(codec.encode(picture)), vae.decode(mean).sample, rtol=1e-4, atol=1e-5)
+
+
+def test_colour_over_grey_is_what_the_autoencoder_is_shown(tiny: Path) -> None:
+    codec, plane = LatentCodec(pretrained.load(tiny).vae, 0.5), Plane(nn.Parameter(torch.rand(1, 4, 8, 8) - 0.5))
+    shown = OnGrey(plane, 0.8)
+    assert list(shown.parameters()) == [plane.pixels]
+    torch.testing.assert_close(codec.encode(shown.render(None, 16)), Encoded(plane, codec, 0.8).render(None, 8))
+
+
 # --- a whole run -------------------------------------------------------------------------------------------------
 
 
-def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["prior", "pixels"])
+def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path, loss: str) -> None:
     """The command of a person, with everything at its smallest."""
     command = [
         sys.executable, "-m", "text23d.run", f"prompt={PROMPT}", f"prior.path={tiny}", "prior=stable_diffusion",
         "method.iterations=2", "method.views=2", "method.size.stages=[[0.0,4],[0.5,8]]", "stages=1",
         "mesh.resolution=24", "turntable.frames=2", "turntable.size=16", "representation.steps=24",
-        "device=cpu", "hydra.run.dir=out",
+        "device=cpu", "hydra.run.dir=out", f"method.loss={loss}",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

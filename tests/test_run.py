@@ -25,7 +25,7 @@ from text23d.cli import register_resolvers
 from text23d.contracts import UserError
 from text23d.engine.build import Run, build, make
 from text23d.engine.clock import Clock
-from text23d.engine.loop import iterate, optimise, set_rates
+from text23d.engine.loop import iterate, levels, optimise, set_rates
 from text23d.engine.plan import Plan
 from text23d.files import load_tensors
 from text23d.kernels import backend
@@ -305,8 +305,64 @@ STRATEGIES = [
 def test_every_strategy_that_can_be_asked_for_takes_an_iteration(strategy: str) -> None:
     job = build(settings("prompt=a red car", *TINY, "method.churn=2", strategy), torch.device("cpu"))
     figures = iterate(job)
-    inversion = {"naive": 1, "ode": 14, "backprop": 61}.get(strategy.split("=")[1], 3)
+    inversion = {"naive": 1, "ode": 14, "backprop": 61, "anderson": 6}.get(strategy.split("=")[1], 3)
     assert figures["nfe"] == inversion + 4 and math.isfinite(figures["loss"])
+
+
+@pytest.mark.parametrize("kind", sorted(path.stem for path in (conf_dir() / "method" / "sigma").glob("*.yaml")))
+def test_every_schedule_of_levels(kind: str) -> None:
+    """Of a random one each view has its own level, so sigma is their mean; `together`, all have the same."""
+    job = build(settings("prompt=a red car", *TINY, f"method/sigma={kind}"), torch.device("cpu"))
+    drawn = levels(job.plan.sigma, 0.0, 2, torch.Generator().manual_seed(0))
+    assert drawn.shape == ((2,) if kind == "random" else ())
+    assert math.isfinite(iterate(job)["loss"])
+    if kind == "random":
+        one = build(
+            settings("prompt=a red car", *TINY, f"method/sigma={kind}", "method.sigma.together=true"), job.device
+        )
+        assert levels(one.plan.sigma, 0.0, 2, torch.Generator()).shape == ()
+
+
+def test_the_leak_may_be_a_schedule() -> None:
+    falling = "method.leak={_target_: text23d.method.schedule.Linear, start: 0.5, end: 0.1}"
+    plan: Any = make(settings(falling).method)
+    assert [plan.strategy(at).leak for at in (0.0, 0.5, 1.0)] == pytest.approx([0.5, 0.3, 0.1])
+    assert make(settings("method.leak=0.2").method).strategy(1.0).leak == 0.2
+
+
+def test_both_optimisers_descend_and_only_pixels_can_be_replaced() -> None:
+    for kind, name in (("adam", "Adam"), ("sgd", "SGD")):
+        job = build(settings("prompt=a red car", *TINY, f"method/optimizer={kind}"), torch.device("cpu"))
+        figures = iterate(job)
+        assert type(job.optimizer).__name__ == name and figures["loss_after"] < figures["loss"]
+    with pytest.raises(UserError, match="method/optimizer=replace: expected a representation that has pixels"):
+        build(settings("prompt=a red car", *TINY, "method/optimizer=replace"), torch.device("cpu"))
+
+
+def test_the_results_are_of_the_average() -> None:
+    """With ema the last iteration leaves the mean of the weights, not the weights that the optimiser ended with."""
+    plain, averaged = (
+        build(settings("prompt=a red car", *TINY, f"method.ema={decay}"), torch.device("cpu")) for decay in (0, 0.99)
+    )
+    passed: list[torch.Tensor] = []
+    for _ in optimise(plain):
+        passed.append(next(iter(plain.phi.parameters())).detach().clone())
+    list(optimise(averaged))
+    torch.testing.assert_close(next(iter(averaged.phi.parameters())).detach(), torch.stack(passed).mean(0))
+
+
+def test_renorm_costs_an_evaluation_and_evens_the_noise() -> None:
+    figures = [
+        iterate(
+            build(
+                settings("prompt=a red car", *TINY, "method/inversion=naive", f"method.renorm={on}"),
+                torch.device("cpu"),
+            )
+        )
+        for on in ("false", "true")
+    ]
+    assert figures[1]["nfe"] == figures[0]["nfe"] + 1
+    assert abs(figures[1]["noise_ratio"] - 1) < abs(figures[0]["noise_ratio"] - 1)
 
 
 def test_the_clock_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:

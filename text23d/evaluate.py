@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(cfg.suite)  # type: ignore[assignment]
     suite = read_suite(settings, judge)
     views = orbit(asked.views, sources.SAMPLE_ELEVATION)
-    how = {name: asked[name] for name in ("views", "guidance", "steps", "seed")}
+    how = {name: asked[name] for name in ("views", "guidance", "steps", "seed", "sampler")}
     sources.begun(folder / "samples", {"prior": prior.card, **how})
     drawn = sources.samples(prior, suite, folder / "samples", asked.sets, **how)
     found = {"samples": (drawn, sources.worlds(suite, asked.sets, REFERENCE_SEED, views))}
@@ -71,6 +71,8 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, name)
         if type(value) is not int or value < smallest:
             raise UserError(f"{name}={value}: expected a whole number, at least {smallest}")
+    if cfg.samples.sampler not in sources.SAMPLERS:
+        raise UserError(f"samples.sampler={cfg.samples.sampler}: expected one of {', '.join(sources.SAMPLERS)}")
     guidance, seeds, settings = cfg.samples.guidance, cfg.runs.seeds, cfg.runs.settings
     if type(guidance) not in (int, float) or guidance < 0:
         raise UserError(f"samples.guidance={guidance}: expected 0 or more; 1 is no guidance")

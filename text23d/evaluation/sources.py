@@ -21,6 +21,7 @@ from text23d.contracts import Cameras, UserError
 from text23d.engine.build import read_nerf
 from text23d.engine.solid import judged_views
 from text23d.evaluation.figures import PictureSet
+from text23d.evaluation.sampler import algorithm1
 from text23d.evaluation.suite import Suite
 from text23d.files import load_tensors, save_tensors, write_json
 from text23d.judge.training import wear
@@ -36,6 +37,7 @@ from text23d.world.render import render, sample_light
 from text23d.world.scene import make
 
 SAMPLE_ELEVATION = 15.0
+SAMPLERS = ("heun", "algorithm1")
 VIEWS = "views.safetensors"
 
 
@@ -58,9 +60,17 @@ def kept(path: Path, make_it: Callable[[], Tensor]) -> Tensor:
 
 
 def samples(
-    prior: BuiltinPrior, suite: Suite, folder: Path, sets: int, views: int, guidance: float, steps: int, seed: int
+    prior: BuiltinPrior,
+    suite: Suite,
+    folder: Path,
+    sets: int,
+    views: int,
+    guidance: float,
+    steps: int,
+    seed: int,
+    sampler: str = "heun",
 ) -> list[PictureSet]:
-    """Samples of the prior by Heun's method under guidance: `sets` noises for each prompt, each seen by all views."""
+    """Samples of the prior by one of SAMPLERS under guidance: `sets` noises for each prompt, each seen by all views."""
     device = next(prior.denoiser.parameters()).device
     cameras, levels = orbit(views, SAMPLE_ELEVATION), edm.sigma_steps(steps)
     found = []
@@ -70,7 +80,12 @@ def samples(
             noise = torch.randn(1, 4, prior.size, prior.size, generator=generator(seed, 0, index, f"sample {prompt}"))
             x = levels[0] * noise.expand(views, -1, -1, -1).to(device)
             path = folder / f"{slug(prompt)}-{index}.safetensors"
-            drawn = kept(path, partial(edm.heun, Guided(prior.denoiser, guidance), x, levels, c))
+            main = Guided(prior.denoiser, guidance)
+            ways = {
+                "heun": partial(edm.heun, main, x, levels, c),
+                "algorithm1": partial(algorithm1, main, prior.denoiser, x, levels, c, seed + index),
+            }
+            drawn = kept(path, ways[sampler])
             found.append(picture_set(suite, prompt, drawn, cameras))
     return found
 

@@ -67,7 +67,7 @@ class MlpImage(nn.Module):
     frequencies: Tensor
 
     def __init__(
-        self, size: int = 64, features: int = 64, hidden: int = 64, bandwidth: float = 4.0, start: str | None = None
+        self, size: int = 64, features: int = 64, hidden: int = 64, bandwidth: float = 2.0, start: str | None = None
     ) -> None:
         super().__init__()
         _require_size(size)
