@@ -31,7 +31,7 @@ from text23d.representation.nerf import Nerf
 from text23d.world.caption import words
 
 STAGE, PART, WHOLE = "stage ", "part ", "iteration"
-KERNELS, NETWORKS = ("encode", "march", "composite"), ("network of the NeRF", "network of the prior")
+KERNELS, NETWORKS = ("field", "march", "composite"), ("network of the prior",)
 BACKWARD = "autograd::engine::evaluate_function: "
 
 
@@ -110,7 +110,7 @@ def stage_seconds(job: Job, indices: Sequence[int]) -> dict[str, dict[str, float
 
     On the GPU a stage lasts until its work is done, and a part as long as its kernels run.
     """
-    inversion, langevin, nerf = job.run.plan.inversion, job.run.plan.langevin, job.run.nerf
+    inversion, langevin = job.run.plan.inversion, job.run.plan.langevin
     stages = [
         (Nerf, "refresh_occupancy", "occupancy"),
         (Nerf, "render", "render"),  # the outermost names the stage: the update's own renderings are the update's
@@ -122,11 +122,10 @@ def stage_seconds(job: Job, indices: Sequence[int]) -> dict[str, dict[str, float
         (Update, "__call__", "update"),
     ]
     parts = [
-        (ops, "encode", "encode"),
+        (ops, "field", "field"),
         (ops, "march", "march"),
         (volume, "composite", "composite"),
-        (nerf.mlp, "forward", NETWORKS[0]),
-        (UNet, "forward", NETWORKS[1]),
+        (UNet, "forward", NETWORKS[0]),
     ]
 
     def work() -> None:
