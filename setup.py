@@ -62,8 +62,8 @@ class BuildKernels(build_ext):
 
 def flag_sets(compiler: str) -> list[tuple[list[str], list[str]]]:
     """Compiler and linker flags, the fastest first. No contraction to fused multiply-adds and no fast maths: marching
-    then takes the very decisions of its torch twin. errno and the processor's exception flags, which nobody reads, would keep loops
-    from being vectorised."""
+    then takes the very decisions of its torch twin. errno and the processor's exception flags, which nobody reads,
+    would keep loops from being vectorised."""
     if compiler == "msvc":
         return [(["/std:c++17", "/O2", "/fp:precise", *openmp], []) for openmp in (["/openmp"], [])]
     common = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]

@@ -558,7 +558,7 @@ def test_gpu_check_compares_every_kernel_and_fails_where_one_differs(
 ) -> None:
     monkeypatch.setattr(gpu_check, "milliseconds", lambda call, device: 0.0)
     assert gpu_check.main("cpu", 2000) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 13
+    assert len(capsys.readouterr().out.splitlines()) == 17
     right = reference.composite
     monkeypatch.setattr(reference, "composite", lambda s, v, offsets: right(1.01 * s, v, offsets))
     assert gpu_check.main("cpu", 2000) == 4

@@ -11,9 +11,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
+from text23d.benchmarking import operations
 from text23d.contracts import UserError
 from text23d.engine.build import make
 from text23d.paths import conf_dir
+from text23d.representation.nerf import Nerf
 from text23d.representation.tinycudann import TinyCudaGrid
 
 
@@ -61,3 +63,20 @@ def test_missing_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"tiny-cuda-nn does not serve here .*or choose HashGrid") as told:
         TinyCudaGrid()
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_benchmark_measures_it_where_it_is_installed() -> None:
+    seen = operations.scene(Nerf(generator=torch.Generator().manual_seed(0)), 1, 8)
+    found = {each.name: each.make() for each in operations.rivals(seen)}
+    assert list(found) == ["encode by tiny-cuda-nn", "encode by tiny-cuda-nn, backward"]
+    points = seen.samples.positions(seen.origins, seen.directions)
+    encoded: Any = found["encode by tiny-cuda-nn"]()
+    sums = ((points + 1) / 2).clamp(0, 1).sum(-1)
+    torch.testing.assert_close(encoded, sums[:, None].expand(-1, seen.nerf.encoding.layout.out_features))
+    gradients: Any = found["encode by tiny-cuda-nn, backward"]()
+    assert gradients[0].item() == pytest.approx(float(encoded.sum()), rel=1e-4)
+
+
+def test_the_benchmark_goes_without_it() -> None:
+    assert operations.rivals(operations.scene(Nerf(generator=torch.Generator().manual_seed(0)), 1, 8)) == []

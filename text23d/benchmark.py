@@ -79,7 +79,7 @@ def measure(cfg: DictConfig, job: Job, device: torch.device) -> tuple[dict[str, 
     limits = machine.measure(device, list(dict.fromkeys([torch.float32, precision, half])), 0.05 * seconds)
     rows = [
         operation_row(each, backends, cfg.repeats, 0.04 * seconds, limits)
-        for each in [*operations.kernels(seen), operations.rendering(seen)]
+        for each in [*operations.kernels(seen), *operations.rivals(seen), operations.rendering(seen)]
     ]
     iteration = iteration_row(job, backends, cfg.repeats, 0.2 * seconds)
     select(chosen)

@@ -44,6 +44,21 @@ def encode_backward(points: int, layout: GridLayout) -> Work:
     )
 
 
+def field(points: int, layout: GridLayout, hidden: int) -> Work:
+    """Encoding and network, and 29 for softplus, blob and three sigmoids; the features stay inside."""
+    inner = network(points, (layout.out_features, hidden, 4))
+    made = encode(points, layout)
+    outputs = REAL * points * (4 - layout.out_features)
+    return Work(made.flops + inner.flops + 29 * points, made.bytes + outputs)
+
+
+def field_backward(points: int, layout: GridLayout, hidden: int) -> Work:
+    """Of table and network: 14 for the slopes of the activations; features kept by the forward pass are read again."""
+    inner = network_backward(points, (layout.out_features, hidden, 4))
+    scattered = encode_backward(points, layout)
+    return Work(scattered.flops + inner.flops + 14 * points, scattered.bytes + REAL * points * 8)
+
+
 def march(rays: int, steps: int, samples: int) -> Work:
     """`steps` places looked up on all rays, of which `samples` are kept; 12 for a ray's span, 15 for a step's cell."""
     return Work(

@@ -14,6 +14,7 @@ from text23d.benchmarking.operations import (
     compare,
     compositing,
     encoding,
+    fields,
     marching,
     points_on_rays,
     rendering,
@@ -76,13 +77,14 @@ def grow(
 def along(axis: str, value: int, nerf: Nerf, job: Job) -> list[Operation]:
     """The operations at this value of the axis; everything else as in the main job."""
     device = job.run.device
-    layout = nerf.encoding.layout
+    layout, hidden = nerf.encoding.layout, nerf.hidden
     if axis == "rays":  # in pictures of 16 x 16
         seen = scene(nerf, value // 256, 16)
         return [marching(seen), *compositing(seen.samples.offsets)]
     if axis == "samples":
         offsets = torch.arange(0, value + 1, 16, device=device)
-        return [*encoding(points_on_rays(value, device), layout), *compositing(offsets)]
+        points = points_on_rays(value, device)
+        return [*encoding(points, layout), *fields(points, layout, hidden), *compositing(offsets)]
     if axis == "levels":
         spanned = GridLayout.spanning(value, layout.features, 15, 8, 128)
         return encoding(points_on_rays(LEVELS_AT, device), spanned)

@@ -32,7 +32,7 @@ from text23d.representation.nerf import Nerf
 from text23d.world.caption import words
 
 STAGE, PART, WHOLE = "stage ", "part ", "iteration"
-KERNELS, NETWORKS = ("encode", "march", "composite"), ("network of the NeRF", "network of the prior")
+KERNELS, NETWORKS = ("field", "march", "composite"), ("network of the prior",)
 BACKWARD = "autograd::engine::evaluate_function: "
 
 
@@ -112,7 +112,7 @@ def stage_seconds(job: Job, indices: Sequence[int]) -> dict[str, dict[str, float
 
     On the GPU a stage lasts until its work is done, and a part as long as its kernels run.
     """
-    method, nerf = job.run.plan.strategy(0.0), job.run.phi
+    method = job.run.plan.strategy(0.0)
     if not isinstance(method, Algorithm1):
         raise UserError("the stages of Algorithm 1 are measured: choose method=langevin")
     stages = [
@@ -126,11 +126,10 @@ def stage_seconds(job: Job, indices: Sequence[int]) -> dict[str, dict[str, float
         (Update, "__call__", "update"),
     ]
     parts = [
-        (ops, "encode", "encode"),
+        (ops, "field", "field"),
         (ops, "march", "march"),
         (volume, "composite", "composite"),
-        (nerf.mlp, "forward", NETWORKS[0]),
-        (UNet, "forward", NETWORKS[1]),
+        (UNet, "forward", NETWORKS[0]),
     ]
 
     def work() -> None:

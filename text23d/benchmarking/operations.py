@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from text23d.benchmarking import counts
 from text23d.benchmarking.clock import Call, alternate, medians, nothing, peak_bytes
 from text23d.benchmarking.counts import Work
 from text23d.contracts import Cameras, UserError
-from text23d.kernels import ops
+from text23d.kernels import ops, sampler
 from text23d.kernels.backend import select
 from text23d.kernels.layout import GridLayout
 from text23d.kernels.reference import enter_cube
+from text23d.representation import volume
 from text23d.representation.cameras import orbit
 from text23d.representation.hashgrid import HashGrid
 from text23d.representation.nerf import Nerf
+from text23d.representation.tinycudann import TinyCudaGrid
 
 NOT_COUNTED = Work(0, 0)
 RUN = 32
@@ -92,7 +94,42 @@ def scene(nerf: Nerf, views: int, size: int) -> Scene:
 def kernels(seen: Scene) -> list[Operation]:
     """Each kernel, forward and backward, as a rendering of the scene calls it."""
     points = (seen.samples.positions(seen.origins, seen.directions) + 1) / 2
-    return [*encoding(points, seen.nerf.encoding.layout), marching(seen), *compositing(seen.samples.offsets)]
+    layout = seen.nerf.encoding.layout
+    hidden = seen.nerf.hidden
+    return [
+        *encoding(points, layout),
+        *fields(points, layout, hidden),
+        marching(seen),
+        *compositing(seen.samples.offsets),
+    ]
+
+
+def rivals(seen: Scene) -> list[Operation]:
+    """The same by other packages, where they load, whichever backend of ours is chosen."""
+    points, found = seen.samples.positions(seen.origins, seen.directions), list[Operation]()
+    layout, device = seen.nerf.encoding.layout, points.device
+    try:
+        shape = (layout.levels, layout.features, layout.log2_table, layout.base, layout.resolutions[-1])
+        grid = TinyCudaGrid(*shape).to(device)
+    except UserError:
+        pass  # there is nothing to compare with
+    else:
+        found += [
+            Operation("encode by tiny-cuda-nn", lambda: lambda: grid(points)),
+            Operation("encode by tiny-cuda-nn, backward", lambda: gradient([grid(points)], list(grid.parameters()))),
+        ]
+    if sampler.serves(seen.origins) and volume.nerfacc_scans_load():
+        depth, colour = points[:, 0].abs().clone().requires_grad_(), points.abs().clone().requires_grad_()
+        march = (seen.origins, seen.directions, seen.nerf.occupancy.mask, points.new_full((len(seen.origins),), 0.5))
+        found += [
+            Operation("march by nerfacc", lambda: lambda: sampler.march(*march, seen.nerf.dt, 0.0, 1 << 20)),
+            Operation("composite by nerfacc", lambda: lambda: volume.nerfacc_composite(depth, colour, seen.samples)),
+            Operation(
+                "composite by nerfacc, backward",
+                lambda: gradient(volume.nerfacc_composite(depth, colour, seen.samples), [depth, colour]),
+            ),
+        ]
+    return found
 
 
 def marching(seen: Scene) -> Operation:
@@ -124,18 +161,14 @@ def candidates(origins: Tensor, directions: Tensor, dt: float) -> int:
 
 
 def render_work(nerf: Nerf, rays: int, steps: int, samples: int) -> Work:
-    """Kernels and network, forward and backward; what lies between them is not counted."""
-    layout = nerf.encoding.layout
-    layers = [layer for layer in nerf.mlp if isinstance(layer, nn.Linear)]
-    widths = [layers[0].in_features, *(layer.out_features for layer in layers)]
+    """The kernels, forward and backward; what lies between them is not counted."""
+    layout, hidden = nerf.encoding.layout, nerf.hidden
     works = [
         counts.march(rays, steps, samples),
-        counts.encode(samples, layout),
-        counts.network(samples, widths),
+        counts.field(samples, layout, hidden),
         counts.composite(rays, samples, 3),
         counts.composite_backward(rays, samples, 3),
-        counts.network_backward(samples, widths),
-        counts.encode_backward(samples, layout),
+        counts.field_backward(samples, layout, hidden),
     ]
     return sum(works[1:], works[0])
 
@@ -151,6 +184,23 @@ def encoding(points: Tensor, layout: GridLayout) -> list[Operation]:
             lambda: gradient([ops.encode(points, table, layout)], [table]),
             counts.encode_backward(len(points), layout),
         ),
+    ]
+
+
+def fields(points: Tensor, layout: GridLayout, hidden: int) -> list[Operation]:
+    """Density and colour at points [N, 3] in [0, 1], and the gradients of table and network."""
+    generator, rows = torch.Generator().manual_seed(0), layout.out_features
+    shapes = ((layout.entries, layout.features), (hidden, rows), (hidden,), (4, hidden), (4,))
+    learned = [torch.randn(shape, generator=generator).to(points).requires_grad_() for shape in shapes]
+    table, mlp = learned[0], ops.Mlp(*learned[1:])
+
+    def call() -> tuple[Tensor, Tensor]:
+        return ops.field(points, table, mlp, layout, 25.0, 10.0, 0.5)
+
+    count = len(points)
+    return [
+        Operation("field", lambda: call, counts.field(count, layout, hidden)),
+        Operation("field, backward", lambda: gradient(call(), learned), counts.field_backward(count, layout, hidden)),
     ]
 
 

@@ -28,7 +28,8 @@ def header(results: Mapping[str, Any]) -> str:
         f"Measured limits: {machine['bandwidth'] / 1e9:.1f} GB/s (triad), {rates} (matrix product).\n\n"
         "Medians of calls in turn, compiled kernels and torch twins in one run. FLOPs and bytes are those of the "
         "operation, look-ups included: caches serve most of these, so more than 100 % of the memory's bandwidth is "
-        "possible. Memory: the most that tensors hold during the call, beyond what they held before.\n"
+        "possible. Memory: the most that tensors hold during the call, beyond what they held before. What another "
+        "package does stands in both columns.\n"
     )
 
 

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import UserError
-from text23d.kernels import backend, native, reference, sampler
+from text23d.kernels import backend, native, ops, reference, sampler
 from text23d.kernels.layout import GridLayout
 
 Call = Callable[[], Sequence[Tensor]]
+SHAPE = (25.0, 10.0, 0.5)
+"""gain, blob and radius of the field."""
 
 
 def main(device: str = "cuda", size: int = 1 << 18) -> int:
@@ -58,6 +60,16 @@ def operations(device: torch.device, dtype: torch.dtype, size: int) -> list[tupl
     def encode(name: str) -> Tensor:
         return native.hashgrid_encode(x, table, *grid) if name == "native" else reference.encode(x, table, layout)
 
+    shapes = ((32, layout.out_features), (32,), (4, 32), (4,))
+    mlp = ops.Mlp(*(uniform(*shape).sub(0.5).requires_grad_() for shape in shapes))
+    grads = uniform(size), uniform(size, 3)
+
+    def field(name: str) -> tuple[Tensor, Tensor]:
+        at = x.detach()
+        if name == "native":
+            return native.field(at, table, *mlp, *grid, *SHAPE, True)[:2]
+        return reference.field(at, table, *mlp, layout, *SHAPE)
+
     def composite(name: str) -> tuple[Tensor, Tensor]:
         return (native if name == "native" else reference).composite(depth, colour, offsets)
 
@@ -72,6 +84,8 @@ def operations(device: torch.device, dtype: torch.dtype, size: int) -> list[tupl
         both("encode", lambda name: [encode(name)]),
         both("encode + gradient of table", lambda name: torch.autograd.grad(encode(name), (table,), grad)),
         both("encode + gradient of x", lambda name: torch.autograd.grad(encode(name), (x,), grad)),
+        both("field", field),
+        both("field + gradients", lambda name: torch.autograd.grad(field(name), (table, *mlp), grads)),
         ("march", lambda: native.march(*march), lambda: reference.march(*march)),
         both("composite", composite),
         both("composite + gradients", composite_gradients),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -59,6 +59,7 @@ class Nerf(nn.Module):
             nn.init.zeros_(layer.bias)
         self.encoding, self.mlp = grid, nn.Sequential(first, nn.ReLU(inplace=True), last)
         self.occupancy = Occupancy() if occupancy is None else occupancy
+        self.hidden = hidden
         self.dt, self.gain, self.blob, self.radius, self.refresh = 2 / steps, gain, blob, radius, refresh
         self._remembered: WeakKeyDictionary[Cameras, tuple[Tensor, tuple[Any, ...], Points]] = WeakKeyDictionary()
 
@@ -67,7 +68,7 @@ class Nerf(nn.Module):
         shape = (self.gain, self.blob, self.radius)
         if not isinstance(self.encoding, HashGrid):
             return reference.activate(self.mlp(self.encoding(x)), x, *shape)
-        first, _, last = self.mlp
+        first, last = cast(nn.Linear, self.mlp[0]), cast(nn.Linear, self.mlp[2])
         mlp = ops.Mlp(first.weight, first.bias, last.weight, last.bias)
         return ops.field((x + 1) / 2, self.encoding.table, mlp, self.encoding.layout, *shape)
 

@@ -36,7 +36,8 @@ def points_on_rays(
 def render_points(points: Points, field: Field, dt: float) -> tuple[Tensor, Tensor]:
     """Emission-absorption along the rays of `points` (Max 1995; Mildenhall et al. 2020, Eq. 3).
 
-    field maps points [M, 3] to densities [M] per scene unit and colours [M, 3] in [0, 1]; dt is the step in scene units.
+    field maps points [M, 3] to densities [M] per scene unit and colours
+    [M, 3] in [0, 1]; dt is the step in scene units.
     Returns premultiplied colour [R, 3] and alpha [R, 1], both in [0, 1], differentiable in what the field is made of.
     """
     density, rgb = field(points.x)
