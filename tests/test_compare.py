@@ -191,7 +191,7 @@ def test_mistakes(override: str, said: str) -> None:
 
 
 def test_every_lineup_is_of_settings_that_exist() -> None:
-    for lineup in ("methods", "ablation"):
+    for lineup in ("methods", "ablation", "guidance"):
         variants, _ = compare.check(settings(f"lineup={lineup}"))
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             for own in variants.values():
