@@ -60,7 +60,7 @@ def test_the_untrained_field_is_a_soft_grey_ball() -> None:
     nerf = Nerf(generator=seeded())
     axis = torch.linspace(0, 1.2, 25)[:, None] * torch.nn.functional.normalize(torch.tensor([[1.0, -2.0, 0.5]]))
     density, rgb = nerf.query(axis)
-    assert density[0].item() == pytest.approx(8 * math.log1p(math.exp(2)), rel=1e-3)
+    assert density[0].item() == pytest.approx(25 * math.log1p(math.exp(1)), rel=1e-3)
     assert density[axis.norm(dim=-1) > 1].eq(0).all()
     assert all(near >= far for near, far in pairwise(density.tolist()))
     assert torch.allclose(rgb, torch.full_like(rgb, 0.5), atol=0.01)
@@ -122,7 +122,7 @@ def test_an_empty_field_renders_nothing_and_can_still_learn() -> None:
 
 
 def test_refreshing_the_occupancy_saves_samples_and_keeps_the_picture() -> None:
-    nerf = Nerf(steps=64, gain=25.0, blob=10.0, generator=seeded())
+    nerf = Nerf(steps=64, blob=10.0, generator=seeded())
     before, cells = nerf.render_image(views(), 24), nerf.occupancy.mask.sum()
     assert [nerf.refresh_occupancy(step, seeded()) for step in range(9)] == [True] + [False] * 7 + [True]
     assert nerf.occupancy.mask.sum() < 0.7 * cells
