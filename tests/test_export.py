@@ -439,7 +439,7 @@ def test_a_bad_mesh_is_told(tmp_path: Path) -> None:
     """A level far inside a soft ball."""
     leave_run(tmp_path)
     nerf = verb.read_nerf(tmp_path)
-    report = meshing.export(nerf, "x", tmp_path, settings(threshold=200.0, colour="vertices"), CPU)
+    report = meshing.export(nerf, "x", tmp_path, settings(threshold=25.0, colour="vertices"), CPU)
     assert report["iou"] < 0.5 and any("differs from the NeRF: silhouette IoU 0." in note for note in report["notes"])
 
 
