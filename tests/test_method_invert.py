@@ -215,3 +215,14 @@ def test_renorm_scales_what_an_inversion_found() -> None:
 def test_impossible_fixed_points_are_told(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="fixed-point inversion with"):
         FixedPoint(**settings)
+
+
+def test_nothing_is_mixed_where_nothing_changed() -> None:
+    """A denoiser that answers the same to everything leaves no differences to solve with, beside one that does not."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return torch.stack([torch.zeros_like(x[0]), x[1] / 2])
+
+    x0 = torch.ones(2, 3)
+    found = FixedPoint(steps=4, memory=2)(denoise, x0, torch.tensor(1.0), torch.full((2, 3), 3.0))
+    assert found.x.isfinite().all() and found.residual[0] == 1 and found.residual[1] < 1e-3

@@ -185,10 +185,10 @@ def _mix(m: Tensor, r: Tensor, past: list[tuple[Tensor, Tensor]], damping: float
         return m, r
     dm = torch.stack([m - before for before, _ in past], 1).flatten(2)
     dr = torch.stack([r - before for _, before in past], 1).flatten(2)
-    gram = dr @ dr.mT
-    largest = gram.diagonal(dim1=1, dim2=2).amax(1).clamp_min(torch.finfo(r.dtype).tiny)
-    gram = gram + damping * largest[:, None, None] * torch.eye(len(past), dtype=r.dtype, device=r.device)
-    g = torch.linalg.solve(gram, dr @ r.flatten(1)[..., None])
+    gram, towards = dr @ dr.mT, dr @ r.flatten(1)[..., None]
+    largest = gram.diagonal(dim1=1, dim2=2).amax(1)[:, None, None]
+    largest = largest.where(largest > torch.finfo(r.dtype).tiny, torch.inf)  # nothing changed: nothing to mix, g = 0
+    g = torch.linalg.solve(gram / largest + damping * torch.eye(len(past)).to(r), towards / largest)
     return m - (g * dm).sum(1).view_as(m), r - (g * dr).sum(1).view_as(r)
 
 
