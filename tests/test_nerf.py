@@ -65,10 +65,11 @@ def test_the_untrained_field_is_a_soft_grey_ball() -> None:
     assert all(near >= far for near, far in pairwise(density.tolist()))
     assert torch.allclose(rgb, torch.full_like(rgb, 0.5), atol=0.01)
     picture = nerf.render_image(orbit(3), 32)
-    assert (picture[0] - picture[1]).abs().mean() < 0.001, "the same from every side"
     colour, alpha = from_picture(picture)
     row, column = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     off_centre = ((row - 15.5) ** 2 + (column - 15.5) ** 2).sqrt() / 16  # picture half-widths, 1.09 scene units each
+    apart = (picture[0] - picture[1]).abs()
+    assert apart[:, off_centre < 0.9].max() < 0.02 and apart.mean() < 0.001, "the same from every side, but at the rim"
     assert alpha[:, 0, off_centre < 0.35].min() > 0.95 and alpha[:, 0, off_centre > 0.99].max() < 0.01
     assert torch.allclose(colour, 0.5 * alpha.expand_as(colour), atol=0.01)
 
