@@ -13,6 +13,8 @@ from text23d.contracts import Denoiser, UserError
 from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive
 from text23d.method.langevin import EulerMaruyama, LevelPreserving
+from text23d.method.levels import Levels
+from text23d.method.noise import gaussian
 from text23d.method.priors import Priors
 from text23d.method.proposal import Proposal
 from text23d.method.schedule import LogLinear
@@ -87,6 +89,29 @@ def test_one_iteration_is_the_written_one() -> None:
     torch.testing.assert_close(phi.x.detach(), x0_hat.detach())
     assert report.losses == pytest.approx([(x0 - x0_hat).square().mean().item()])
     torch.testing.assert_close(report.proposal.noise_ratio, ((x - before).square().mean(1).sqrt() / 0.8).detach())
+
+
+def test_several_levels_are_the_mean_of_each() -> None:
+    """Targets averaged, evaluations added up, the first level as without the others; and noises of their own: at the
+    same level twice two targets differ. Other factors than above 0 are refused."""
+    D, x0 = Gaussian(1.0, 0.4), torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(2, 4)
+    ask, sigma, one = Priors(D, D), torch.tensor([0.8, 0.4], dtype=torch.float64), Algorithm1(Naive())
+    n = gaussian(x0, torch.Generator().manual_seed(1))
+    alone = one(ask, x0, sigma, n, streams(0))
+
+    def second(purpose: str) -> torch.Generator:
+        return streams(0)(f"{purpose} at level 1")
+
+    for factor in (0.5, 1.0):
+        other = one(ask, x0, factor * sigma, gaussian(x0, second("inversion")), second)
+        both = Levels(one, [1.0, factor])(ask, x0, sigma, n, streams(0))
+        torch.testing.assert_close(both.target, (alone.target + other.target) / 2)
+        torch.testing.assert_close(both.noise_ratio, (alone.noise_ratio + other.noise_ratio) / 2)
+        assert both.nfe == alone.nfe + other.nfe and torch.equal(both.noise, alone.noise)
+        assert not torch.allclose(alone.target, other.target)
+    for wrong in ([], [1.0, 0.0]):
+        with pytest.raises(UserError, match="levels = "):
+            Levels(one, wrong)
 
 
 @pytest.mark.parametrize("inversion", [Naive(), FixedPoint(2), Backprop(2)], ids=str)

@@ -281,6 +281,8 @@ def test_settings_of_the_results_are_checked_first(override: str, problem: str) 
         ("method.iterations=4.5", r"method\.iterations=4\.5: expected a whole number"),
         ("method.inner=0", r"method\.inner=0: .*at least 1"),
         ("method.churn=0", r"method\.churn=0: .*at least 1"),
+        ("method.levels=[]", r"levels = \[\]: expected shares of sigma above 0"),
+        ("method.levels=[1.0,0]", r"levels = \[1\.0, 0\]: expected shares"),
         ("method.lr_grid=0", r"method\.lr_grid=0: expected a number above 0"),
         ("method.lr_mlp=fast", "langevin from these settings"),
         ("method.size.stages=[[0,8.5]]", r"method\.size gives \[8\.5\]: expected whole numbers"),
@@ -321,6 +323,12 @@ def test_every_schedule_of_levels(kind: str) -> None:
             settings("prompt=a red car", *TINY, f"method/sigma={kind}", "method.sigma.together=true"), job.device
         )
         assert levels(one.plan.sigma, 0.0, 2, torch.Generator()).shape == ()
+
+
+def test_several_levels_in_one_iteration() -> None:
+    job = build(settings("prompt=a red car", *TINY, "method.levels=[1.0,0.5]"), torch.device("cpu"))
+    figures = iterate(job)
+    assert figures["nfe"] == 2 * 5 and math.isfinite(figures["loss"])
 
 
 def test_the_leak_may_be_a_schedule() -> None:

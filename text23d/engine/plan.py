@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from text23d.method.baselines import VSD
 from text23d.method.invert import Inverter
 from text23d.method.langevin import Scheme
 from text23d.method.learner import NetworkLearner
+from text23d.method.levels import Levels
 from text23d.method.proposal import Method
 from text23d.method.schedule import Constant, Schedule
 from text23d.prior.lora import adapt
@@ -71,9 +72,11 @@ def langevin(
     churn: int = 1,
     leak: float | Schedule = 0.0,
     renorm: bool = False,
+    levels: Sequence[float] = (1.0,),
     **plan: Any,
 ) -> Plan:
-    """A plan of Algorithm 1, whose Langevin step h and leak follow the run's progress; see `Algorithm1` and `Plan`.
+    """A plan of Algorithm 1, whose Langevin step h and leak follow the run's progress; see `Algorithm1`, `Levels` and
+    `Plan`.
 
     Raises UserError where a number is out of range.
     """
@@ -81,8 +84,9 @@ def langevin(
         raise UserError(f"method.churn={churn}: expected a whole number, at least 1")
     leaks = leak if callable(leak) else Constant(leak)
 
-    def strategy(progress: float) -> Algorithm1:
-        return Algorithm1(inversion, replace(langevin, h=h(progress)), churn, leaks(progress), renorm)
+    def strategy(progress: float) -> Method:
+        one = Algorithm1(inversion, replace(langevin, h=h(progress)), churn, leaks(progress), renorm)
+        return one if list(levels) == [1.0] else Levels(one, list(levels))
 
     return Plan(strategy, **plan)
 
