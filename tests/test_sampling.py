@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,7 +74,8 @@ def test_evaluations_are_counted(guidance: float, costs: list[int]) -> None:
     captions, _, rows = law.of_the_world(range(1), 7, 16)
     seen: list[int] = []
     prior.denoiser.network.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
-    for kind, cost in zip(({"levels": 3}, {"levels": 3, "h": 0.5, "leak": 1.0}), costs, strict=True):
+    kinds: list[dict[str, Any]] = [{"levels": 3}, {"levels": 3, "h": 0.5, "leak": 1.0}]
+    for kind, cost in zip(kinds, costs, strict=True):
         seen.clear()
         x = sampling.draw(prior, captions, rows, 0, guidance, 0, kind)
         assert x.shape == (1, 4, 64, 64) and sum(seen) == cost == sampling.evaluations(kind, guidance)
