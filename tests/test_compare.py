@@ -81,8 +81,9 @@ def test_notes_of_runs(tmp_path: Path) -> None:
 
 def test_cost_of_an_iteration(tmp_path: Path) -> None:
     """Evaluations of one picture, so that methods with fewer views a batch are not wronged; the first, slow iteration
-    does not count."""
-    lines = [{"seconds": s, "nfe": n} for s, n in ((9.0, 5), (1.0, 5), (2.0, 5))]
+    does not count, nor what slows others of the same resolution down."""
+    timed = ((0.1, 32), (1.0, 32), (7.0, 32), (2.0, 64), (2.5, 64))
+    lines = [{"seconds": seconds, "size": size, "nfe": 5} for seconds, size in timed]
     write_text(tmp_path / "metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
     write_text(tmp_path / "config.yaml", "method:\n  views: 4\n")
     cost = read_cost(tmp_path)

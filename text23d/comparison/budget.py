@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,10 +55,14 @@ def costs(
 
 
 def read_cost(where: Path) -> Cost:
-    """Of a finished run. Its first iteration, which also warms up, is left out of the time."""
+    """Of a finished run. Its time is that of the fastest iteration at each resolution, as often as there were of them:
+    whatever else the machine does for a while only ever adds. The first iteration also warms up, and is left out."""
     lines = [json.loads(line) for line in (where / "metrics.jsonl").read_text().splitlines()]
     views = OmegaConf.load(where / "config.yaml").method.views
-    seconds = statistics.fmean(line["seconds"] for line in lines[1:] or lines)
+    timed, fastest = lines[1:] or lines, dict[int, float]()
+    for line in timed:
+        fastest[line["size"]] = min(line["seconds"], fastest.get(line["size"], math.inf))
+    seconds = statistics.fmean(fastest[line["size"]] for line in timed)
     return Cost(seconds, views * statistics.fmean(line["nfe"] for line in lines))
 
 
