@@ -98,7 +98,7 @@ def test_costs_are_measured_once_and_failures_told(monkeypatch: pytest.MonkeyPat
     def make_run(where: Path, prompt: str, seed: int, settings: list[str], workers: int, device: str) -> None:
         made.append((where.name, tuple(settings)))
         if where.name != "broken":
-            write_text(where / "metrics.jsonl", '{"seconds": 2.0, "nfe": 3}\n')
+            write_text(where / "metrics.jsonl", '{"seconds": 2.0, "nfe": 3, "size": 64}\n')
             write_text(where / "config.yaml", "method:\n  views: 2\n")
             write_json(where / "summary.json", {})
 
