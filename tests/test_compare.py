@@ -81,14 +81,14 @@ def test_notes_of_runs(tmp_path: Path) -> None:
 
 def test_cost_of_an_iteration(tmp_path: Path) -> None:
     """Evaluations of one picture, so that methods with fewer views a batch are not wronged; the first, slow iteration
-    does not count, nor what slows others of the same resolution down."""
-    timed = ((0.1, 32), (1.0, 32), (7.0, 32), (2.0, 64), (2.5, 64))
+    does not count, nor what slows others of the same resolution and time down."""
+    timed = ((9.0, 32), (1.0, 32), (7.0, 32), (1.0, 32), *[(2.0, 64)] * 4, *[(1.5, 64)] * 2, (4.0, 64))
     lines = [{"seconds": seconds, "size": size, "nfe": 5} for seconds, size in timed]
     write_text(tmp_path / "metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
     write_text(tmp_path / "config.yaml", "method:\n  views: 4\n")
     cost = read_cost(tmp_path)
-    assert cost == Cost(1.5, 20)
-    assert affordable(cost, "seconds", 45) == 30 and affordable(cost, "evaluations", 3200) == 160
+    assert cost == Cost((3 * 1.0 + 4 * 2.0 + 3 * 1.5) / 10, 20)
+    assert affordable(cost, "seconds", 46.5) == 30 and affordable(cost, "evaluations", 3200) == 160
     assert affordable(cost, "seconds", 0.1) == 1
 
 
@@ -109,6 +109,14 @@ def test_costs_are_measured_once_and_failures_told(monkeypatch: pytest.MonkeyPat
         assert known == {"one": Cost(2.0, 6)} and list(unknown) == ["broken"]
         assert str(tmp_path / "broken" / "log.txt") in unknown["broken"]
     assert sorted(made) == [("broken", ("b=2", "method.iterations=6"))] * 2 + [("one", ("a=1", "method.iterations=6"))]
+
+    made.clear()  # of a budget of seconds: again, as long as that buys
+    known, _ = budget.costs(variants, tmp_path, "a red car", 6, 2, "cpu", seconds=22)
+    assert known == {"one": Cost(2.0, 6)}
+    assert ("one-at-length", ("a=1", "method.iterations=11")) in made and (
+        "one",
+        ("a=1", "method.iterations=6"),
+    ) not in made
 
 
 def test_budgets() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,8 @@ from text23d.evaluation.sources import begun, make_run
 from text23d.files import write_json
 
 BUDGETS = {"seconds": "equal wall-clock time", "evaluations": "equal network evaluations"}
+WINDOW = 8
+"""Iterations over which a run's cost is taken to be the same."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,22 @@ class Cost:
 
 
 def costs(
-    variants: Mapping[str, Sequence[str]], folder: Path, prompt: str, iterations: int, workers: int, device: str
+    variants: Mapping[str, Sequence[str]],
+    folder: Path,
+    prompt: str,
+    iterations: int,
+    workers: int,
+    device: str,
+    seconds: float | None = None,
 ) -> tuple[dict[str, Cost], dict[str, str]]:
-    """The cost of each variant, by a run of a few iterations below `folder`, as many at a time as the comparison will
-    have; and why it is not known of those whose run failed. What is known is noted there and not measured again."""
+    """The cost of each variant, by a run of so many iterations below `folder`, as many at a time as the comparison will
+    have; and why it is not known of those whose run failed. What is known is noted there and not measured again.
 
-    def measured(item: tuple[str, Sequence[str]]) -> Cost | str:
-        name, settings = item
+    With a budget of `seconds`, by a second run, as long as that buys by the first: late iterations are cheaper, since
+    the occupancy then leaves out most of space, and how many of a run are late depends on its length.
+    """
+
+    def measured(name: str, iterations: int, settings: Sequence[str]) -> Cost | str:
         where, passed_on = folder / name, [*settings, f"method.iterations={iterations}"]
         begun(where, {"settings": passed_on})
         note = where / "cost.json"
@@ -48,22 +58,30 @@ def costs(
         write_json(note, asdict(cost))
         return cost
 
+    def settled(item: tuple[str, Sequence[str]]) -> Cost | str:
+        name, settings = item
+        cost = measured(name, iterations, settings)
+        if isinstance(cost, str) or seconds is None:
+            return cost
+        return measured(f"{name}-at-length", affordable(cost, "seconds", seconds), settings)
+
     with ThreadPoolExecutor(workers) as pool:
-        found = dict(zip(variants, pool.map(measured, variants.items()), strict=True))
+        found = dict(zip(variants, pool.map(settled, variants.items()), strict=True))
     known = {name: cost for name, cost in found.items() if isinstance(cost, Cost)}
     return known, {name: why for name, why in found.items() if isinstance(why, str)}
 
 
 def read_cost(where: Path) -> Cost:
-    """Of a finished run. Its time is that of the fastest iteration at each resolution, as often as there were of them:
-    whatever else the machine does for a while only ever adds. The first iteration also warms up, and is left out."""
+    """Of a finished run. Its time is the median of each WINDOW of iterations at one resolution, so that what the
+    machine does for a moment beside it does not count. The first iteration also warms up, and is left out."""
     lines = [json.loads(line) for line in (where / "metrics.jsonl").read_text().splitlines()]
     views = OmegaConf.load(where / "config.yaml").method.views
-    timed, fastest = lines[1:] or lines, dict[int, float]()
-    for line in timed:
-        fastest[line["size"]] = min(line["seconds"], fastest.get(line["size"], math.inf))
-    seconds = statistics.fmean(fastest[line["size"]] for line in timed)
-    return Cost(seconds, views * statistics.fmean(line["nfe"] for line in lines))
+    windows: dict[tuple[int, int], list[float]] = {}
+    for index, line in list(enumerate(lines))[1:] or [(0, lines[0])]:
+        windows.setdefault((line["size"], index // WINDOW), []).append(line["seconds"])
+    total = sum(len(window) * statistics.median(window) for window in windows.values())
+    timed = sum(map(len, windows.values()))
+    return Cost(total / timed, views * statistics.fmean(line["nfe"] for line in lines))
 
 
 def affordable(cost: Cost, by: str, budget: float) -> int:
