@@ -303,9 +303,9 @@ def test_the_suites_that_come_with_it(tiny_judge: Path) -> None:
     judge = network.load(tiny_judge)
     read = {
         name: read_suite(cast(dict[str, Any], OmegaConf.to_container(configured(f"suite={name}").suite)), judge)
-        for name in ("full", "quick")
+        for name in ("full", "quick", "few")
     }
-    full, quick = read["full"], read["quick"]
+    full, quick, few = read["full"], read["quick"], read["few"]
     assert full.name == "full" and len(full.prompts) == 36 and set(full.group.values()) == set(GROUPS)
     assert {(each.kind, each.colour) for name, each in full.caption.items() if full.group[name] == "held_out"} == set(
         HELD_OUT
@@ -313,7 +313,8 @@ def test_the_suites_that_come_with_it(tiny_judge: Path) -> None:
     for prompt, caption in full.caption.items():
         assert (full.group[prompt] == "held_out") == ((caption.kind, caption.colour) in HELD_OUT), prompt
         assert (full.group[prompt] == "parts") == bool(caption.parts), prompt
-    assert quick.group.items() <= full.group.items() and set(quick.group.values()) == set(GROUPS)
+    for smaller, larger in ((quick, full), (few, quick)):
+        assert smaller.group.items() <= larger.group.items() and set(smaller.group.values()) == set(GROUPS)
 
 
 # Where pictures come from

@@ -50,15 +50,8 @@ def run(cfg: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(cfg.suite)  # type: ignore[assignment]
     suite, seeds = read_suite(settings, judge), list(dict.fromkeys(cfg.seeds))
     asked = {name: [*QUICK, *map(str, cfg.settings), *own] for name, own in variants.items()}
-    known, unknown = costs(
-        asked,
-        folder / "costs",
-        suite.prompts[0],
-        cfg.calibration,
-        cfg.workers,
-        cfg.device,
-        budgets.get("seconds"),
-    )
+    measure = (suite.prompts[0], cfg.calibration, cfg.workers, cfg.device, budgets.get("seconds"))
+    known, unknown = costs(asked, folder / "costs", *measure)
     blocks = [
         Block(
             by,

@@ -76,12 +76,12 @@ def read_cost(where: Path) -> Cost:
     machine does for a moment beside it does not count. The first iteration also warms up, and is left out."""
     lines = [json.loads(line) for line in (where / "metrics.jsonl").read_text().splitlines()]
     views = OmegaConf.load(where / "config.yaml").method.views
+    timed = list(enumerate(lines))[1:] or [(0, lines[0])]
     windows: dict[tuple[int, int], list[float]] = {}
-    for index, line in list(enumerate(lines))[1:] or [(0, lines[0])]:
+    for index, line in timed:
         windows.setdefault((line["size"], index // WINDOW), []).append(line["seconds"])
     total = sum(len(window) * statistics.median(window) for window in windows.values())
-    timed = sum(map(len, windows.values()))
-    return Cost(total / timed, views * statistics.fmean(line["nfe"] for line in lines))
+    return Cost(total / len(timed), views * statistics.fmean(line["nfe"] for line in lines))
 
 
 def affordable(cost: Cost, by: str, budget: float) -> int:
