@@ -10,12 +10,13 @@ import torch
 
 from text23d.judge import network
 from text23d.kernels import backend
-from text23d.prior import builtin, edm
-from text23d.prior.text import Vocabulary
-from text23d.prior.unet import UNet, UNetConfig
-from text23d.world.caption import part_words, words
-from text23d.world.colours import COLOURS
-from text23d.world.kinds import KINDS
+from text23d.prior.builtin import edm
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.builtin.text import Vocabulary
+from text23d.prior.builtin.unet import UNet, UNetConfig
+from text23d.worlds.objects.caption import part_words, words
+from text23d.worlds.objects.colours import COLOURS
+from text23d.worlds.objects.kinds import KINDS
 
 
 @pytest.fixture(params=["auto", "torch"])

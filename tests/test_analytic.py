@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import Denoiser, UserError
+from text23d.contracts import Denoiser
+from text23d.errors import UserError
 from text23d.prior.analytic import Empirical, Gaussian, GaussianMixture
-from text23d.prior.guidance import Guided
+from text23d.prior.wrappers.guidance import Guided
 
 WEIGHTS, STDS = [0.2, 0.5, 0.3], [0.3, 0.1, 0.7]
 MEANS = [[-1.0, 0.5], [1.0, -0.5], [0.2, 1.5]]

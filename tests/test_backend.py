@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.kernels import backend, native, ops
 from text23d.kernels.layout import GridLayout
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from text23d.contracts import Denoiser, UserError
+from text23d.contracts import Denoiser
+from text23d.errors import UserError
 from text23d.method.algorithm import Algorithm1
 from text23d.method.baselines import ISM, SDI, SDS, VSD, ddim, rising
 from text23d.method.invert import FixedPoint
@@ -22,7 +23,7 @@ from text23d.method.priors import Priors
 from text23d.method.proposal import Method, Proposal
 from text23d.method.schedule import Constant, LogLinear, Random
 from text23d.prior.analytic import Gaussian, GaussianMixture
-from text23d.prior.guidance import Guided
+from text23d.prior.wrappers.guidance import Guided
 from text23d.rng import generator
 
 WEIGHTS, MEANS, STDS = [0.5, 0.5], [[-1.0], [1.0]], [0.2, 0.2]

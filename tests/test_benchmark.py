@@ -20,16 +20,16 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from text23d import benchmark
-from text23d.benchmarking import counts, curves, job, machine, networks, operations, plot, report
-from text23d.benchmarking.clock import alternate, labels, peak_bytes, profiled
-from text23d.benchmarking.counts import Work
-from text23d.benchmarking.curves import Curve
-from text23d.benchmarking.job import Job
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.kernels import backend, ops
 from text23d.kernels.layout import GridLayout
 from text23d.paths import conf_dir
 from text23d.representation.nerf import Nerf
+from text23d.studies.benchmark import counts, curves, job, machine, networks, operations, plot, report
+from text23d.studies.benchmark.clock import alternate, labels, peak_bytes, profiled
+from text23d.studies.benchmark.counts import Work
+from text23d.studies.benchmark.curves import Curve
+from text23d.studies.benchmark.job import Job
 
 CPU = torch.device("cpu")
 TINY = (
@@ -72,7 +72,7 @@ def any_backend() -> Iterator[None]:
 
 def test_calls_take_turns_and_the_prepared_time_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     now, order = [0.0], list[str]()
-    monkeypatch.setattr("text23d.benchmarking.clock.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("text23d.studies.benchmark.clock.time.perf_counter", lambda: now[0])
 
     def spend(seconds: float, name: str) -> None:
         now[0] += seconds

@@ -22,8 +22,8 @@ from PIL import Image
 from text23d.artifact.formats import read
 from text23d.artifact.model import linear
 from text23d.artifact.score import look
-from text23d.contracts import Cameras
-from text23d.engine import meshing
+from text23d.cameras import Cameras
+from text23d.tasks import meshing
 
 NAME = "a red, tall bôx"
 LOOK = Path(__file__).parent / "blender_look.py"

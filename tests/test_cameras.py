@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import Cameras, UserError
-from text23d.representation.cameras import CameraSampler, orbit
+from text23d.cameras import Cameras, orbit
+from text23d.errors import UserError
+from text23d.representation.views import CameraSampler
 from text23d.rng import generator
 
 

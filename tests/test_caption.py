@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from text23d import vocabulary
-from text23d.contracts import UserError
-from text23d.world.adjectives import STRETCH
-from text23d.world.caption import (
+from text23d.errors import UserError
+from text23d.worlds.objects.adjectives import STRETCH
+from text23d.worlds.objects.caption import (
     ANY,
     MOST_PARTS,
     RELATIONS,
@@ -26,9 +26,9 @@ from text23d.world.caption import (
     variants,
     words,
 )
-from text23d.world.colours import COLOURS, COLOURS_TOO
-from text23d.world.kinds import KINDS
-from text23d.world.scene import draw_caption
+from text23d.worlds.objects.colours import COLOURS, COLOURS_TOO
+from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.scene import draw_caption
 
 CAR, TREE, TABLE = Caption("car", "red"), Caption("tree", "green"), Caption("table", "brown")
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 import text23d
 from text23d import cli, run
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.paths import weights_dir
 
 ENVIRONMENT = {

@@ -15,14 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from text23d import compare
-from text23d.comparison import budget
-from text23d.comparison.appearance import appearance
-from text23d.comparison.budget import Cost, affordable, check_budgets, read_cost
-from text23d.comparison.figures import notes
-from text23d.comparison.table import cell
-from text23d.contracts import UserError, to_picture
+from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.paths import conf_dir
+from text23d.spaces import to_picture
+from text23d.studies.comparison import budget
+from text23d.studies.comparison.appearance import appearance
+from text23d.studies.comparison.budget import Cost, affordable, check_budgets, read_cost
+from text23d.studies.comparison.figures import notes
+from text23d.studies.comparison.table import cell
 
 # Figures
 

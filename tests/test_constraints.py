@@ -11,15 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from text23d.contracts import Cameras, UserError
-from text23d.engine.known import KnownPixels, KnownView, Place, pixels, view
+from text23d.cameras import Cameras
+from text23d.errors import UserError
 from text23d.method.constraints import Inpaint, Reference, Unconstrained
 from text23d.method.update import Update
 from text23d.pictures import read_picture
-from text23d.prior.codec import Encoded
-from text23d.representation.cameras import CameraSampler, FixedCamera, WithCamera
+from text23d.prior.wrappers.codec import Encoded
 from text23d.representation.image import PixelImage, resized
 from text23d.representation.nerf import Nerf
+from text23d.representation.views import CameraSampler, FixedCamera, WithCamera
+from text23d.tasks.known import KnownPixels, KnownView, Place, pixels, view
 
 CPU = torch.device("cpu")
 FRONT = FixedCamera(0.0)

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from text23d.contracts import UserError, from_picture
-from text23d.world import dataset
-from text23d.world.caption import Caption, words
-from text23d.world.colours import COLOURS
-from text23d.world.dataset import Dataset, Recipe, build_dataset, pictures, read_caption, render_object
-from text23d.world.kinds import KINDS
-from text23d.world.render import Light, render, sample_light
-from text23d.world.scene import draw_caption, make
-from text23d.world.views import sample_cameras, to_rows
+from text23d.errors import UserError
+from text23d.spaces import from_picture
+from text23d.worlds.objects import dataset
+from text23d.worlds.objects.caption import Caption, words
+from text23d.worlds.objects.colours import COLOURS
+from text23d.worlds.objects.dataset import Dataset, Recipe, build_dataset, pictures, read_caption, render_object
+from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.render import Light, render, sample_light
+from text23d.worlds.objects.scene import draw_caption, make
+from text23d.worlds.objects.views import sample_cameras, to_rows
 
 RECIPE = Recipe(views=2, seed=4, size=16)
 FILES = ["camera.npy", "captions.json", "images.npy", "meta.json"]

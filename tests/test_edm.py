@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from text23d.prior import edm
 from text23d.prior.analytic import Gaussian
-from text23d.prior.condition import Condition
-from text23d.prior.unet import UNet
+from text23d.prior.builtin import edm
+from text23d.prior.builtin.condition import Condition
+from text23d.prior.builtin.unet import UNet
 
 NOTHING = Condition(torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, 6))
 SIGMAS = torch.tensor([0.05, 0.7, 12.0])

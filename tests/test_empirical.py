@@ -12,11 +12,12 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from text23d.cli import register_resolvers
-from text23d.contracts import UserError, from_picture
 from text23d.engine.build import build
 from text23d.engine.loop import iterate
+from text23d.errors import UserError
 from text23d.paths import conf_dir
 from text23d.prior.empirical import empirical_pair, read_folder
+from text23d.spaces import from_picture
 
 CPU = torch.device("cpu")
 

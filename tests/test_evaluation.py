@@ -20,23 +20,25 @@ from PIL import Image
 from torch import Tensor
 
 from text23d import cli, evaluate
-from text23d.contracts import UserError
-from text23d.engine import results, solid
+from text23d.cameras import orbit
+from text23d.engine import results
 from text23d.engine.build import build, make, read_nerf
-from text23d.evaluation import figures, sources
-from text23d.evaluation.figures import PictureSet
-from text23d.evaluation.suite import GROUPS, read_suite
-from text23d.evaluation.table import HEADINGS, results_table
+from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors, write_json, write_text
 from text23d.judge import network
 from text23d.judge.network import AZIMUTHS, Asked, Classifier, Judge, Opinion
 from text23d.paths import conf_dir
-from text23d.prior import builtin, edm
-from text23d.prior.guidance import Guided
-from text23d.representation.cameras import orbit
+from text23d.prior.builtin import edm
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.wrappers.guidance import Guided
 from text23d.rng import generator
-from text23d.world.caption import parse
-from text23d.world.scene import HELD_OUT
+from text23d.studies.evaluation import figures, sources
+from text23d.studies.evaluation.figures import PictureSet
+from text23d.studies.evaluation.suite import GROUPS, read_suite
+from text23d.studies.evaluation.table import HEADINGS, results_table
+from text23d.tasks import object as solid
+from text23d.worlds.objects.caption import parse
+from text23d.worlds.objects.scene import HELD_OUT
 
 KINDS, COLOURS, PARTS = ("car", "mug", "bed"), ("red", "blue"), ("roof", "wheels")
 JUDGE = Judge(cast(Classifier, None), KINDS, COLOURS, PARTS, {})

@@ -30,11 +30,12 @@ from text23d.artifact.glb import write_glb
 from text23d.artifact.model import Model, Placement, display, linear
 from text23d.artifact.obj import write_obj
 from text23d.artifact.score import look, score
+from text23d.cameras import Cameras, orbit
 from text23d.cli import quote_text
-from text23d.contracts import Cameras, UserError, to_picture
-from text23d.engine import meshing
+from text23d.errors import UserError
 from text23d.paths import conf_dir
-from text23d.representation.cameras import orbit
+from text23d.spaces import to_picture
+from text23d.tasks import meshing
 
 CPU = torch.device("cpu")
 NAME = "a red, tall bôx"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.files import JsonLines, atomic, load_tensors, save_tensors, write_bytes, write_json, write_text
 
 

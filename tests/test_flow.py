@@ -10,8 +10,8 @@ from torch import Tensor
 
 from text23d.contracts import Denoiser
 from text23d.prior.analytic import Gaussian
-from text23d.prior.flow import RectifiedFlow
-from text23d.prior.vp import VariancePreserving, sigma_table
+from text23d.prior.wrappers.flow import RectifiedFlow
+from text23d.prior.wrappers.vp import VariancePreserving, sigma_table
 
 ABAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
 TABLE = sigma_table(ABAR)

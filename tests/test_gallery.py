@@ -12,7 +12,7 @@ from PIL import Image
 
 from text23d import gallery
 from text23d.artifact.media import turntable
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 HUES = {"a red car": (200, 20, 20), "a blue mug": (20, 20, 200)}
 

@@ -12,14 +12,15 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from text23d import cli
-from text23d.contracts import UserError
+from text23d.cameras import orbit
 from text23d.engine.build import make_prior
+from text23d.errors import UserError
 from text23d.paths import conf_dir
-from text23d.prior import builtin, pair
-from text23d.prior.condition import PAD, Condition, known
-from text23d.prior.guidance import Guided, nothing_said
-from text23d.representation.cameras import orbit
-from text23d.world.caption import tokenize
+from text23d.prior import pair
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.builtin.condition import PAD, Condition, known
+from text23d.prior.wrappers.guidance import Guided, nothing_said
+from text23d.worlds.objects.caption import tokenize
 
 CPU = torch.device("cpu")
 

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from text23d.contracts import UserError, from_picture, to_picture
+from text23d.errors import UserError
 from text23d.pictures import read_mask, read_picture, write_picture
-from text23d.representation.cameras import CameraSampler, FixedCamera, WithCamera
 from text23d.representation.image import MlpImage, PixelImage, resized
+from text23d.representation.views import CameraSampler, FixedCamera, WithCamera
+from text23d.spaces import from_picture, to_picture
 
 VIEW = FixedCamera().sample(1)
 

@@ -17,16 +17,16 @@ from PIL import Image
 
 import text23d
 from text23d import cli, export, gallery
-from text23d.contracts import UserError
+from text23d.clock import Clock
 from text23d.engine.build import Run, build, make
-from text23d.engine.clock import Clock
-from text23d.engine.flat import Flat
 from text23d.engine.loop import optimise
-from text23d.engine.solid import Solid
+from text23d.errors import UserError
 from text23d.files import load_tensors
 from text23d.paths import conf_dir
 from text23d.pictures import read_picture
-from text23d.representation.cameras import FixedCamera
+from text23d.representation.views import FixedCamera
+from text23d.tasks.object import Solid
+from text23d.tasks.picture import Flat
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(text23d.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 FILES = ["config.yaml", "contact.png", "image.png", "image.safetensors", "metrics.jsonl", "summary.json"]

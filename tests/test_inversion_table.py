@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from text23d.contracts import Cameras
+from text23d.cameras import Cameras
 from text23d.method.invert import Backprop, FixedPoint, Inversion, Inverter, Naive, Ode
 from text23d.method.noise import rms
-from text23d.prior import builtin
-from text23d.prior.builtin import BuiltinPrior
-from text23d.prior.condition import Condition, known
-from text23d.world.caption import caption_text, tokenize
-from text23d.world.dataset import Recipe, pictures, render_object
-from text23d.world.views import cameras_from
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.builtin.condition import Condition, known
+from text23d.prior.builtin.prior import BuiltinPrior
+from text23d.worlds.objects.caption import caption_text, tokenize
+from text23d.worlds.objects.dataset import Recipe, pictures, render_object
+from text23d.worlds.objects.views import cameras_from
 
 COUNT, SEED = 16, 4242
 OURS = FixedPoint(5, memory=2, shell=True)

@@ -14,17 +14,18 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from text23d import train_judge
-from text23d.contracts import UserError, to_picture
+from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.judge import network, training
 from text23d.judge.network import AZIMUTHS, WIDTH, Asked, Classifier, Judge, Opinion
 from text23d.judge.training import NOT_TOLD, Labels
 from text23d.paths import conf_dir, weights_dir
 from text23d.rng import generator
-from text23d.world.caption import part_words
-from text23d.world.colours import COLOURS
-from text23d.world.dataset import Dataset, Recipe, build_dataset, pictures
-from text23d.world.kinds import KINDS
+from text23d.spaces import to_picture
+from text23d.worlds.objects.caption import part_words
+from text23d.worlds.objects.colours import COLOURS
+from text23d.worlds.objects.dataset import Dataset, Recipe, build_dataset, pictures
+from text23d.worlds.objects.kinds import KINDS
 
 EMPTY = torch.tensor([0.0, 0.0, 0.0, -1.0])[:, None, None].expand(4, 64, 64)
 FIELDS = ("kind", "colour", "part", "azimuth", "features")

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.kernels import backend, gpu_check, memory, native, ops, reference, sampler
 from text23d.kernels.layout import GridLayout
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from text23d.world import kinds
-from text23d.world.adjectives import STRETCH
-from text23d.world.caption import Caption
-from text23d.world.colours import COLOURS, COLOURS_TOO
-from text23d.world.kinds import KINDS
-from text23d.world.parts import OBJECT_RADIUS, Mesh, Object, Rgb, normalise
-from text23d.world.render import Light, render
-from text23d.world.scene import make
-from text23d.world.sheet import ring
-from text23d.world.views import cameras_from
+from text23d.worlds.objects import kinds
+from text23d.worlds.objects.adjectives import STRETCH
+from text23d.worlds.objects.caption import Caption
+from text23d.worlds.objects.colours import COLOURS, COLOURS_TOO
+from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.parts import OBJECT_RADIUS, Mesh, Object, Rgb, normalise
+from text23d.worlds.objects.render import Light, render
+from text23d.worlds.objects.scene import make
+from text23d.worlds.objects.sheet import ring
+from text23d.worlds.objects.views import cameras_from
 
 FLAT = Light(strength=0.0, sky=1.0, ground=1.0)  # under it a picture shows the albedo itself
 PAINTS: tuple[Rgb, ...] = ((1.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 1.0, 0.0))

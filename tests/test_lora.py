@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from text23d.contracts import UserError
+from text23d.cameras import orbit
+from text23d.errors import UserError
 from text23d.method.learner import NetworkLearner
-from text23d.prior import builtin
-from text23d.prior.lora import adapt
-from text23d.representation.cameras import orbit
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.wrappers.lora import adapt
 from text23d.rng import generator
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from text23d.artifact.media import GAP, GREY, LETTERS, WHITE, composite_on, contact_sheet, turntable, upscale
-from text23d.contracts import UserError, from_picture, to_picture
+from text23d.errors import UserError
+from text23d.spaces import from_picture, to_picture
 
 COLOURS = np.array([[200, 30, 30], [30, 160, 60], [40, 60, 190]], np.uint8)
 

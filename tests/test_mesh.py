@@ -28,7 +28,7 @@ from text23d.artifact.mesh import (
     smoothed,
     surface,
 )
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 Field = Callable[[Tensor], Tensor]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive, Ode, _mix, renormed
 from text23d.method.noise import rms
 from text23d.prior.analytic import Empirical, Gaussian, GaussianMixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.method.langevin import EulerMaruyama, Langevin, LeimkuhlerMatthews, LevelPreserving, Scheme
 from text23d.prior.analytic import Gaussian
 

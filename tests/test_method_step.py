@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import Denoiser, UserError
+from text23d.contracts import Denoiser
+from text23d.errors import UserError
 from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive
 from text23d.method.langevin import EulerMaruyama, LevelPreserving
@@ -21,7 +22,7 @@ from text23d.method.schedule import LogLinear
 from text23d.method.step import step
 from text23d.method.update import Update
 from text23d.prior.analytic import Gaussian, GaussianMixture
-from text23d.prior.guidance import Guided
+from text23d.prior.wrappers.guidance import Guided
 from text23d.rng import generator
 
 

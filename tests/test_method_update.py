@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.method.average import Average
 from text23d.method.schedule import Constant, Linear, LogLinear, Piecewise, Random
 from text23d.method.target import target

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import Cameras, UserError, from_picture
-from text23d.representation.cameras import CameraSampler, orbit
+from text23d.cameras import Cameras, orbit
+from text23d.errors import UserError
 from text23d.representation.hashgrid import HashGrid
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
+from text23d.representation.views import CameraSampler
+from text23d.spaces import from_picture
 
 pytestmark = pytest.mark.usefixtures("both_backends")
 

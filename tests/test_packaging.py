@@ -11,7 +11,7 @@ import pytest
 
 import text23d
 from text23d import paths
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 

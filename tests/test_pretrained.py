@@ -19,12 +19,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from text23d import cli
-from text23d.contracts import Cameras, UserError, to_picture
-from text23d.prior import hub, pretrained
+from text23d.cameras import Cameras
+from text23d.errors import UserError
 from text23d.prior.analytic import Gaussian
-from text23d.prior.codec import Encoded, LatentCodec, OnGrey, on_grey
-from text23d.prior.guidance import Guided
-from text23d.prior.vp import Rescaled, VariancePreserving, sigma_table
+from text23d.prior.hub import locate as hub
+from text23d.prior.hub import stable_diffusion as pretrained
+from text23d.prior.wrappers.codec import Encoded, LatentCodec, OnGrey, on_grey
+from text23d.prior.wrappers.guidance import Guided
+from text23d.prior.wrappers.vp import Rescaled, VariancePreserving, sigma_table
+from text23d.spaces import to_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")

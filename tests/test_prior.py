@@ -17,20 +17,23 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from text23d import train_prior
-from text23d.contracts import Cameras, UserError, from_picture
+from text23d.cameras import Cameras, orbit
+from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.paths import conf_dir, weights_dir
-from text23d.prior import builtin, edm, pair, training
-from text23d.prior.condition import PAD, Condition, known
-from text23d.prior.guidance import Guided
-from text23d.prior.text import Vocabulary
-from text23d.prior.training import TrainConfig, TrainState
-from text23d.prior.unet import Attention, UNet, UNetConfig, Words
-from text23d.representation.cameras import orbit
-from text23d.world.caption import Caption, caption_text, parse, words
-from text23d.world.colours import COLOURS
-from text23d.world.dataset import Dataset, Recipe, build_dataset, pictures
-from text23d.world.kinds import KINDS
+from text23d.prior import pair
+from text23d.prior.builtin import edm, training
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.builtin.condition import PAD, Condition, known
+from text23d.prior.builtin.text import Vocabulary
+from text23d.prior.builtin.training import TrainConfig, TrainState
+from text23d.prior.builtin.unet import Attention, UNet, UNetConfig, Words
+from text23d.prior.wrappers.guidance import Guided
+from text23d.spaces import from_picture
+from text23d.worlds.objects.caption import Caption, caption_text, parse, words
+from text23d.worlds.objects.colours import COLOURS
+from text23d.worlds.objects.dataset import Dataset, Recipe, build_dataset, pictures
+from text23d.worlds.objects.kinds import KINDS
 
 WORDS = Vocabulary(("a", "blue", "car", "red", "tree"), 4)
 TINY = UNetConfig(len(WORDS.words), widths=(16, 24), blocks=1, embedding=32, text_length=4)

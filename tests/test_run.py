@@ -22,11 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 
 import text23d
 from text23d.cli import register_resolvers
-from text23d.contracts import UserError
+from text23d.clock import Clock
 from text23d.engine.build import Run, build, make
-from text23d.engine.clock import Clock
 from text23d.engine.loop import iterate, levels, optimise, set_rates
-from text23d.engine.plan import Plan
+from text23d.engine.recipe import Plan
+from text23d.errors import UserError
 from text23d.files import load_tensors
 from text23d.kernels import backend
 from text23d.paths import conf_dir

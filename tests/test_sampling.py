@@ -13,14 +13,14 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from text23d import sampling
-from text23d.contracts import UserError
-from text23d.evaluation import law
-from text23d.evaluation.figures import kid
+from text23d.errors import UserError
 from text23d.paths import conf_dir
-from text23d.prior import builtin
-from text23d.world.caption import tokenize
-from text23d.world.dataset import Recipe, render_object
-from text23d.world.views import cameras_from
+from text23d.prior.builtin import prior as builtin
+from text23d.studies.evaluation import law
+from text23d.studies.evaluation.figures import kid
+from text23d.worlds.objects.caption import tokenize
+from text23d.worlds.objects.dataset import Recipe, render_object
+from text23d.worlds.objects.views import cameras_from
 
 
 def settings(*overrides: str) -> DictConfig:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from text23d.world.adjectives import SMALL, SMALL_RADIUS, STRETCH
-from text23d.world.caption import MOST_PARTS, Caption
-from text23d.world.colours import COLOURS
-from text23d.world.kinds import KINDS
-from text23d.world.parts import OBJECT_RADIUS, Part
-from text23d.world.scene import ADJECTIVE_SHARE, HELD_OUT, PAIR_SHARE, PART_SHARE, TABLETOP, draw_caption, make
+from text23d.worlds.objects.adjectives import SMALL, SMALL_RADIUS, STRETCH
+from text23d.worlds.objects.caption import MOST_PARTS, Caption
+from text23d.worlds.objects.colours import COLOURS
+from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.parts import OBJECT_RADIUS, Part
+from text23d.worlds.objects.scene import ADJECTIVE_SHARE, HELD_OUT, PAIR_SHARE, PART_SHARE, TABLETOP, draw_caption, make
 
 CARRIERS = [name for name, kind in KINDS.items() if kind.support]
 EVERY = len(KINDS) * len(COLOURS)

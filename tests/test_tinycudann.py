@@ -11,12 +11,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from text23d.benchmarking import operations
-from text23d.contracts import UserError
 from text23d.engine.build import make
+from text23d.errors import UserError
 from text23d.paths import conf_dir
 from text23d.representation.nerf import Nerf
 from text23d.representation.tinycudann import TinyCudaGrid
+from text23d.studies.benchmark import operations
 
 
 class Encoding(nn.Module):

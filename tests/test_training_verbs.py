@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from text23d.judge import network
-from text23d.prior import builtin
-from text23d.world.caption import part_words, words
-from text23d.world.kinds import KINDS
+from text23d.prior.builtin import prior as builtin
+from text23d.worlds.objects.caption import part_words, words
+from text23d.worlds.objects.kinds import KINDS
 
 DATA = ["data.objects=16", "data.views=1", "data.workers=1"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from text23d.kernels import ops
 from text23d.representation import volume
-from text23d.representation.cameras import CameraSampler
+from text23d.representation.views import CameraSampler
 from text23d.representation.volume import Field, points_on_rays, render_points
 
 FULL = torch.ones(4, 4, 4, dtype=torch.bool)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from imageio.v3 import imread
 
-from text23d.contracts import Cameras
-from text23d.world import __main__ as verb
-from text23d.world import sheet
-from text23d.world.__main__ import main
-from text23d.world.colours import COLOURS, IVORY, TYRE, brightness, glass, is_pale, jittered, shaded
-from text23d.world.kinds import KINDS
-from text23d.world.parts import OBJECT_RADIUS, Mesh, Object, Part, box, ellipsoid, extrude, normalise
-from text23d.world.render import Light, corner_normals, render, sample_light
-from text23d.world.views import DISTANCE, ELEVATION, FOV, cameras_from, sample_cameras, to_rows
+from text23d import world as verb
+from text23d.cameras import Cameras
+from text23d.world import main
+from text23d.worlds.objects import sheet
+from text23d.worlds.objects.colours import COLOURS, IVORY, TYRE, brightness, glass, is_pale, jittered, shaded
+from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.parts import OBJECT_RADIUS, Mesh, Object, Part, box, ellipsoid, extrude, normalise
+from text23d.worlds.objects.render import Light, corner_normals, render, sample_light
+from text23d.worlds.objects.views import DISTANCE, ELEVATION, FOV, cameras_from, sample_cameras, to_rows
 
 
 def one(mesh: Mesh, colour: tuple[float, float, float] = (0.5, 0.25, 0.75)) -> Object:

@@ -14,20 +14,20 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from text23d import cli
-from text23d.benchmarking import curves, machine, networks, operations, plot, report
-from text23d.benchmarking.clock import alternate, medians, peak_bytes
-from text23d.benchmarking.curves import Curve
-from text23d.benchmarking.job import KERNELS, NETWORKS, Job, random_prior, share, stage_seconds
-from text23d.benchmarking.machine import Machine
-from text23d.benchmarking.networks import Network
-from text23d.benchmarking.operations import Operation, compare
-from text23d.benchmarking.plot import Line, Panel
-from text23d.contracts import UserError
 from text23d.engine.build import make
+from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.kernels.backend import select
-from text23d.prior.builtin import fast_precision
+from text23d.prior.builtin.prior import fast_precision
 from text23d.representation.nerf import Nerf
+from text23d.studies.benchmark import curves, machine, networks, operations, plot, report
+from text23d.studies.benchmark.clock import alternate, medians, peak_bytes
+from text23d.studies.benchmark.curves import Curve
+from text23d.studies.benchmark.job import KERNELS, NETWORKS, Job, random_prior, share, stage_seconds
+from text23d.studies.benchmark.machine import Machine
+from text23d.studies.benchmark.networks import Network
+from text23d.studies.benchmark.operations import Operation, compare
+from text23d.studies.benchmark.plot import Line, Panel
 
 TITLES = {
     "rays": "rays",

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.paths import conf_dir, slug
 
 if TYPE_CHECKING:

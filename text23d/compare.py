@@ -13,17 +13,17 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from text23d import cli
-from text23d.comparison.budget import Cost, affordable, check_budgets, costs
-from text23d.comparison.figures import figures
-from text23d.comparison.table import comparison_table, picture
-from text23d.contracts import UserError
-from text23d.evaluation import sources
-from text23d.evaluation.figures import Judged, judge_all
-from text23d.evaluation.suite import Suite, read_suite
+from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.judge import network
 from text23d.judge.network import Asked, Judge
 from text23d.paths import slug
+from text23d.studies.comparison.budget import Cost, affordable, check_budgets, costs
+from text23d.studies.comparison.figures import figures
+from text23d.studies.comparison.table import comparison_table, picture
+from text23d.studies.evaluation import sources
+from text23d.studies.evaluation.figures import Judged, judge_all
+from text23d.studies.evaluation.suite import Suite, read_suite
 
 WORLD_SEED, COMPARED_SEED = 90_003, 90_004
 """Of the world's renders that runs are compared with, and of those in the row of the world itself."""

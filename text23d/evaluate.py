@@ -12,17 +12,17 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from text23d import cli
 from text23d.artifact.media import contact_sheet, on_white
-from text23d.contracts import UserError
-from text23d.engine.solid import AZIMUTHS
-from text23d.evaluation import sources
-from text23d.evaluation.figures import Judged, PictureSet, accuracies, judge_all, summary
-from text23d.evaluation.suite import Suite, read_suite
-from text23d.evaluation.table import results_table
+from text23d.cameras import orbit
+from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.judge import network
 from text23d.judge.network import Judge
-from text23d.prior import builtin
-from text23d.representation.cameras import orbit
+from text23d.prior.builtin import prior as builtin
+from text23d.studies.evaluation import sources
+from text23d.studies.evaluation.figures import Judged, PictureSet, accuracies, judge_all, summary
+from text23d.studies.evaluation.suite import Suite, read_suite
+from text23d.studies.evaluation.table import results_table
+from text23d.tasks.object import AZIMUTHS
 
 REFERENCE_SEED, CEILING_SEED = 90_001, 90_002
 """Of the world's renders that KID compares with, and of those the judge's ceiling is measured on."""

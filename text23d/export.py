@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from text23d import cli
 from text23d.engine.build import read_nerf
-from text23d.engine.meshing import export, read_settings
 from text23d.files import write_json
 from text23d.kernels.backend import select
+from text23d.tasks.meshing import export, read_settings
 
 
 def run(cfg: DictConfig) -> None:

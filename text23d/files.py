@@ -21,7 +21,7 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 UMASK = os.umask(0o077)
 os.umask(UMASK)

@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 
 from text23d import cli
 from text23d.artifact.media import contact_sheet, on_white, read_frames, upscale
-from text23d.contracts import UserError
-from text23d.engine.flat import IMAGE
+from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.pictures import read_picture
+from text23d.tasks.picture import IMAGE
 
 SCORES = {
     "kind_accuracy": "kind right",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
 

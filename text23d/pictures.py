@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError, from_picture, to_picture
+from text23d.errors import UserError
 from text23d.files import atomic
+from text23d.spaces import from_picture, to_picture
 
 if TYPE_CHECKING:
     from PIL import Image

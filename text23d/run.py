@@ -19,16 +19,16 @@ from omegaconf import DictConfig, OmegaConf  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from text23d import cli  # noqa: E402
-from text23d.contracts import UserError  # noqa: E402
+from text23d.clock import Clock  # noqa: E402
 from text23d.engine import results  # noqa: E402
 from text23d.engine.build import Run, build  # noqa: E402
-from text23d.engine.clock import Clock  # noqa: E402
 from text23d.engine.loop import optimise  # noqa: E402
-from text23d.engine.meshing import read_settings  # noqa: E402
-from text23d.engine.subject import Left  # noqa: E402
+from text23d.errors import UserError  # noqa: E402
 from text23d.files import JsonLines, write_json, write_text  # noqa: E402
 from text23d.judge.network import load as load_judge  # noqa: E402
 from text23d.kernels.backend import describe, select  # noqa: E402
+from text23d.tasks.meshing import read_settings  # noqa: E402
+from text23d.tasks.task import Left  # noqa: E402
 
 OUTPUTS = ("all", "minimal")
 

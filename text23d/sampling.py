@@ -16,18 +16,19 @@ from tqdm import tqdm
 
 from text23d import cli
 from text23d.artifact.media import contact_sheet, on_white
-from text23d.contracts import UserError
-from text23d.evaluation import law, sources
-from text23d.evaluation.sampler import algorithm1
+from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.judge import network
 from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import FixedPoint
 from text23d.method.langevin import LevelPreserving
-from text23d.prior import builtin, edm
-from text23d.prior.builtin import BuiltinPrior
-from text23d.prior.guidance import Guided
+from text23d.prior.builtin import edm
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.builtin.prior import BuiltinPrior
+from text23d.prior.wrappers.guidance import Guided
 from text23d.rng import generator
+from text23d.studies.evaluation import law, sources
+from text23d.studies.evaluation.sampler import algorithm1
 
 BATCH = 64
 WORLD_SEED, CAPTIONS_SEED = 90_005, 90_006

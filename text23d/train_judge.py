@@ -10,16 +10,15 @@ from omegaconf import DictConfig
 from tqdm import trange
 
 from text23d import cli
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.judge import network, training
 from text23d.judge.training import NOT_TOLD, Labels
-from text23d.prior.builtin import fast_precision
+from text23d.prior.builtin.prior import fast_precision
 from text23d.rng import generator
-from text23d.train_prior import dataset
-from text23d.world.caption import part_words
-from text23d.world.colours import COLOURS
-from text23d.world.dataset import Dataset, Recipe, pictures
-from text23d.world.kinds import KINDS
+from text23d.worlds.objects.caption import part_words
+from text23d.worlds.objects.colours import COLOURS
+from text23d.worlds.objects.dataset import Dataset, Recipe, open_or_build, pictures
+from text23d.worlds.objects.kinds import KINDS
 
 
 def run(cfg: DictConfig) -> None:
@@ -30,8 +29,8 @@ def run(cfg: DictConfig) -> None:
     data = cfg.data
     recipe = Recipe(data.views, data.seed, light_variation=data.light, held_out=True, pairs=False)
     unseen = Recipe(2, data.seed + 1000, light_variation=data.light, held_out=True, pairs=False)
-    train = dataset(folder / "data", data.objects, recipe, data.workers)
-    test = dataset(folder / "test", data.test, unseen, data.workers)
+    train = open_or_build(folder / "data", data.objects, recipe, data.workers)
+    test = open_or_build(folder / "test", data.test, unseen, data.workers)
     with torch.random.fork_rng():
         torch.manual_seed(cfg.train.seed)
         net = network.Classifier(len(KINDS), len(COLOURS), len(part_words())).to(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +15,24 @@ from tqdm import tqdm
 
 from text23d import cli
 from text23d.artifact.media import WHITE, composite_on, contact_sheet
-from text23d.contracts import UserError, from_picture
 from text23d.files import write_json, write_text
-from text23d.prior import builtin, edm, training
-from text23d.prior.condition import Condition, known
-from text23d.prior.guidance import Guided
-from text23d.prior.text import Vocabulary
-from text23d.prior.unet import UNetConfig
+from text23d.prior.builtin import edm, training
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.builtin.condition import Condition, known
+from text23d.prior.builtin.text import Vocabulary
+from text23d.prior.builtin.unet import UNetConfig
+from text23d.prior.wrappers.guidance import Guided
 from text23d.rng import generator
-from text23d.world.caption import Caption, caption_text, tokenize, words
-from text23d.world.colours import COLOURS
-from text23d.world.dataset import Dataset, Recipe, build_dataset, pictures
-from text23d.world.kinds import KINDS
-from text23d.world.scene import HELD_OUT
-from text23d.world.views import cameras_from
+from text23d.spaces import from_picture
+from text23d.worlds.objects.caption import Caption, caption_text, tokenize, words
+from text23d.worlds.objects.colours import COLOURS
+from text23d.worlds.objects.dataset import Dataset, Recipe, open_or_build, pictures
+from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.scene import HELD_OUT
+from text23d.worlds.objects.views import cameras_from
 
 SHEET_EVERY = 600.0
 COLOURLESS_SHARE, KINDLESS_SHARE = 0.08, 0.04
-
-
-def dataset(folder: Path, objects: int, recipe: Recipe, workers: int) -> Dataset:
-    """The data set at `folder`, rendered first where it is not there yet. Raises UserError where it is another."""
-    if not folder.exists():
-        build_dataset(folder, objects, recipe, workers)
-    data, asked = Dataset.open(folder), {"objects": objects, **asdict(recipe)}
-    for name, value in asked.items():
-        if data.meta[name] != value:
-            raise UserError(
-                f"the data set at {folder} has {name}={data.meta[name]}, but {value} was asked for: remove it, or "
-                "choose another folder"
-            )
-    return data
 
 
 def batches(
@@ -99,8 +86,8 @@ def run(cfg: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     config = training.TrainConfig(**settings["train"])
     data = cfg.data
-    train_data = dataset(folder / "data", data.objects, Recipe(data.views, data.seed), data.workers)
-    validation = dataset(folder / "validation", data.validation, Recipe(2, data.seed + 1000), data.workers)
+    train_data = open_or_build(folder / "data", data.objects, Recipe(data.views, data.seed), data.workers)
+    validation = open_or_build(folder / "validation", data.validation, Recipe(2, data.seed + 1000), data.workers)
     vocabulary = Vocabulary(words())
     network: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["network"].items()}
     state = training.TrainState.fresh(UNetConfig(words=len(vocabulary.words), **network), config, device)

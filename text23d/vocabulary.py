@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from text23d.world.adjectives import STRETCH
-from text23d.world.caption import RELATIONS, WITH, words
-from text23d.world.colours import COLOURS, COLOURS_TOO
-from text23d.world.kinds import KINDS
+from text23d.worlds.objects.adjectives import STRETCH
+from text23d.worlds.objects.caption import RELATIONS, WITH, words
+from text23d.worlds.objects.colours import COLOURS, COLOURS_TOO
+from text23d.worlds.objects.kinds import KINDS
 
 
 def listing() -> str:

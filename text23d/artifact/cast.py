@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from text23d.contracts import Cameras
+from text23d.cameras import Cameras
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch.nn.functional import grid_sample, max_pool2d, normalize
 
 from text23d.artifact.cast import photograph
 from text23d.artifact.mesh import CHUNK, OPAQUE
-from text23d.contracts import Cameras, from_picture
+from text23d.cameras import Cameras
+from text23d.spaces import from_picture
 
 Radiance = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Points [N, 3] in [-1, 1]^3 -> density [N] per scene unit, and display colour [N, 3] in [0, 1]."""

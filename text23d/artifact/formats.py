@@ -13,7 +13,7 @@ from text23d.artifact.model import TO_Y_UP, display
 from text23d.artifact.obj import write_obj
 from text23d.artifact.ply import write_ply
 from text23d.artifact.score import texture_of
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 if TYPE_CHECKING:
     import trimesh

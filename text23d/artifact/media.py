@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from text23d.contracts import UserError, from_picture
+from text23d.errors import UserError
 from text23d.files import atomic
+from text23d.spaces import from_picture
 
 if TYPE_CHECKING:
     from PIL import ImageFont

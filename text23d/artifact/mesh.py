@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from text23d.contracts import Cameras, UserError
+from text23d.cameras import Cameras
+from text23d.errors import UserError
 
 if TYPE_CHECKING:
     import trimesh

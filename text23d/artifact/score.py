@@ -9,7 +9,8 @@ from torch import Tensor
 
 from text23d.artifact.cast import photograph
 from text23d.artifact.model import display, linear
-from text23d.contracts import Cameras, from_picture
+from text23d.cameras import Cameras
+from text23d.spaces import from_picture
 
 if TYPE_CHECKING:
     import trimesh

@@ -13,23 +13,25 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from text23d.contracts import Cameras, Constraint, UserError
-from text23d.engine.flat import Flat, Image
-from text23d.engine.known import Given, KnownPixels, KnownView, Sampler
-from text23d.engine.plan import Plan
-from text23d.engine.solid import Solid
-from text23d.engine.subject import Phi, Subject
+from text23d.cameras import Cameras
+from text23d.contracts import Constraint
+from text23d.engine.recipe import Plan
 from text23d.engine.warm import WarmStarts
+from text23d.errors import UserError
 from text23d.files import load_tensors
 from text23d.method.average import Average
 from text23d.method.constraints import Unconstrained
 from text23d.method.update import InPixels, Replace, Update, Updater
-from text23d.prior.codec import OnGrey
+from text23d.prior.hub.stable_diffusion import LatentPair
 from text23d.prior.pair import Pair, builtin_pair
-from text23d.prior.pretrained import LatentPair
-from text23d.representation.cameras import CameraBank, FixedCamera
+from text23d.prior.wrappers.codec import OnGrey
 from text23d.representation.nerf import Nerf
-from text23d.world.caption import Caption, known_tokens, parse, tokenize
+from text23d.representation.views import CameraBank, FixedCamera
+from text23d.tasks.known import Given, KnownPixels, KnownView, Sampler
+from text23d.tasks.object import Solid
+from text23d.tasks.picture import Flat, Image
+from text23d.tasks.task import Phi, Subject
+from text23d.worlds.objects.caption import Caption, known_tokens, parse, tokenize
 
 
 @dataclass

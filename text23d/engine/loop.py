@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError
 from text23d.engine.build import Run
+from text23d.errors import UserError
 from text23d.method.priors import Priors
 from text23d.method.proposal import Stage, unwatched
 from text23d.method.schedule import Random, Schedule

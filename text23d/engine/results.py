@@ -9,9 +9,9 @@ import numpy as np
 
 from text23d.artifact.media import contact_sheet, on_white
 from text23d.engine.build import Run
-from text23d.engine.subject import Subject
 from text23d.files import save_tensors
 from text23d.judge.network import Asked, Judge
+from text23d.tasks.task import Subject
 
 
 class ContactSheet:

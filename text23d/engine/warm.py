@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from text23d.contracts import Cameras
+from text23d.cameras import Cameras
 from text23d.method.noise import gaussian
 
 Key = tuple[float, ...]

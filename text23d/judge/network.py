@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.paths import weights_dir
 

@@ -7,7 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 ABI_VERSION = 3
 CHOICES = ("auto", "native", "torch")

@@ -13,7 +13,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.kernels import backend, native, ops, reference, sampler
 from text23d.kernels.layout import GridLayout
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 SMALL = 1 << 28
 """Bytes below which nobody looks: asking takes longer than allocating."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.method.invert import FixedPoint, Inverter, renormed
 from text23d.method.langevin import LevelPreserving, Scheme
 from text23d.method.noise import gaussian, rms, spread

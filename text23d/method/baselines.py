@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from text23d.contracts import Denoiser, UserError
+from text23d.contracts import Denoiser
+from text23d.errors import UserError
 from text23d.method.invert import Denoise
 from text23d.method.noise import rms, spread
 from text23d.method.priors import Priors, cost

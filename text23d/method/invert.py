@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.method.noise import norm, rms, spread
 
 Denoise = Callable[[Tensor, Tensor], Tensor]

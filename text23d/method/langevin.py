@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.method.noise import spread
 
 

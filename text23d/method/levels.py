@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.method.noise import gaussian
 from text23d.method.priors import Priors
 from text23d.method.proposal import Method, Proposal, Rng, Stage, unwatched

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from text23d.contracts import Cameras, Representation, UserError
+from text23d.cameras import Cameras
+from text23d.contracts import Representation
+from text23d.errors import UserError
 from text23d.pictures import read_picture
 from text23d.prior.analytic import Empirical
 

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 import torch
 
-from text23d.contracts import Cameras, Denoiser, Representation, UserError
+from text23d.cameras import Cameras
+from text23d.contracts import Denoiser, Representation
+from text23d.errors import UserError
 from text23d.paths import weights_dir
-from text23d.prior import builtin
-from text23d.prior.condition import Condition
-from text23d.prior.guidance import Guided
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.builtin.condition import Condition
+from text23d.prior.wrappers.guidance import Guided
 
 AUXILIARY = ("full", "camera", "none")
 SMALL = "small"

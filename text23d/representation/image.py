@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from text23d.contracts import Cameras, UserError
+from text23d.cameras import Cameras
+from text23d.errors import UserError
 from text23d.pictures import read_picture
 
 FIT_STEPS, FIT_RATE = 400, 0.01

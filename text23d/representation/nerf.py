@@ -8,11 +8,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from text23d.contracts import Cameras, UserError, to_picture
+from text23d.cameras import Cameras
+from text23d.errors import UserError
 from text23d.kernels import ops, reference
 from text23d.representation.hashgrid import HashGrid
 from text23d.representation.occupancy import Occupancy
 from text23d.representation.volume import Points, points_on_rays, render_points
+from text23d.spaces import to_picture
 
 
 class Nerf(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool3d
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 
 
 class Occupancy(nn.Module):

@@ -7,7 +7,7 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
-from text23d.contracts import UserError
+from text23d.errors import UserError
 from text23d.kernels.layout import GridLayout
 
 

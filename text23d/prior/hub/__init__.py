@@ -1,0 +1,1 @@
+"""Priors with an open vocabulary, loaded through diffusers."""

@@ -1,0 +1,120 @@
+"""Where the scene is looked at from: the rendering parameters psi of a 3-D representation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from text23d import rng
+from text23d.cameras import FULL_TURN, Cameras, check_count, check_ranges
+from text23d.errors import UserError
+
+
+@dataclass(frozen=True)
+class CameraSampler:
+    """Random cameras around the object (p(psi) of the method), azimuths spread evenly within every batch.
+
+    elevation  (low, high) degrees above the horizon, inside (-90, 90); uniform in its sine, so that equal areas of
+               the sphere of directions are equally likely.
+    distance   (low, high) scene units from the origin, outside the ball of radius 1 that bounds every field.
+    fov        (low, high) degrees, inside (0, 180).
+    Raises UserError where a range is empty, reversed or outside these limits.
+    """
+
+    elevation: Sequence[float] = (-10.0, 50.0)
+    distance: Sequence[float] = (2.8, 3.2)
+    fov: Sequence[float] = (38.0, 42.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self.elevation, self.distance, self.fov)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """n cameras on the generator's device, all drawn from `generator` (None: torch's global one).
+
+        Azimuths: the circle, turned by one random offset, is cut into n equal bins, with one camera anywhere in each.
+        """
+        check_count(n)
+        device = torch.device("cpu") if generator is None else generator.device
+        offset = torch.rand(1, generator=generator, device=device)
+        u = torch.rand(4, n, generator=generator, device=device)
+        azimuth = FULL_TURN * ((offset + torch.arange(n, device=device) + u[0]) / n % 1.0)
+        low, high = torch.deg2rad(torch.tensor(self.elevation, device=device)).sin()
+        elevation = torch.rad2deg(torch.asin(low + (high - low) * u[1]))
+        return Cameras(azimuth, elevation, _within(self.distance, u[2]), _within(self.fov, u[3]))
+
+
+@dataclass(frozen=True)
+class FixedCamera:
+    """One camera, in degrees and scene units: p(psi) of a picture, or of a photo that something should look like.
+
+    Raises UserError as CameraSampler.
+    """
+
+    azimuth: float = 30.0
+    elevation: float = 15.0
+    distance: float = 3.0
+    fov: float = 40.0
+
+    def __post_init__(self) -> None:
+        check_ranges(*((value, value) for value in (self.elevation, self.distance, self.fov)))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """It, n times; nothing is drawn."""
+        check_count(n)
+        values = (self.azimuth, self.elevation, self.distance, self.fov)
+        return Cameras(*(torch.full((n,), float(value)) for value in values))
+
+
+@dataclass(frozen=True)
+class CameraBank:
+    """A fixed set of `count` cameras, drawn once from `seed` as `CameraSampler` draws them within its ranges.
+
+    Raises UserError as CameraSampler, and for a count that is no whole number above 0.
+    """
+
+    count: int
+    seed: int
+    elevation: Sequence[float] = (-10.0, 50.0)
+    distance: Sequence[float] = (2.8, 3.2)
+    fov: Sequence[float] = (38.0, 42.0)
+
+    def __post_init__(self) -> None:
+        if type(self.count) is not int or self.count < 1:
+            raise UserError(f"views.count={self.count}: expected a whole number of cameras, at least 1")
+        self.all()
+
+    def all(self) -> Cameras:
+        """The whole set, once round the circle."""
+        ranges = CameraSampler(self.elevation, self.distance, self.fov)
+        return ranges.sample(self.count, rng.generator(self.seed, 0, 0, "camera bank"))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """n different cameras, one from each n-th part of the set, which is turned at random. Raises UserError for more
+        than there are."""
+        if n > self.count:
+            raise UserError(
+                f"method.views={n} of views.count={self.count} cameras: ask for fewer views or more cameras"
+            )
+        u = torch.rand(n + 1, generator=generator)
+        edges = torch.arange(n + 1) * self.count // n
+        which = edges[:-1] + (u[:n] * edges.diff()).long()
+        return self.all().rows((which + int(u[n] * self.count)) % self.count)
+
+
+@dataclass(frozen=True)
+class WithCamera:
+    """Another sampler's cameras, and among them always this one."""
+
+    others: CameraSampler | FixedCamera | CameraBank
+    camera: FixedCamera
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """n - 1 of the others' and, last, the camera. Raises UserError for n < 2."""
+        return Cameras.cat([self.others.sample(n - 1, generator), self.camera.sample(1)])
+
+
+def _within(bounds: Sequence[float], u: Tensor) -> Tensor:
+    return bounds[0] + (bounds[1] - bounds[0]) * u

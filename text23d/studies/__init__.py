@@ -1,0 +1,1 @@
+"""Studies: many runs, their figures, tables and pictures."""

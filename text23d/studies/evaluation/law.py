@@ -1,0 +1,64 @@
+"""Single pictures that are independent of one another: of the world, and of the prior under the world's captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from text23d.prior.builtin.condition import Condition, known
+from text23d.prior.builtin.prior import BuiltinPrior
+from text23d.studies.evaluation.figures import kid
+from text23d.worlds.objects.caption import caption_text, tokenize
+from text23d.worlds.objects.dataset import Recipe, pictures, render_object
+from text23d.worlds.objects.views import cameras_from
+
+GROUPS = 16
+"""Of pictures, each left out in turn, for the jackknife."""
+
+
+def of_the_world(numbers: range, seed: int, size: int) -> tuple[list[str], Tensor, Tensor]:
+    """Objects of those numbers of the world of that seed, each seen once, as the prior's training set shows them:
+    captions, pictures [B, 4, size, size] in picture space and camera rows [B, 4] (see `world.views`)."""
+    seen = [render_object(number, Recipe(1, seed, size)) for number in numbers]
+    shown, rows = (np.concatenate([each[part] for each in seen]) for part in (1, 2))
+    return [caption_text(caption) for caption, _, _ in seen], pictures(shown), torch.from_numpy(rows)
+
+
+def told(prior: BuiltinPrior, captions: list[str], rows: Tensor) -> Condition:
+    """These captions, seen by these cameras."""
+    device = next(prior.denoiser.parameters()).device
+    text = prior.vocabulary.encode([tokenize(caption) for caption in captions])
+    return Condition(text, known(cameras_from(rows.numpy()))).to(device)
+
+
+def jackknife(figure: Callable[[Tensor], float], count: int) -> tuple[float, float]:
+    """`figure` of all of `count` pictures, and its standard error by leaving out one of GROUPS of them after the other
+    (Efron and Stein 1981). figure: of the indices [N] that stay."""
+    groups = torch.arange(count) % GROUPS
+    without = torch.tensor([figure((groups != group).nonzero().flatten()) for group in range(GROUPS)])
+    error = ((GROUPS - 1) * without.double().var(correction=0)).sqrt()
+    return figure(torch.arange(count)), error.item()
+
+
+def distances(features: dict[str, Tensor], world: Tensor) -> dict[str, dict[str, float]]:
+    """KID of each sampler's features [N, F] from the world's [M, F], N and M multiples of GROUPS, the same N for all;
+    and its ratio to that of the first, which drew from the same captions, cameras and noises; with standard errors."""
+    names = list(features)
+    times = len(world) // len(features[names[0]])
+
+    def of(name: str, stay: Tensor) -> float:
+        others = torch.cat([stay + k * len(features[name]) for k in range(times)])
+        return kid(features[name][stay], world[others])
+
+    found = {}
+    for name in names:
+        count = len(features[name])
+        value, error = jackknife(lambda stay, name=name: of(name, stay), count)  # type: ignore[misc]
+        found[name] = {"kid": value, "kid_error": error}
+        if name != names[0]:
+            ratio = jackknife(lambda stay, name=name: of(name, stay) / of(names[0], stay), count)  # type: ignore[misc]
+            found[name] |= dict(zip(("ratio", "ratio_error"), ratio, strict=True))
+    return found

@@ -1,0 +1,1 @@
+"""Procedural worlds: what the built-in priors and judges are trained on."""
