@@ -1,0 +1,201 @@
+"""Settings as data: the annotations of a constructor are the schema of what a configuration may say of it.
+
+A configuration is plain data: mappings, lists, text, numbers, booleans and null. `read` makes a dataclass of settings
+of it, and `build` the object that a mapping with a `_target_` describes: one of the project's own classes, those that
+the packaged configuration names, and nothing else. Every value is checked against the annotation of the parameter that
+it is for; pydantic does the checking.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from text23d.errors import UserError
+from text23d.paths import conf_dir
+
+T = TypeVar("T")
+TARGET = "_target_"
+
+
+def whole(least: int = 0, most: int = 2**31 - 1) -> Any:
+    """The constraint of a whole number in [least, most], for `Annotated[int, whole(1)]`."""
+    wanted = f"a whole number, at least {least}" if most == 2**31 - 1 else f"a whole number, {least} to {most}"
+    return Field(strict=True, ge=least, le=most, description=wanted)
+
+
+def number(
+    least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+) -> Any:
+    """The constraint of a finite number, at least and at most, above and below so much, for `Annotated[float, ...]`."""
+    limits = {"at least": least, "at most": most, "above": above, "below": below}
+    told = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+    return Field(
+        strict=True, allow_inf_nan=False, ge=least, le=most, gt=above, lt=below, description=f"a number {told}".strip()
+    )
+
+
+Count = Annotated[int, whole(1)]
+Natural = Annotated[int, whole(0)]
+Seed = Annotated[int, whole(0, 2**63 - 1)]
+Finite = Annotated[float, number()]
+Positive = Annotated[float, number(above=0)]
+NonNegative = Annotated[float, number(least=0)]
+Share = Annotated[float, number(least=0, most=1)]
+Flag = Annotated[bool, Field(strict=True, description="true or false")]
+
+
+def read(cls: type[T], section: Mapping[str, Any], prefix: str = "") -> T:
+    """The dataclass `cls` with the values that `section` has for its fields, whose keys a person knows with `prefix`.
+
+    Keys of `section` that are no field are left alone: they may be another's. Raises UserError, naming key, value and
+    what was expected, where a value does not fit its annotation or one is missing.
+    """
+    if not isinstance(section, Mapping):
+        raise UserError(f"{prefix.rstrip('.') or 'the configuration'}={shown(section)}: expected a section of settings")
+    hints = get_type_hints(cls, include_extras=True)
+    given = {each.name: section[each.name] for each in fields(cls) if each.name in section}  # type: ignore[arg-type]
+    return _call(cls, {name: checked(value, hints[name], prefix + name) for name, value in given.items()}, prefix)
+
+
+def build(node: Any, where: str, **given: Any) -> Any:
+    """The object that the mapping `node` describes: `_target_` applied to its other entries, each checked, and to
+    `given`, which a configuration cannot say.
+
+    Raises UserError where the target is none of `targets()`, and for values that do not fit its annotations.
+    """
+    if not isinstance(node, Mapping) or TARGET not in node:
+        raise UserError(f"{where}={shown(node)}: expected a choice of its group, as in {where}=<name>")
+    if node[TARGET] not in targets():
+        raise UserError(
+            f"{where}.{TARGET}={shown(node[TARGET])}: expected one of the classes that text23d's own configuration "
+            "names; nothing else is built from a configuration"
+        )
+    module, _, name = node[TARGET].rpartition(".")
+    target: Any = getattr(import_module(module), name)
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    settings = {}
+    for name, value in node.items():
+        if name != TARGET:
+            if name not in hints or name in given or name == "return":
+                raise UserError(f"no setting named {where}.{name}: expected {', '.join(_settable(hints, given))}")
+            settings[name] = checked(value, hints[name], f"{where}.{name}")
+    return _call(target, settings | given, f"{where}.")
+
+
+@cache
+def targets() -> frozenset[str]:
+    """All that can be built from a configuration: the `_target_`s in the packaged one."""
+    texts = (path.read_text(encoding="utf-8") for path in conf_dir().rglob("*.yaml"))
+    return frozenset(re.findall(rf"^\s*{TARGET}:\s*(text23d\.[\w.]+)\s*$", "\n".join(texts), re.M))
+
+
+def checked(value: Any, annotation: Any, key: str) -> Any:
+    """`value` as `annotation` wants it: numbers, text and lists checked, sections made dataclasses, and mappings with a
+    `_target_` built. Raises UserError with `key`, the value and what was expected."""
+    members = _members(annotation)
+    if isinstance(value, Mapping) and TARGET in value:
+        made = build(value, key)
+        if not any(_is_object(each) and _fits(made, each) for each in members):
+            raise UserError(f"{key}.{TARGET}={value[TARGET]}: expected {described(annotation)}")
+        return made
+    section: Any = next((each for each in members if is_dataclass(each) and isinstance(value, Mapping)), None)
+    if section is not None:
+        unknown = [name for name in value if name not in {each.name for each in fields(section)}]
+        if unknown:
+            raise UserError(
+                f"no setting named {key}.{unknown[0]}: expected {', '.join(f.name for f in fields(section))}"
+            )
+        return read(section, value, f"{key}.")
+    plain = [each for each in members if not _is_object(each)]
+    try:
+        if not plain:
+            raise ValueError(value)
+        return _adapter(Union[tuple(plain)]).validate_python(value)  # noqa: UP007 (made of a list)
+    except (ValidationError, ValueError) as error:
+        raise UserError(f"{key}={shown(value)}: expected {described(annotation)}") from error
+
+
+def described(annotation: Any) -> str:
+    """What a person may give for `annotation`, in words."""
+    return " or ".join(dict.fromkeys(_described(each) for each in _members(annotation)))
+
+
+def shown(value: Any) -> str:
+    """A value as a person wrote it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {shown(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(shown, value)) + "]"
+    return str(value)
+
+
+def _call(target: Any, settings: Mapping[str, Any], prefix: str) -> Any:
+    required = [
+        name
+        for name, each in inspect.signature(target).parameters.items()
+        if each.default is each.empty and each.kind is not each.VAR_KEYWORD and name not in settings
+    ]
+    if required:
+        raise UserError(f"no {prefix}{required[0]} given: add {prefix}{required[0]}=...")
+    return target(**settings)
+
+
+def _settable(hints: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    return [name for name in hints if name != "return" and name not in given]
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a union, or the annotation alone."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(member for each in get_args(annotation) for member in _members(each))
+    return (annotation,)
+
+
+def _is_object(annotation: Any) -> bool:
+    """Whether it stands for what only `build` makes: a class of ours, a protocol, a function."""
+    if is_dataclass(annotation) or get_origin(annotation) in (type, Callable):
+        return True
+    return isinstance(annotation, type) and annotation.__module__ != "builtins" and annotation is not types.NoneType
+
+
+def _fits(made: Any, annotation: Any) -> bool:
+    if getattr(annotation, "_is_protocol", False) or not isinstance(annotation, type):
+        return callable(made)
+    return isinstance(made, annotation)
+
+
+def _described(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        told = [each.description for each in arguments[1:] if getattr(each, "description", None)]
+        return told[0] if told else _described(arguments[0])
+    if origin is Literal:
+        return f"one of {', '.join(map(shown, arguments))}" if len(arguments) > 1 else shown(arguments[0])
+    if origin in (list, Sequence, tuple):
+        inside = [each for each in arguments if each is not Ellipsis]
+        alike = len(inside) == 1 or origin is not tuple
+        return f"a list of {described(inside[0])}" if alike else f"[{', '.join(map(described, inside))}]"
+    if annotation in (None, types.NoneType):
+        return "null"
+    if annotation is str:
+        return "text"
+    return "a choice of its group" if _is_object(annotation) else str(getattr(annotation, "__name__", annotation))
