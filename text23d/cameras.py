@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from text23d.contracts import Shape
 from text23d.errors import UserError
 
 FULL_TURN = 360.0
+SIDES = ("front view", "side view", "back view", "overhead view")
 ELEVATIONS, DISTANCES, FOVS = (-90.0, 90.0), (1.0, float("inf")), (0.0, 180.0)
 """Open ranges in which a camera sees a field that fills the ball of radius 1."""
 
@@ -22,7 +24,7 @@ class Cameras:
     azimuth   [B] degrees; 0 is the front (camera on -Y), 90 sees from +X, counter-clockwise from above.
     elevation [B] degrees above the horizon, in (-90, 90).
     distance  [B] scene units from the origin.
-    fov       [B] degrees, vertical field of view (pictures are square).
+    fov       [B] degrees, vertical field of view.
     """
 
     azimuth: Tensor
@@ -39,10 +41,6 @@ class Cameras:
     def rows(self, which: slice | Tensor) -> Cameras:
         """Some of these cameras."""
         return Cameras(self.azimuth[which], self.elevation[which], self.distance[which], self.fov[which])
-
-    def each(self) -> list[Cameras]:
-        """These cameras in batches of one."""
-        return [self.rows(slice(index, index + 1)) for index in range(len(self))]
 
     @staticmethod
     def cat(batches: Sequence[Cameras]) -> Cameras:
@@ -68,19 +66,21 @@ class Cameras:
         pose[:, :3, 3], pose[:, 3, 3] = position, 1.0
         return pose
 
-    def rays(self, size: int, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Rays through the pixels of [size, size] pictures, row 0 at the top.
+    def rays(self, shape: Shape, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rays through the pixels of pictures of `shape` (H, W), row 0 at the top.
 
-        jitter [B, size, size, 2] in [0, 1) places each ray inside its pixel (x to the right, y down); None: the centre.
-        Returns origins and unit directions, each [B, size, size, 3].
+        jitter [B, H, W, 2] in [0, 1) places each ray inside its pixel (x to the right, y down); None: the centre.
+        Returns origins and unit directions, each [B, H, W, 3].
         """
         pose = self.to_world()
-        at = torch.arange(size, dtype=pose.dtype, device=pose.device)
-        row, column = torch.meshgrid(at, at, indexing="ij")
+        high, wide = shape
+        row, column = torch.meshgrid(*(torch.arange(side).to(pose) for side in shape), indexing="ij")
         pixel = torch.stack([column, row], -1)[None] + (0.5 if jitter is None else jitter)
-        plane = (2.0 * pixel / size - 1.0) * torch.tan(torch.deg2rad(self.fov) / 2)[:, None, None, None]
+        sides = pixel.new_tensor([wide, high])
+        plane = (2.0 * pixel / sides - 1.0) * torch.tan(torch.deg2rad(self.fov) / 2)[:, None, None, None]
+        plane = plane * (sides / high)  # the field of view is vertical
         local = torch.stack([plane[..., 0], -plane[..., 1], -torch.ones_like(plane[..., 0])], -1)
-        direction = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], local.expand(len(self), size, size, 3))
+        direction = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], local.expand(len(self), high, wide, 3))
         direction = direction / direction.norm(dim=-1, keepdim=True)
         return pose[:, None, None, :3, 3].expand_as(direction), direction
 
@@ -90,6 +90,13 @@ class Cameras:
         az = torch.deg2rad(self.azimuth)
         columns = [az.sin(), az.cos(), self.elevation / 45, (self.distance - 3.0) / 0.5, (self.fov - 40.0) / 10]
         return torch.stack(columns, -1)
+
+    def words(self) -> list[str]:
+        """Which of SIDES is seen (DreamFusion, Poole et al. 2022, section 3.2): overhead above 60 degrees of elevation,
+        else front or back within 45 degrees of it, else side."""
+        from_front = ((self.azimuth + 180) % 360 - 180).abs()
+        around = (from_front > 45).long() + (from_front >= 135).long()
+        return [SIDES[index] for index in torch.where(self.elevation > 60, 3, around).tolist()]
 
 
 def orbit(n: int, elevation: float = 15.0, distance: float = 3.0, fov: float = 40.0) -> Cameras:

@@ -185,14 +185,11 @@ def all_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def device(name: str) -> torch.device:
-    """auto, cpu or cuda as a torch device. Raises UserError for other names and where there is no GPU."""
+    """See `devices.find_device`; small numbers are taken for zero from now on, as they cost a CPU up to a
+    hundredfold."""
     import torch
 
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={name}: expected auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device=cuda: no GPU is visible to torch; use device=auto, or check python -m torch.utils.collect_env"
-        )
-    torch.set_flush_denormal(True)  # numbers near zero, as decaying moments become, cost a CPU up to a hundredfold
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    from text23d.devices import find_device
+
+    torch.set_flush_denormal(True)
+    return find_device(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -15,6 +15,9 @@ class Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
+    def add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -23,8 +26,14 @@ class Clock:
         finally:
             if torch.cuda.is_initialized():
                 torch.cuda.synchronize()
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
 
     def parts(self, whole: float) -> dict[str, float]:
         """The stages, and what of `whole` seconds is left to none of them."""
         return {**self.seconds, "other": whole - sum(self.seconds.values())}
+
+    def state(self) -> dict[str, float]:
+        return dict(self.seconds)
+
+    def load(self, state: Mapping[str, float]) -> None:
+        self.seconds = dict(state)

@@ -1,25 +1,85 @@
-"""What the rooms of the project agree on: shapes, units, ranges and conventions.
+"""What the rooms of the project agree on. Nothing here knows whether a picture, an object, a video or a sound is made.
 
-World: right-handed, Z up; an object faces -Y, so it looks at the camera at azimuth 0 and stands in Blender as it
-stands here. Lengths are in scene units; every object fits in the ball of radius 0.9 about the origin, and a
-representation covers the cube [-1, 1]^3. Angles are in degrees wherever a person writes them.
-
-Picture space: a prior sees x [B, 4, H, W], row 0 at the top. Channels 0-2 are the colour composited over mid grey,
-2 * premultiplied - alpha, in [-1, 1]; channel 3 is coverage, 2 * alpha - 1, in [-1, 1].
-
-Noise: variance exploding, x_sigma = x0 + sigma * n with n ~ N(0, I).
+x is [B, C, *S] in the space that a prior sees: C channels over a shape S, (H, W) for pictures, (F, H, W) for clips,
+(T,) for sounds. Noise is variance exploding: x_sigma = x0 + sigma * n with n ~ N(0, I).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-Views = TypeVar("Views", contravariant=True)
+Shape = tuple[int, ...]
+"""The extent S of what is rendered, without channels: (H, W) for pictures."""
+
+Stage = Callable[[str], AbstractContextManager[object]]
+"""Entered around a named stage of the work, to take its time."""
+
+
+def unwatched(name: str) -> AbstractContextManager[object]:
+    """The stage that nobody times."""
+    return nullcontext()
+
+
+V = TypeVar("V", bound="Views")
+
+
+class Views(Protocol):
+    """psi: a batch of B rendering parameters, such as cameras, crops or windows in time."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self: V, which: slice | Tensor) -> V:
+        """Some of these views."""
+        ...
+
+    def to(self: V, device: torch.device | str) -> V: ...
+
+    def features(self) -> Tensor:
+        """What a prior is told of each view as numbers [B, F], in about [-1, 1]; equal views have equal numbers."""
+        ...
+
+    def words(self) -> list[str]:
+        """What a prior is told of each view as words, such as "front view"; "" where there is nothing to say."""
+        ...
+
+
+def each(views: V) -> Iterator[V]:
+    """These views in batches of one."""
+    for index in range(len(views)):
+        yield views.rows(slice(index, index + 1))
+
+
+class Sampler(Protocol):
+    """p(psi): where the views of an iteration come from.
+
+    words   all that its views may say of themselves
+    count   how many different views there are; None: any number
+    warm    whether each view's noise goes on from one of its visits to the next
+    """
+
+    @property
+    def words(self) -> Sequence[str]: ...
+
+    @property
+    def count(self) -> int | None: ...
+
+    @property
+    def warm(self) -> bool: ...
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Any:
+        """n views, all drawn from `generator`. Raises UserError where there cannot be so many."""
+        ...
+
+
 Psi = TypeVar("Psi")
+Seen = TypeVar("Seen", contravariant=True)
 
 
 class Denoiser(Protocol):
@@ -30,11 +90,11 @@ class Denoiser(Protocol):
         ...
 
 
-class Representation(Protocol[Views]):
+class Representation(Protocol[Seen]):
     """phi: what is optimised. The method sees nothing of it but its renderings and parameters."""
 
-    def render(self, views: Views, size: int) -> Tensor:
-        """Render `views` to [B, C, size, size] in picture space, differentiable in the parameters."""
+    def render(self, views: Seen, shape: Shape) -> Tensor:
+        """Render `views` to [B, C, *shape], differentiable in the parameters."""
         ...
 
     def parameters(self) -> Iterable[torch.nn.Parameter]: ...
@@ -54,5 +114,92 @@ class Constraint(Protocol[Psi]):
         ...
 
     def project(self, x0_hat: Tensor, views: Psi) -> Tensor:
-        """A target x0_hat [B, C, S, S] as it should be instead."""
+        """A target x0_hat [B, C, *S] as it should be instead."""
+        ...
+
+
+class Learner(Protocol):
+    """The distribution of the renderings, as a denoiser that follows it: what a method of its own learns in a run."""
+
+    @property
+    def evaluations(self) -> int:
+        """What a call costs, in network evaluations."""
+        ...
+
+    def __call__(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any) -> Tensor:
+        """D_phi(x; sigma, c) as x, and then one step of learning that x came from x0, both [B, C, *S]."""
+        ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+class World(Protocol):
+    """A procedural world, which a prior is trained on and whose captions its prompts are."""
+
+    def read(self, prompt: str) -> Any:
+        """A prompt as a caption. Raises UserError for what is no caption of this world."""
+        ...
+
+    def tokens(self, prompt: str, setting: str = "prompt") -> tuple[str, ...]:
+        """A prompt as words, given as `setting`. Raises UserError for words that this world has not."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a finished task wrote into the run's folder: `summary` for summary.json, `told` in a few words, `notes` that
+    a person should know."""
+
+    summary: dict[str, Any]
+    told: str
+    notes: Sequence[str] = ()
+
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, total): told while something long is written."""
+
+
+class Task(Protocol):
+    """What is made, and all that depends on it: how phi is built and prepared, shown, judged and exported.
+
+    file      name of the file of phi's parameters
+    columns   titles of the pictures that the contact sheet has of a stage
+    single    whether one view alone sees all of phi, as of a picture
+    """
+
+    @property
+    def file(self) -> str: ...
+
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+    @property
+    def single(self) -> bool: ...
+
+    def build(self, section: Mapping[str, Any], seed: int, device: torch.device) -> Any:
+        """phi as the configuration's section describes it, its first values from `seed`. Raises UserError for a
+        representation of something else, and for values out of range."""
+        ...
+
+    def bound(self, views: Sampler, constraint: Constraint[Any], device: torch.device) -> Task:
+        """This task for a run with these views and this constraint, in phi's own space. Raises UserError where they do
+        not serve."""
+        ...
+
+    def prepare(self, phi: Any, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
+        """What phi has to do before an iteration."""
+        ...
+
+    def preview(self, phi: Any) -> Tensor:
+        """The contact sheet's pictures of phi as it is, in picture space [len(columns), 4, H, W]."""
+        ...
+
+    def judged(self, phi: Any, shape: Shape) -> Tensor:
+        """What the judge is to see of phi, [B, C, *shape]."""
+        ...
+
+    def export(self, phi: Any, prompt: str, folder: Path, stage: Stage, progress: Progress) -> Exported:
+        """Write the results into `folder`, each in a stage of its own. Raises UserError if one cannot be written."""
         ...

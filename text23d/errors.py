@@ -5,3 +5,11 @@ from __future__ import annotations
 
 class UserError(Exception):
     """A mistake of the user's: its message is one line saying what was given, what was expected and what to do."""
+
+
+class Diverged(UserError):
+    """The optimisation met a number that is not finite."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped from outside; its message says how far it came."""

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from text23d import cli
-from text23d.engine.build import read_nerf
+from text23d.engine.saved import read_nerf
 from text23d.files import write_json
 from text23d.kernels.backend import select
 from text23d.tasks.meshing import export, read_settings

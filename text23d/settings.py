@@ -8,14 +8,14 @@ it is for; pydantic does the checking.
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import import_module
+from inspect import isclass, signature
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -82,7 +82,7 @@ def build(node: Any, where: str, **given: Any) -> Any:
         )
     module, _, name = node[TARGET].rpartition(".")
     target: Any = getattr(import_module(module), name)
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    hints = get_type_hints(target.__init__ if isclass(target) else target, include_extras=True)
     settings = {}
     for name, value in node.items():
         if name != TARGET:
@@ -146,7 +146,7 @@ def shown(value: Any) -> str:
 def _call(target: Any, settings: Mapping[str, Any], prefix: str) -> Any:
     required = [
         name
-        for name, each in inspect.signature(target).parameters.items()
+        for name, each in signature(target).parameters.items()
         if each.default is each.empty and each.kind is not each.VAR_KEYWORD and name not in settings
     ]
     if required:
@@ -172,14 +172,16 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 def _is_object(annotation: Any) -> bool:
     """Whether it stands for what only `build` makes: a class of ours, a protocol, a function."""
-    if is_dataclass(annotation) or get_origin(annotation) in (type, Callable):
+    if is_dataclass(annotation):
         return True
     return isinstance(annotation, type) and annotation.__module__ != "builtins" and annotation is not types.NoneType
 
 
 def _fits(made: Any, annotation: Any) -> bool:
-    if getattr(annotation, "_is_protocol", False) or not isinstance(annotation, type):
-        return callable(made)
+    """Whether it is of a class, or is called as a protocol is."""
+    if getattr(annotation, "_is_protocol", False):
+        wanted = signature(annotation.__call__).parameters
+        return callable(made) and list(signature(type(made).__call__).parameters) == list(wanted)
     return isinstance(made, annotation)
 
 

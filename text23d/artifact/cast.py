@@ -35,5 +35,5 @@ def cast(vertices: np.ndarray, faces: np.ndarray, origins: np.ndarray, direction
 
 def photograph(vertices: np.ndarray, faces: np.ndarray, cameras: Cameras, size: int) -> Hits:
     """What the pixels' centres of `size` x `size` pictures see, camera by camera and row by row: N = B * size^2."""
-    origins, directions = (rays.reshape(-1, 3).float().cpu().numpy() for rays in cameras.rays(size))
+    origins, directions = (rays.reshape(-1, 3).float().cpu().numpy() for rays in cameras.rays((size, size)))
     return cast(vertices, faces, origins, directions)

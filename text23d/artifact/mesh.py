@@ -176,7 +176,7 @@ def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 48) 
     """For each of the WITNESSES, by ray and by sample along it, [size^2, T] each: the integral of the field up to
     there, and the largest value of the solid so far."""
     azimuth, elevation = (torch.tensor(each, dtype=torch.float32) for each in zip(*WITNESSES, strict=True))
-    rays = Cameras(azimuth, elevation, torch.full_like(azimuth, 3.0), torch.full_like(azimuth, 40.0)).rays(size)
+    rays = Cameras(azimuth, elevation, torch.full_like(azimuth, 3.0), torch.full_like(azimuth, 40.0)).rays((size, size))
     # Channels, then z, y, x, as grid_sample takes a volume: its points are x, y, z.
     volume = torch.from_numpy(np.stack([field, solid])).permute(0, 3, 2, 1)[None]
     along = torch.arange(3 - 3**0.5, 3 + 3**0.5, cell)

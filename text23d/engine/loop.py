@@ -8,59 +8,77 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from text23d.engine.build import Run
-from text23d.errors import UserError
-from text23d.method.priors import Priors
-from text23d.method.proposal import Stage, unwatched
-from text23d.method.schedule import Random, Schedule
+from text23d.checkpoint import copied
+from text23d.contracts import Stage, unwatched
+from text23d.engine.build import Parts
+from text23d.engine.state import RunState
+from text23d.errors import Diverged
 from text23d.method.step import step
-from text23d.rng import generator
+from text23d.rng import generator, generators
 
 
-def optimise(run: Run, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
-    """Take the run's iterations, yielding each one's figures for metrics.jsonl.
+def optimise(state: RunState, parts: Parts, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
+    """Take the run's iterations, yielding each one's figures for metrics.jsonl. stage: see `method.step.step`. Raises
+    as `advance`."""
+    while state.iteration < parts.recipe.iterations:
+        yield advance(state, parts, stage)
 
-    Every draw is a function of (seed, iteration, purpose). stage: see `method.step.step`. Raises UserError if the
-    optimisation diverges.
+
+def advance(state: RunState, parts: Parts, stage: Stage = unwatched) -> dict[str, Any]:
+    """One iteration, a function of (state, seed, iteration); its figures.
+
+    Raises Diverged where a loss or gradient is not finite; `state` is then what it was before.
     """
-    while run.iteration < run.plan.iterations:
-        start = time.perf_counter()
-        try:
-            figures = iterate(run, stage)
-        except FloatingPointError as error:
-            raise UserError(f"iteration {run.iteration} of {run.plan.iterations} diverged: {error}") from error
-        run.iteration += 1
-        if run.average and run.iteration == run.plan.iterations:
-            run.average.exchange()
-        yield {"iteration": run.iteration, **figures, "seconds": time.perf_counter() - start}
+    start, before = time.perf_counter(), copied(state.changing())
+    try:
+        figures = iterate(state, parts, stage)
+    except FloatingPointError as error:
+        state.restore(before)
+        total = parts.recipe.iterations
+        raise Diverged(f"iteration {state.iteration} of {total} diverged: {error}") from error
+    state.iteration += 1
+    state.evaluations += figures["nfe"]
+    seconds = time.perf_counter() - start
+    state.clock.add("optimise", seconds)
+    return {"iteration": state.iteration, **figures, "seconds": seconds}
 
 
-def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
-    """One iteration of the method on fresh cameras."""
-    plan = run.plan
-    progress = run.iteration / max(1, plan.iterations - 1)
-    size, method = int(plan.size(progress)), plan.strategy(progress)
-    draw = partial(generator, run.seed, 0, run.iteration)
-    sigma = levels(plan.sigma, progress, plan.views, draw("sigma")).to(run.device)
+def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
+    """The method on fresh views."""
+    recipe, guide, shared = parts.recipe, parts.guide, partial(generator, parts.seed, 0, state.iteration)
+    progress = state.iteration / max(1, recipe.iterations - 1)
+    share = torch.tensor(parts.share)
+    # All views are drawn, whoever renders them, and each view's noise from a stream of its own.
+    sigma = recipe.sigma.draw(progress, recipe.views, shared("sigma"))
+    sigma = (sigma if sigma.dim() == 0 else sigma[share]).to(parts.device)
+    views = parts.views.sample(recipe.views, shared("cameras")).rows(share).to(parts.device)
+    draw = partial(generators, parts.seed, parts.share, state.iteration)
     with stage("prepare"):
-        run.subject.prepare(run.iteration, draw)
-    cameras = run.cameras.sample(plan.views, draw("cameras")).to(run.device)
-    set_rates(run, progress)
-    pair = run.pair
-    ask = Priors(pair.main, pair.auxiliary, *pair.conditions(cameras), pair.reference_rms)
-    phi, sizes, project = pair.wrap(run.phi), (pair.size, size), run.constraint.project
-    noise = run.warm.recall(cameras, draw("inversion")) if run.warm else None
-    report = step(phi, cameras, method, ask, sigma, run.update, draw, *sizes, noise, project, stage)
+        parts.task.prepare(state.phi, state.iteration, shared)
+    set_rates(state, parts, progress)
+    report = step(
+        guide.wrap(state.phi),  # type: ignore[arg-type]
+        views,
+        recipe.method_at(progress),
+        guide.told(views, state.learner),
+        sigma,
+        parts.updater(state),
+        draw,
+        shape=guide.shape,
+        update_shape=parts.update_shape(progress),
+        noise=state.warm.recall(views, draw("inversion")) if state.warm else None,
+        project=parts.constraint.project,
+        stage=stage,
+    )
+    if state.warm:
+        state.warm.keep(views, report.proposal.noise)
+    if state.average:
+        state.average.add()
     proposal = report.proposal
-    if run.warm:
-        run.warm.keep(cameras, proposal.noise)
-    if run.average:
-        run.average.add()
     return {
         "sigma": sigma.double().log().mean().exp().item(),
-        "size": size,
+        "size": parts.update_shape(progress)[-1],
         "loss": report.losses[0],
         "loss_after": report.losses[-1],
         "nfe": proposal.nfe,
@@ -69,15 +87,9 @@ def iterate(run: Run, stage: Stage = unwatched) -> dict[str, Any]:
     }
 
 
-def levels(schedule: Schedule, progress: float, views: int, generator: torch.Generator) -> Tensor:
-    """The noise level of all views, [], or of each, [views], where it is drawn."""
-    if isinstance(schedule, Random):
-        return schedule.draw(progress, views, generator)
-    return torch.tensor(schedule(progress))
-
-
-def set_rates(run: Run, progress: float) -> None:
+def set_rates(state: RunState, parts: Parts, progress: float) -> None:
     """The learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
-    factor = 1 + progress * (run.plan.lr_end - 1)
-    for group in run.optimizer.param_groups if run.optimizer else []:
-        group["lr"] = factor * (run.plan.lr_grid if group["name"] == "grid" else run.plan.lr_mlp)
+    recipe = parts.recipe
+    factor = 1 + progress * (recipe.lr_end - 1)
+    for group in state.optimizer.param_groups if state.optimizer else []:
+        group["lr"] = factor * (recipe.lr_grid if group["name"] == "grid" else recipe.lr_mlp)

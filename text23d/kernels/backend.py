@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +35,18 @@ def select(name: str) -> str:
         library()
     _choice = name
     return backend()
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """`select` for a while: then the choice is what it was before."""
+    global _choice
+    before = _choice
+    select(name)
+    try:
+        yield
+    finally:
+        _choice = before
 
 
 def choice() -> str:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from text23d.contracts import Stage, unwatched
 from text23d.errors import UserError
+from text23d.guide import Guide, cost
 from text23d.method.invert import FixedPoint, Inverter, renormed
 from text23d.method.langevin import LevelPreserving, Scheme
 from text23d.method.noise import gaussian, rms, spread
-from text23d.method.priors import Priors, cost
-from text23d.method.proposal import Proposal, Rng, Stage, unwatched
+from text23d.method.proposal import Proposal, Rng
 from text23d.method.target import target
 
 
@@ -35,25 +36,25 @@ class Algorithm1:
             raise UserError(f"churn = {self.churn}: an iteration takes at least 1 Langevin step; use churn = 1")
 
     def __call__(
-        self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
+        self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
     ) -> Proposal:
         with stage("invert"):
-            expected = ask.expected_rms(sigma)
-            inverted = self.inversion(ask.D_aux, x0, sigma, n, expected)
+            expected = guide.expected_rms(sigma)
+            inverted = self.inversion(guide.D_aux, x0, sigma, n, expected)
             if self.renorm:
-                inverted = renormed(inverted, ask.D_aux, x0, sigma, expected)
+                inverted = renormed(inverted, guide.D_aux, x0, sigma, expected)
 
         with stage("Langevin"):
             x, stream, last = inverted.x, rng("langevin"), gaussian(x0, rng("langevin before"))
             for k in range(self.churn):
-                denoised = ask.D(x, sigma) if k else ask.D_given(x, sigma, inverted.denoised)
+                denoised = guide.D(x, sigma) if k else guide.D_given(x, sigma, inverted.denoised)
                 e = gaussian(x, stream)
                 x, last = self.langevin(x, denoised, sigma, e, last), e
 
         with stage("target"):
-            denoised = ask.D_aux(x, sigma)
+            denoised = guide.D_aux(x, sigma)
             x0_hat = target(x0, inverted.denoised, denoised, self.leak)
 
-        nfe = (inverted.nfe + 1 - ask.shared) * cost(ask.aux) + self.churn * cost(ask.main)
+        nfe = (inverted.nfe + 1 - guide.shared) * cost(guide.aux) + self.churn * cost(guide.main)
         noise_ratio = rms(inverted.x - inverted.denoised) / expected
         return Proposal(x0_hat, (x - denoised) / spread(sigma, x), nfe, inverted.residual, noise_ratio)

@@ -2,25 +2,24 @@
 
 All are written for the variance-exploding process x = x0 + sigma n with eps(x; sigma, c) = (x - D(x; sigma, c)) /
 sigma, and all weigh a difference of two eps by w(sigma) = sigma: a step of 1 against the g of SDS then lands on D(x).
-Where the papers' prior is told nothing, so is D without its guidance: `Priors.D_untold`.
+Where the papers' prior is told nothing, so is D without its guidance: `Guide.D_unconditional`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from text23d.contracts import Denoiser
-from text23d.errors import UserError
-from text23d.method.invert import Denoise
+from text23d.contracts import Stage, unwatched
+from text23d.guide import Guide, cost
+from text23d.method.invert import Steps, rising
 from text23d.method.noise import rms, spread
-from text23d.method.priors import Priors, cost
-from text23d.method.proposal import Proposal, Rng, Stage, unwatched
+from text23d.method.ode import integrate
+from text23d.method.proposal import Proposal, Rng
+from text23d.settings import Finite, Positive, number
 
 
 @dataclass(frozen=True)
@@ -28,66 +27,36 @@ class SDS:
     """Score distillation sampling: g = w(sigma) (eps(x; sigma, c) - n) (Poole et al. 2023, DreamFusion, Eq. 3)."""
 
     def __call__(
-        self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
+        self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
     ) -> Proposal:
         x = x0 + spread(sigma, x0) * n
         with stage("score"):
-            asked = Asked.at(ask, x, sigma)
-        return Proposal(asked.D, n, asked.nfe, torch.ones_like(rms(x0)), asked.noise_ratio)
+            guided = Guided.at(guide, x, sigma)
+        return Proposal(guided.D, n, guided.nfe, torch.ones_like(rms(x0)), guided.noise_ratio)
 
 
-class Learner(Protocol):
-    """The distribution of the renderings, as a denoiser that follows it."""
-
-    @property
-    def evaluations(self) -> int:
-        """What a call costs, in network evaluations."""
-        ...
-
-    def __call__(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any) -> Tensor:
-        """D_phi(x; sigma, c) as x, and then one step of learning that x came from x0, both [B, C, *S]."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
-
-
+@dataclass(frozen=True)
 class VSD:
     """Variational score distillation: g = w(sigma) (eps(x; sigma, c) - eps_phi(x; sigma, c)) (Wang et al. 2023,
-    ProlificDreamer, Eq. 9), where eps_phi learns the renderings' own score by the denoising loss of its Eq. 8.
+    ProlificDreamer, Eq. 9), where eps_phi, the guide's `learner`, learns the renderings' own score by the denoising
+    loss of its Eq. 8.
 
-    learner: makes eps_phi from D without its guidance, with the stream of its first weights. Both equations are taken
-    at the same x, as in the paper's algorithm, so that eps_phi is evaluated once. All that lasts from one iteration to
-    the next is the learner's: see `state_dict`.
+    Both equations are taken at the same x, as in the paper's algorithm, so that eps_phi is evaluated once. Raises
+    ValueError where the guide has no learner.
     """
 
-    def __init__(self, learner: Callable[[Denoiser, torch.Generator], Learner]) -> None:
-        self.make, self.learner = learner, None
-
-    learner: Learner | None
-
     def __call__(
-        self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
+        self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
     ) -> Proposal:
-        learner = self.learner = self.learner or self.make(ask.bare, rng("learner"))
+        if guide.learner is None:
+            raise ValueError("VSD requires a guide with a learner, which follows the renderings' distribution")
         x = x0 + spread(sigma, x0) * n
         with stage("score"):
-            asked = Asked.at(ask, x, sigma)
+            guided = Guided.at(guide, x, sigma)
         with stage("learn"):
-            D_phi = learner(x0, x, sigma, ask.c)
-        nfe = asked.nfe + learner.evaluations
-        return Proposal(x0 - (D_phi - asked.D), n, nfe, torch.ones_like(rms(x0)), asked.noise_ratio)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Weights and optimiser of the learner; empty before the first iteration."""
-        return {} if self.learner is None else self.learner.state_dict()
-
-    def load_state_dict(self, state: dict[str, Tensor], denoiser: Denoiser) -> None:
-        """Go on from `state`; denoiser: D without its guidance."""
-        self.learner = self.make(denoiser, torch.Generator().manual_seed(0)) if state else None
-        if self.learner is not None:
-            self.learner.load_state_dict(state)
+            D_phi = guide.learner(x0, x, sigma, guide.c)
+        nfe = guided.nfe + guide.learner.evaluations
+        return Proposal(x0 - (D_phi - guided.D), n, nfe, torch.ones_like(rms(x0)), guided.noise_ratio)
 
 
 @dataclass(frozen=True)
@@ -96,31 +65,26 @@ class ISM:
     LucidDreamer, the loss L_ISM of section 3.2).
 
     x_s and x_t are x0 inverted by DDIM with a prior that is told nothing: `steps` steps from sigma_min to
-    sigma_s = interval sigma_t, and one more to sigma_t. steps + 1 NFE for them. Raises UserError out of range.
+    sigma_s = interval sigma_t, and one more to sigma_t. steps + 1 NFE for them.
     """
 
-    steps: int = 3
-    interval: float = 0.8
-    sigma_min: float = 0.02
-
-    def __post_init__(self) -> None:
-        _require_climb(self.steps, self.sigma_min)
-        if not 0 < self.interval < 1:
-            raise UserError(f"ISM with interval = {self.interval}: sigma_s / sigma_t is expected in (0, 1), as 0.8")
+    steps: Steps = 3
+    interval: Annotated[float, number(above=0, below=1)] = 0.8
+    sigma_min: Positive = 0.02
 
     def __call__(
-        self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
+        self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
     ) -> Proposal:
         sigma_s = self.interval * sigma
         with stage("invert"):
-            x_s = ddim(ask.D_untold, x0, rising(self.sigma_min, sigma_s, self.steps, x0))
-            eps_s = (x_s - ask.D_untold(x_s, sigma_s)) / spread(sigma_s, x0)
+            x_s = integrate(guide.D_unconditional, x0, rising(self.sigma_min, sigma_s.expand(len(x0)), self.steps))
+            eps_s = (x_s - guide.D_unconditional(x_s, sigma_s)) / spread(sigma_s, x0)
             x_t = x_s + spread(sigma - sigma_s, x0) * eps_s
         with stage("score"):
-            asked = Asked.at(ask, x_t, sigma)
-        g = x_t - asked.D - spread(sigma, x0) * eps_s
-        nfe = (self.steps + 1) * cost(ask.bare) + asked.nfe
-        return Proposal(x0 - g, (x_t - x0) / spread(sigma, x0), nfe, unmeasured(x0), asked.noise_ratio)
+            guided = Guided.at(guide, x_t, sigma)
+        g = x_t - guided.D - spread(sigma, x0) * eps_s
+        nfe = (self.steps + 1) * cost(guide.bare) + guided.nfe
+        return Proposal(x0 - g, (x_t - x0) / spread(sigma, x0), nfe, unmeasured(x0), guided.noise_ratio)
 
 
 @dataclass(frozen=True)
@@ -130,30 +94,27 @@ class SDI:
 
     x is x0 inverted by DDIM, `steps` steps from sigma_min to sigma, with D under guidance of its own: 1 tells it the
     prompt, 0 nothing, and the paper takes it negative, the opposite of D's. 2 NFE a step where it is neither 0 nor 1.
-    Raises UserError out of range.
+
     """
 
-    steps: int = 5
-    guidance: float = 1.0
-    sigma_min: float = 0.02
-
-    def __post_init__(self) -> None:
-        _require_climb(self.steps, self.sigma_min)
+    steps: Steps = 5
+    guidance: Finite = 1.0
+    sigma_min: Positive = 0.02
 
     def __call__(
-        self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
+        self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
     ) -> Proposal:
         with stage("invert"):
-            D = ask.led(self.guidance)
-            x = ddim(D, x0, rising(self.sigma_min, sigma, self.steps, x0))
+            levels = rising(self.sigma_min, sigma.expand(len(x0)), self.steps)
+            x = integrate(guide.with_guidance(self.guidance), x0, levels)
         with stage("score"):
-            asked = Asked.at(ask, x, sigma)
-        nfe = self.steps * (1 if self.guidance in (0, 1) else 2) * cost(ask.bare) + asked.nfe
-        return Proposal(asked.D, (x - x0) / spread(sigma, x0), nfe, unmeasured(x0), asked.noise_ratio)
+            guided = Guided.at(guide, x, sigma)
+        nfe = self.steps * (1 if self.guidance in (0, 1) else 2) * cost(guide.bare) + guided.nfe
+        return Proposal(guided.D, (x - x0) / spread(sigma, x0), nfe, unmeasured(x0), guided.noise_ratio)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Guided:
     """D(x), what it cost, and the noise ratio of x where D'(x) came with it: NaN where it would cost more."""
 
     D: Tensor
@@ -161,32 +122,13 @@ class Asked:
     noise_ratio: Tensor
 
     @staticmethod
-    def at(ask: Priors, x: Tensor, sigma: Tensor) -> Asked:
-        if not ask.shared:
-            return Asked(ask.D(x, sigma), cost(ask.main), unmeasured(x))
-        D_aux = ask.D_aux(x, sigma)
-        return Asked(ask.D_given(x, sigma, D_aux), cost(ask.main), rms(x - D_aux) / ask.expected_rms(sigma))
-
-
-def ddim(denoise: Denoise, x: Tensor, levels: Tensor) -> Tensor:
-    """DDIM's inversion (Song et al. 2021), Euler's method on dx / dsigma = eps: x [B, C, *S] from the first of `levels`
-    [N + 1, B or 1] to the last. N evaluations."""
-    for level, higher in pairwise(levels):
-        x = x + spread((higher - level) / level, x) * (x - denoise(x, level))
-    return x
-
-
-def rising(low: float, high: Tensor, steps: int, x0: Tensor) -> Tensor:
-    """Noise levels [steps + 1, B], even in their logarithms, from `low` to `high`, [] or [B]."""
-    part = torch.linspace(0, 1, steps + 1, dtype=x0.dtype, device=x0.device)[:, None]
-    return low ** (1 - part) * high.expand(len(x0)) ** part
+    def at(guide: Guide, x: Tensor, sigma: Tensor) -> Guided:
+        if not guide.shared:
+            return Guided(guide.D(x, sigma), cost(guide.main), unmeasured(x))
+        D_aux = guide.D_aux(x, sigma)
+        return Guided(guide.D_given(x, sigma, D_aux), cost(guide.main), rms(x - D_aux) / guide.expected_rms(sigma))
 
 
 def unmeasured(x: Tensor) -> Tensor:
     """NaN for each sample, [B]: what an evaluation more would tell."""
     return torch.full_like(rms(x), torch.nan)
-
-
-def _require_climb(steps: int, sigma_min: float) -> None:
-    if type(steps) is not int or steps < 1 or not sigma_min > 0:
-        raise UserError(f"steps = {steps}, sigma_min = {sigma_min}: expected at least 1 step, and a level above 0")

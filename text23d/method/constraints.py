@@ -31,7 +31,7 @@ class Unconstrained:
 class Inpaint(Generic[Psi]):
     """Pixels that are known, as a projection of the target: x0_hat <- m known + (1 - m) x0_hat.
 
-    known  renders what is known. mask [1, 1, H, W]: m, 1 where it is to be kept; averaged over areas where it shrinks.
+    known  renders what is known. mask [1, 1, *S]: m, 1 where it is to be kept; averaged over areas where it shrinks.
     here   which of B views see it, [B] of 0 and 1.
     """
 
@@ -45,8 +45,8 @@ class Inpaint(Generic[Psi]):
         return replace(self, known=wrap(self.known))
 
     def project(self, x0_hat: Tensor, views: Psi) -> Tensor:
-        """The target x0_hat [B, C, S, S], where m = 1 exactly what is known."""
-        known = self.known.render(views, x0_hat.shape[-1])
+        """The target x0_hat [B, C, *S], where m = 1 exactly what is known."""
+        known = self.known.render(views, tuple(x0_hat.shape[2:]))
         keep = resample(self.mask.to(x0_hat), x0_hat.shape[2:])
         return lerp(x0_hat, known.to(x0_hat), keep * spread(self.here(views).to(x0_hat), x0_hat))
 
@@ -57,7 +57,7 @@ class Reference(Generic[Psi]):
 
         weight sum(m (render(phi, view) - picture)^2) / sum(m)
 
-    picture [1, C, S, S]; mask [1, 1, S, S]: m, 1 where the picture counts; view: one. The sums run over pixels and
+    picture [1, C, *S]; mask [1, 1, *S]: m, 1 where the picture counts; view: one. The sums run over pixels and
     channels, so that with weight 1 it counts as much as all targets of the iteration together.
     """
 
@@ -74,5 +74,5 @@ class Reference(Generic[Psi]):
 
     def penalty(self, phi: Representation[Psi]) -> Tensor:
         """The loss [], differentiable in phi."""
-        error = (phi.render(self.view, self.picture.shape[-1]) - self.picture).square().mean(1, keepdim=True)
+        error = (phi.render(self.view, tuple(self.picture.shape[2:])) - self.picture).square().mean(1, keepdim=True)
         return self.weight * (self.mask * error).sum() / self.mask.sum()

@@ -6,19 +6,17 @@ of D' on the whole batch, a backward pass as 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from text23d.errors import UserError
 from text23d.method.noise import norm, rms, spread
+from text23d.method.ode import Denoise, integrate
+from text23d.settings import Flag, Positive, whole
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""D'(.; ., c') as a function of x and sigma."""
+Steps = Annotated[int, whole(1, 100_000)]
 
 
 @dataclass(frozen=True)
@@ -55,29 +53,17 @@ class Naive:
 class Ode:
     """The probability-flow ODE upwards from sigma_min to sigma ([0048]), in `steps` steps even in log sigma.
 
-        dx / dsigma = (x - D'(x; sigma)) / sigma      (Karras et al. 2022, Eq. 1 with sigma(t) = t)
-
-    solver     euler, of first order and 1 NFE a step, or heun, of second and 2.
+    solver     euler, of first order and 1 NFE a step, or heun, of second and 2; see `ode.integrate`.
     perturbed  start at x0 + sigma_min n, the more robust form, instead of at x0, which the ODE leaves where it lies off
                the manifold.
 
-    2 NFE more: D'(x), and D'(x0 + sigma n), which the relative residual is measured by. Raises UserError where a number
-    is out of range.
+    2 NFE more: D'(x), and D'(x0 + sigma n), which the relative residual is measured by.
     """
 
-    steps: int = 12
-    sigma_min: float = 0.02
-    solver: str = "euler"
-    perturbed: bool = True
-
-    def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1 or not self.sigma_min > 0:
-            raise UserError(
-                f"ODE inversion with steps = {self.steps}, sigma_min = {self.sigma_min}: expected at least 1 step and "
-                "a level above 0, such as 12 and 0.02"
-            )
-        if self.solver not in ("euler", "heun"):
-            raise UserError(f"ODE inversion with solver = {self.solver}: expected euler or heun")
+    steps: Steps = 12
+    sigma_min: Positive = 0.02
+    solver: Literal["euler", "heun"] = "euler"
+    perturbed: Flag = True
 
     @torch.no_grad()
     def __call__(
@@ -85,13 +71,7 @@ class Ode:
     ) -> Inversion:
         sigma = sigma.expand(len(x0))
         x = x0 + self.sigma_min * n if self.perturbed else x0
-        part = torch.linspace(0, 1, self.steps + 1, dtype=sigma.dtype, device=sigma.device)[:, None]
-        for level, higher in pairwise(self.sigma_min ** (1 - part) * sigma**part):
-            slope, step = (x - denoise(x, level)) / spread(level, x), spread(higher - level, x)
-            if self.solver == "heun":
-                ahead = x + step * slope
-                slope = (slope + (ahead - denoise(ahead, higher)) / spread(higher, x)) / 2
-            x = x + step * slope
+        x = integrate(denoise, x, rising(self.sigma_min, sigma, self.steps), self.solver)
         denoised, start = denoise(x, sigma), denoise(x0 + spread(sigma, x0) * n, sigma)
         residual = _ratio(norm(denoised - x0), norm(start - x0))
         return Inversion(x, denoised, (2 if self.solver == "heun" else 1) * self.steps + 2, residual)
@@ -105,8 +85,8 @@ class Backprop:
     noise is what is optimised, and each sample may have its own sigma. The last x is returned, as in the patent.
     """
 
-    iterations: int = 20
-    lr: float = 0.05
+    iterations: Annotated[int, whole(0, 100_000)] = 20
+    lr: Positive = 0.05
 
     def __call__(
         self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor, expected_rms: Tensor | None = None
@@ -140,20 +120,12 @@ class FixedPoint:
     shell   every step is scaled so that rms(x - D'(x)) is what it is on real data: exact inversion of a sharp x0
             needs noise far above sigma, which a later denoiser would take for a part of the picture.
 
-    Raises UserError where a number is out of range.
     """
 
-    steps: int = 3
-    rho: float = 1.0
-    memory: int = 0
-    shell: bool = False
-
-    def __post_init__(self) -> None:
-        if any(type(count) is not int or count < 0 for count in (self.steps, self.memory)) or not self.rho > 0:
-            raise UserError(
-                f"fixed-point inversion with steps = {self.steps}, memory = {self.memory}, rho = {self.rho}: expected "
-                "whole numbers, 0 or more, and a step above 0, such as 9, 2 and 1"
-            )
+    steps: Annotated[int, whole(0, 100_000)] = 3
+    rho: Positive = 1.0
+    memory: Annotated[int, whole(0, 100)] = 0
+    shell: Flag = False
 
     @torch.no_grad()
     def __call__(
@@ -205,6 +177,12 @@ def renormed(found: Inversion, denoise: Denoise, x0: Tensor, sigma: Tensor, expe
     denoised = denoise(x, sigma)
     change = _ratio(norm(denoised - x0), norm(found.denoised - x0))
     return Inversion(x, denoised, found.nfe + 1, found.residual * change)
+
+
+def rising(low: float, high: Tensor, steps: int) -> Tensor:
+    """Noise levels [steps + 1, B], even in their logarithms, from `low` to `high` [B]."""
+    part = torch.linspace(0, 1, steps + 1, dtype=high.dtype, device=high.device)[:, None]
+    return low ** (1 - part) * high**part
 
 
 def _ratio(residual: Tensor, start: Tensor) -> Tensor:

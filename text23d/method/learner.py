@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class NetworkLearner:
         self.adam.step()
         return denoised.detach()
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """The weights that learn, by name, and Adam's moments and steps of each."""
         state = {f"weights.{name}": each.detach().clone() for name, each in self.weights.items()}
         for name, each in self.weights.items():
@@ -42,7 +43,7 @@ class NetworkLearner:
         return state
 
     @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load(self, state: Mapping[str, Tensor]) -> None:
         for name, each in self.weights.items():
             each.copy_(state[f"weights.{name}"])
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from text23d.contracts import Stage, unwatched
 from text23d.errors import UserError
+from text23d.guide import Guide
 from text23d.method.noise import gaussian
-from text23d.method.priors import Priors
-from text23d.method.proposal import Method, Proposal, Rng, Stage, unwatched
+from text23d.method.proposal import Method, Proposal, Rng
+from text23d.rng import Stream
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,15 @@ class Levels:
             raise UserError(f"levels = {list(self.factors)}: expected shares of sigma above 0, as [1.0] or [0.5, 1.0]")
 
     def __call__(
-        self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
+        self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
     ) -> Proposal:
-        found = [self.method(ask, x0, self.factors[0] * sigma, n, rng, stage)]
+        found = [self.method(guide, x0, self.factors[0] * sigma, n, rng, stage)]
         for level, factor in enumerate(self.factors[1:], 1):
 
-            def own(purpose: str, level: int = level) -> torch.Generator:
+            def own(purpose: str, level: int = level) -> Stream:
                 return rng(f"{purpose} at level {level}")
 
-            found.append(self.method(ask, x0, factor * sigma, gaussian(x0, own("inversion")), own, stage))
+            found.append(self.method(guide, x0, factor * sigma, gaussian(x0, own("inversion")), own, stage))
         target, residual, noise_ratio = (
             torch.stack([getattr(each, name) for each in found]).mean(0)
             for name in ("target", "residual", "noise_ratio")

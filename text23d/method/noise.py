@@ -5,10 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from text23d.rng import Stream
 
-def gaussian(like: Tensor, generator: torch.Generator) -> Tensor:
-    """n ~ N(0, I) with the shape, type and device of `like`, drawn on the CPU so that every device sees the same."""
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)
+
+def gaussian(like: Tensor, stream: Stream) -> Tensor:
+    """n ~ N(0, I) with the shape, type and device of `like` [B, C, *S], drawn on the CPU so that every device sees the
+    same. stream: one generator, or one for each of the B samples."""
+    if isinstance(stream, torch.Generator):
+        return torch.randn(like.shape, generator=stream, dtype=like.dtype).to(like.device)
+    rows = [torch.randn(like.shape[1:], generator=each, dtype=like.dtype) for each in stream]
+    return torch.stack(rows).to(like.device)
 
 
 def spread(value: Tensor, x: Tensor) -> Tensor:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from text23d.method.priors import Priors
+from text23d.contracts import Stage, unwatched
+from text23d.guide import Guide
+from text23d.rng import Stream
 
-Rng = Callable[[str], torch.Generator]
-"""purpose -> the stream of a draw of this iteration."""
-
-Stage = Callable[[str], AbstractContextManager[object]]
-"""Entered around a named stage of the iteration, to take its time."""
-
-
-def unwatched(name: str) -> AbstractContextManager[object]:
-    return nullcontext()
+Rng = Callable[[str], Stream]
+"""purpose -> the stream, or one for each view, of a draw of this iteration."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +38,7 @@ class Method(Protocol):
     """Algorithm 1, or a rival behind the same step."""
 
     def __call__(
-        self, ask: Priors, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
+        self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
     ) -> Proposal:
         """x0 [B, C, *S] a rendering, sigma [] or [B], n [B, C, *S] the noise to begin with. No gradient flows through
         the denoisers to the representation. Called without gradients enabled."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,13 +12,23 @@ import torch
 from torch import Tensor
 
 from text23d.errors import UserError
+from text23d.settings import Finite, Flag, Share
 
-Schedule = Callable[[float], float]
+
+class Schedule(ABC):
+    """A number that changes with progress."""
+
+    @abstractmethod
+    def __call__(self, progress: float) -> float: ...
+
+    def draw(self, progress: float, count: int, generator: torch.Generator) -> Tensor:
+        """The values of `count` views: [], one for all, or [count], one for each where they are drawn."""
+        return torch.tensor(self(progress))
 
 
 @dataclass(frozen=True)
-class Constant:
-    value: float
+class Constant(Schedule):
+    value: Finite
 
     def __call__(self, progress: float) -> float:
         _require_progress(progress)
@@ -26,11 +36,11 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Schedule):
     """start + progress (end - start), downwards: start >= end > 0, or UserError."""
 
-    start: float
-    end: float
+    start: Finite
+    end: Finite
 
     def __post_init__(self) -> None:
         _require_downwards(self.start, self.end)
@@ -41,11 +51,11 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class LogLinear:
+class LogLinear(Schedule):
     """start^(1 - progress) end^progress, downwards: start >= end > 0, or UserError."""
 
-    start: float
-    end: float
+    start: Finite
+    end: Finite
 
     def __post_init__(self) -> None:
         _require_downwards(self.start, self.end)
@@ -56,13 +66,13 @@ class LogLinear:
 
 
 @dataclass(frozen=True)
-class Piecewise:
+class Piecewise(Schedule):
     """Stages of (first progress, value): `Piecewise([(0.0, 32), (0.5, 64)])` is 32, then 64 from the middle on.
 
     The first stage starts at 0 and the starts rise, or UserError.
     """
 
-    stages: Sequence[tuple[float, float]]
+    stages: tuple[tuple[Share, Finite], ...]
 
     def __post_init__(self) -> None:
         starts = [start for start, _ in self.stages]
@@ -78,7 +88,7 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(Schedule):
     """Drawn log-uniformly between `low` and `high`, which change with progress; as a function, their geometric mean.
 
     together: all views of an iteration have one level. Raises UserError where the two are not 0 < low <= high.
@@ -86,7 +96,7 @@ class Random:
 
     low: Schedule
     high: Schedule
-    together: bool = False
+    together: Flag = False
 
     def __post_init__(self) -> None:
         for progress in (0.0, 1.0):

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text23d.contracts import Representation
+from text23d.contracts import Representation, Shape, Stage, unwatched
+from text23d.guide import Guide
 from text23d.method.noise import gaussian
-from text23d.method.priors import Priors
-from text23d.method.proposal import Method, Proposal, Rng, Stage, unwatched
+from text23d.method.proposal import Method, Proposal, Rng
 from text23d.method.update import Updater
 
 Projection = Callable[[Tensor, Any], Tensor]
@@ -33,29 +33,29 @@ def step(
     phi: Representation[Any],
     views: Any,
     method: Method,
-    ask: Priors,
+    guide: Guide,
     sigma: Tensor,
     update: Updater,
     rng: Rng,
-    size: int,
-    update_size: int | None = None,
+    shape: Shape,
+    update_shape: Shape | None = None,
     noise: Tensor | None = None,
     project: Projection | None = None,
     stage: Stage = unwatched,
 ) -> StepReport:
-    """Render `views` at `size`, let the method say where to go, and update phi in place, at `update_size` if given.
+    """Render `views` to `shape`, let the method say where to go, and update phi in place, at `update_shape` if given.
 
     sigma [] or [B]; rng(purpose) gives the stream of a draw; noise [B, C, *S] is what the method begins with (None:
     fresh); stage(name) is entered around each box. No gradient flows through D or D'.
     """
     with torch.no_grad():
         with stage("render"):
-            x0 = phi.render(views, size).clone()  # a picture that is its own rendering is about to change in place
+            x0 = phi.render(views, shape).clone()  # a picture that is its own rendering is about to change in place
         sigma = torch.as_tensor(sigma, dtype=x0.dtype, device=x0.device)
         n = gaussian(x0, rng("inversion")) if noise is None else noise
-        proposal = method(ask, x0, sigma, n, rng, stage)
+        proposal = method(guide, x0, sigma, n, rng, stage)
         x0_hat = proposal.target if project is None else project(proposal.target, views)
 
     with stage("update"):
-        losses = update(phi, views, x0_hat, update_size or size)
+        losses = update(phi, views, x0_hat, update_shape or shape)
     return StepReport(x0, proposal, losses)

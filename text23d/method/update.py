@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from text23d.contracts import Representation
+from text23d.contracts import Representation, Shape
 
 
 class Updater(Protocol):
-    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
-        """Change phi in place towards x0_hat [B, C, *S], rendering `views` at `size`; the losses met on the way."""
+    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
+        """Change phi in place towards x0_hat [B, C, *S], rendering `views` to `shape`; the losses met on the way."""
         ...
 
 
@@ -35,20 +35,20 @@ class Update:
     penalty: Callable[[], Tensor] | None = None
     split: Callable[[Any], Sequence[Any]] | None = None
 
-    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
+    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
         """x0_hat [B, C, *S] -> the total loss before each inner step.
 
         Raises FloatingPointError, before phi is touched by that inner step, when its loss or gradient is not finite.
         """
         x0_hat, parts = x0_hat.detach(), [views] if self.split is None else self.split(views)
-        return [self._descend(phi, parts, x0_hat, size) for _ in range(self.inner)]
+        return [self._descend(phi, parts, x0_hat, shape) for _ in range(self.inner)]
 
-    def _descend(self, phi: Representation[Any], parts: Sequence[Any], x0_hat: Tensor, size: int) -> float:
+    def _descend(self, phi: Representation[Any], parts: Sequence[Any], x0_hat: Tensor, shape: Shape) -> float:
         self.optimizer.zero_grad()
         value, shares = 0.0, x0_hat.chunk(len(parts))
         for views, share in zip(parts, shares, strict=True):
             with torch.enable_grad():
-                picture = phi.render(views, size)
+                picture = phi.render(views, shape)
                 loss = (picture - resample(share, picture.shape[2:])).square().mean() * (len(share) / len(x0_hat))
             value += self._add_gradient(loss)
         if self.penalty is not None:
@@ -73,11 +73,11 @@ class Replace:
     `phi.replace(views, x0_hat)`."""
 
     @torch.no_grad()
-    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
-        """x0_hat [B, C, *S], of the rendering's own size whatever `size` -> the loss before. Raises FloatingPointError,
-        before phi is touched, where it is not finite."""
+    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
+        """x0_hat [B, C, *S], of the rendering's own shape whatever `shape` -> the loss before. Raises
+        FloatingPointError, before phi is touched, where it is not finite."""
         own: Any = phi
-        loss = (phi.render(views, x0_hat.shape[-1]) - x0_hat).square().mean().item()
+        loss = (phi.render(views, tuple(x0_hat.shape[2:])) - x0_hat).square().mean().item()
         _require_finite(loss, "loss")
         own.replace(views, x0_hat)
         return [loss]
@@ -87,8 +87,8 @@ class Replace:
 class InPixels:
     """`update` with its loss in pixels, for a prior of latents: the target is decoded, and no rendering encoded.
 
-    show    phi as colour [B, 3, factor S, factor S] in [-1, 1], for sizes in pixels.
-    decode  codes [B, C, S, S] -> the same.
+    show    phi as colour [B, 3, factor H, factor W] in [-1, 1], for shapes in pixels.
+    decode  codes [B, C, H, W] -> the same.
     factor  pixels along a side for one element of a code.
     """
 
@@ -97,16 +97,16 @@ class InPixels:
     decode: Callable[[Tensor], Tensor]
     factor: int
 
-    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, size: int) -> list[float]:
-        """As `Update`; size is the code's. phi, as the prior sees it, is not rendered."""
+    def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
+        """As `Update`; shape is the code's. phi, as the prior sees it, is not rendered."""
         with torch.no_grad():
             colour = self.decode(x0_hat)
-        return self.update(self.show, views, colour, size * self.factor)
+        return self.update(self.show, views, colour, tuple(self.factor * side for side in shape))
 
 
-def resample(x: Tensor, size: torch.Size) -> Tensor:
-    """x [B, C, *S] averaged over areas to [B, C, *size]."""
-    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="area")
+def resample(x: Tensor, shape: Shape) -> Tensor:
+    """x [B, C, *S] averaged over areas to [B, C, *shape]."""
+    return x if tuple(x.shape[2:]) == tuple(shape) else F.interpolate(x, size=shape, mode="area")
 
 
 def _require_finite(value: float, what: str) -> None:

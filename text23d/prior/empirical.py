@@ -3,51 +3,27 @@ seen those pictures and nothing else."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from text23d.cameras import Cameras
-from text23d.contracts import Representation
 from text23d.errors import UserError
+from text23d.guide import Guide, Request
 from text23d.pictures import read_picture
 from text23d.prior.analytic import Empirical
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-@dataclass(frozen=True)
-class EmpiricalPair:
-    """D and D' are one and the same, and are told nothing; implements `pair.Pair`."""
+def guide(request: Request, folder: str | None) -> Guide:
+    """D and D' are one and the same, conditioned on nothing: the pictures in `folder`, each as likely.
 
-    main: Empirical
-    reference_rms: None = None  # sigma itself, to which it tends where pictures are far apart
-
-    @property
-    def auxiliary(self) -> Empirical:
-        return self.main
-
-    @property
-    def size(self) -> int:
-        return int(self.main.points.shape[-1])
-
-    def conditions(self, cameras: Cameras) -> tuple[None, None]:
-        return None, None
-
-    def wrap(self, phi: Representation[Cameras]) -> Representation[Cameras]:
-        """phi itself: this prior sees picture space."""
-        return phi
-
-
-def empirical_pair(prompt: str, device: torch.device, folder: str | None) -> EmpiricalPair:
-    """The pictures in `folder`, each as likely; `prompt` only names the run.
-
-    Raises UserError where the folder is missing or without pictures, where one cannot be read (see `read_picture`), and
-    where they are not all of one size.
+    The prompt only names the run. Raises UserError where the folder is missing or without pictures, where one cannot be
+    read (see `read_picture`), and where they are not all of one size.
     """
-    return EmpiricalPair(Empirical(read_folder(folder).to(device)))
+    denoiser = Empirical(read_folder(folder).to(request.device))
+    return Guide(denoiser, denoiser, shape=tuple(denoiser.points.shape[2:]))
 
 
 def read_folder(folder: str | None) -> Tensor:

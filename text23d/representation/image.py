@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from text23d.cameras import Cameras
+from text23d.contracts import Shape, Views
 from text23d.errors import UserError
 from text23d.pictures import read_picture
 
@@ -37,14 +37,14 @@ class PixelImage(nn.Module):
         image.pixels.data = picture[None]
         return image.requires_grad_(False)
 
-    def render(self, views: Cameras, size: int) -> Tensor:
-        """[B, 4, size, size], the same for each of the B views; linear in the pixels (see `resized`)."""
-        return resized(self.pixels, size).expand(len(views), -1, -1, -1)
+    def render(self, views: Views, shape: Shape) -> Tensor:
+        """[B, 4, *shape], the same for each of the B views; linear in the pixels (see `resized`)."""
+        return resized(self.pixels, shape).expand(len(views), -1, -1, -1)
 
     @torch.no_grad()
-    def replace(self, views: Cameras, x0_hat: Tensor) -> None:
-        """Set the pixels ([0045]) to what `views` should look like, x0_hat [B, 4, S, S]: the mean over the views."""
-        self.pixels.copy_(resized(x0_hat.mean(0, keepdim=True), self.size))
+    def replace(self, views: Views, x0_hat: Tensor) -> None:
+        """Set the pixels ([0045]) to what `views` should look like, x0_hat [B, 4, *S]: the mean over the views."""
+        self.pixels.copy_(resized(x0_hat.mean(0, keepdim=True), tuple(self.pixels.shape[2:])))
 
     def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
         """One optimiser group, "grid"."""
@@ -92,12 +92,15 @@ class MlpImage(nn.Module):
         found: Tensor = self.mlp(torch.cat([phase.cos(), phase.sin()], -1))
         return found
 
-    def render(self, views: Cameras, size: int) -> Tensor:
-        """[B, 4, size, size], the same for each of the B views: x at the pixels' centres."""
-        at = (2 * torch.arange(size).to(self.frequencies) + 1) / size - 1
-        row, column = torch.meshgrid(at, at, indexing="ij")
-        picture = self.query(torch.stack([column, row], -1).reshape(-1, 2)).T.reshape(1, 4, size, size)
-        return picture.expand(len(views), -1, -1, -1)
+    def render(self, views: Views, shape: Shape) -> Tensor:
+        """[B, 4, *shape], the same for each of the B views: x at the pixels' centres."""
+        return self._picture(shape).expand(len(views), -1, -1, -1)
+
+    def _picture(self, shape: Shape) -> Tensor:
+        """[1, 4, *shape]."""
+        axes = [(2 * torch.arange(side).to(self.frequencies) + 1) / side - 1 for side in shape]
+        row, column = torch.meshgrid(*axes, indexing="ij")
+        return self.query(torch.stack([column, row], -1).reshape(-1, 2)).T.reshape(1, 4, *shape)
 
     def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
         """One optimiser group, "mlp"."""
@@ -105,24 +108,23 @@ class MlpImage(nn.Module):
 
     def _fit(self, picture: Tensor) -> None:
         adam = torch.optim.Adam(self.mlp.parameters(), FIT_RATE)
-        view = Cameras(*(torch.zeros(1) for _ in range(4)))
         for _ in range(FIT_STEPS):
             adam.zero_grad()
-            (self.render(view, self.size) - picture).square().mean().backward()
+            (self._picture((self.size, self.size)) - picture).square().mean().backward()
             adam.step()
 
 
-def resized(x: Tensor, size: int) -> Tensor:
-    """x [B, C, S, S] -> [B, C, size, size]: means over areas where it shrinks, bilinear where it grows."""
-    if size == x.shape[-1]:
+def resized(x: Tensor, shape: Shape) -> Tensor:
+    """x [B, C, H, W] -> [B, C, *shape]: means over areas where it shrinks, bilinear where it grows."""
+    if tuple(shape) == tuple(x.shape[2:]):
         return x
-    if size < x.shape[-1]:
-        return F.interpolate(x, size=size, mode="area")
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    if all(side <= own for side, own in zip(shape, x.shape[2:], strict=True)):
+        return F.interpolate(x, size=shape, mode="area")
+    return F.interpolate(x, size=shape, mode="bilinear", align_corners=False)
 
 
 def _started(start: str, size: int) -> Tensor:
-    return resized(read_picture(start, "representation.start")[None], size)
+    return resized(read_picture(start, "representation.start")[None], (size, size))
 
 
 def _require_size(size: int) -> None:

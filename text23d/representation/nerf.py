@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from text23d.cameras import Cameras
+from text23d.contracts import Shape, each
 from text23d.errors import UserError
 from text23d.kernels import ops, reference
 from text23d.representation.hashgrid import HashGrid
@@ -80,52 +81,56 @@ class Nerf(nn.Module):
         """Points [N, 3] -> density [N] per scene unit, >= 0; zero outside the ball of radius 1."""
         return self.query(x)[0]
 
-    def render(self, views: Cameras, size: int, generator: torch.Generator | None = None) -> Tensor:
-        """`views` in picture space [B, 4, size, size], differentiable in the parameters.
+    def render(self, views: Cameras, shape: Shape, generator: torch.Generator | None = None) -> Tensor:
+        """`views` in picture space [B, 4, *shape], differentiable in the parameters.
 
         With a generator the samples of every ray start at a random part of a step, without it in its middle.
         """
         if generator is None and not torch.is_grad_enabled():
-            return self.render_image(views, size)
+            return self.render_image(views, shape)
         if generator is None:
-            points = self._remembered_points(views, size)
+            points = self._remembered_points(views, shape)
         else:
-            rays = self._rays(views, size)
+            rays = self._rays(views, shape)
             jitter = torch.rand(len(rays[0]), generator=generator, device=generator.device).to(rays[0])
             points = points_on_rays(*rays, self.occupancy.mask, self.dt, jitter)
-        pixels = self._shade(points).reshape(len(views), size, size, 4).permute(0, 3, 1, 2)
+        pixels = self._shade(points).reshape(len(views), *shape, 4).permute(0, 3, 1, 2)
         return to_picture(pixels[:, :3], pixels[:, 3:])
 
-    def _remembered_points(self, views: Cameras, size: int) -> Points:
+    def _remembered_points(self, views: Cameras, shape: Shape) -> Points:
         """Where the rays of these cameras ask the field: the same for all steps of an optimiser on one target, so it is
         remembered for as long as these very cameras are in use and the occupancy stays."""
         mask, like = self.occupancy.mask, next(self.mlp.parameters())
-        state = mask._version, size, like.dtype
+        state = mask._version, shape, like.dtype
         seen_in, seen_as, points = self._remembered.get(views, (None, None, None))
         if points is None or seen_in is not mask or seen_as != state:
-            points = points_on_rays(*self._rays(views, size), mask, self.dt)
+            points = points_on_rays(*self._rays(views, shape), mask, self.dt)
             self._remembered[views] = mask, state, points
         return points
 
     @torch.no_grad()
-    def render_image(self, views: Cameras, size: int, chunk: int | None = None) -> Tensor:
-        """`render` without gradients or jitter, a view and at most `chunk` rays at a time, so that memory is bounded
-        for any size; None: as many as suit the device, on a CPU those whose temporaries stay in its cache."""
+    def render_image(self, views: Cameras, shape: Shape | int, chunk: int | None = None) -> Tensor:
+        """`render` to `shape`, or to a square of that side, without gradients or jitter.
+
+        A view and at most `chunk` rays at a time, so that memory is bounded for any shape; None: as many as suit the
+        device, on a CPU those whose temporaries stay in its cache.
+        """
+        shape = (shape, shape) if isinstance(shape, int) else shape
         pictures, chunk = [], chunk or (1 << 18 if self.occupancy.mask.is_cuda else 1 << 12)
-        for view in views.each():
-            rays = self._rays(view, size)
+        for view in each(views):
+            rays = self._rays(view, shape)
             parts = [
                 self._shade(points_on_rays(o, d, self.occupancy.mask, self.dt))
                 for o, d in zip(*(r.split(chunk) for r in rays), strict=True)
             ]
-            pixels = torch.cat(parts).T.reshape(4, size, size)
+            pixels = torch.cat(parts).T.reshape(4, *shape)
             pictures.append(to_picture(pixels[:3], pixels[3:]))
         return torch.stack(pictures)
 
-    def _rays(self, views: Cameras, size: int) -> tuple[Tensor, Tensor]:
-        """Origins and directions [B * size * size, 3], where and as what the network computes."""
+    def _rays(self, views: Cameras, shape: Shape) -> tuple[Tensor, Tensor]:
+        """Origins and directions [B * H * W, 3], where and as what the network computes."""
         like = next(self.mlp.parameters())
-        origins, directions = (rays.reshape(-1, 3).to(like) for rays in views.rays(size))
+        origins, directions = (rays.reshape(-1, 3).to(like) for rays in views.rays(shape))
         return origins, directions
 
     def _shade(self, points: Points) -> Tensor:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from text23d import rng
-from text23d.cameras import FULL_TURN, Cameras, check_count, check_ranges
+from text23d.cameras import FULL_TURN, SIDES, Cameras, check_count, check_ranges
+from text23d.contracts import Sampler
 from text23d.errors import UserError
+from text23d.settings import Count, Finite, Seed
+
+Range = tuple[Finite, Finite]
+"""(low, high)."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,13 @@ class CameraSampler:
     Raises UserError where a range is empty, reversed or outside these limits.
     """
 
-    elevation: Sequence[float] = (-10.0, 50.0)
-    distance: Sequence[float] = (2.8, 3.2)
-    fov: Sequence[float] = (38.0, 42.0)
+    words: ClassVar = SIDES
+    count: ClassVar = None
+    warm: ClassVar = False
+
+    elevation: Range = (-10.0, 50.0)
+    distance: Range = (2.8, 3.2)
+    fov: Range = (38.0, 42.0)
 
     def __post_init__(self) -> None:
         check_ranges(self.elevation, self.distance, self.fov)
@@ -53,10 +63,14 @@ class FixedCamera:
     Raises UserError as CameraSampler.
     """
 
-    azimuth: float = 30.0
-    elevation: float = 15.0
-    distance: float = 3.0
-    fov: float = 40.0
+    words: ClassVar = SIDES
+    count: ClassVar = 1
+    warm: ClassVar = False
+
+    azimuth: Finite = 30.0
+    elevation: Finite = 15.0
+    distance: Finite = 3.0
+    fov: Finite = 40.0
 
     def __post_init__(self) -> None:
         check_ranges(*((value, value) for value in (self.elevation, self.distance, self.fov)))
@@ -72,18 +86,19 @@ class FixedCamera:
 class CameraBank:
     """A fixed set of `count` cameras, drawn once from `seed` as `CameraSampler` draws them within its ranges.
 
-    Raises UserError as CameraSampler, and for a count that is no whole number above 0.
+    Raises UserError as CameraSampler.
     """
 
-    count: int
-    seed: int
-    elevation: Sequence[float] = (-10.0, 50.0)
-    distance: Sequence[float] = (2.8, 3.2)
-    fov: Sequence[float] = (38.0, 42.0)
+    words: ClassVar = SIDES
+    warm: ClassVar = True
+
+    count: Count
+    seed: Seed
+    elevation: Range = (-10.0, 50.0)
+    distance: Range = (2.8, 3.2)
+    fov: Range = (38.0, 42.0)
 
     def __post_init__(self) -> None:
-        if type(self.count) is not int or self.count < 1:
-            raise UserError(f"views.count={self.count}: expected a whole number of cameras, at least 1")
         self.all()
 
     def all(self) -> Cameras:
@@ -108,7 +123,11 @@ class CameraBank:
 class WithCamera:
     """Another sampler's cameras, and among them always this one."""
 
-    others: CameraSampler | FixedCamera | CameraBank
+    words: ClassVar = SIDES
+    count: ClassVar = None
+    warm: ClassVar = False
+
+    others: Sampler
     camera: FixedCamera
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:

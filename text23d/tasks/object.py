@@ -1,60 +1,86 @@
-"""A NeRF as what a run makes: seen from all sides, it leaves a turntable and a mesh."""
+"""An object: a NeRF seen from all sides, which leaves a turntable and a mesh."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from text23d.artifact.media import on_white, turntable
 from text23d.artifact.mesh import EmptyField
 from text23d.cameras import Cameras, orbit
-from text23d.clock import Clock
-from text23d.method.proposal import Rng
+from text23d.contracts import Constraint, Exported, Progress, Sampler, Shape, Stage, Task, each
+from text23d.errors import UserError
 from text23d.representation.nerf import Nerf
+from text23d.settings import read, whole
+from text23d.tasks.building import seeded
 from text23d.tasks.meshing import MeshSettings, export, read_settings
-from text23d.tasks.task import Left
 
 AZIMUTHS = 8
-SHEET_SIZE = 128
+PREVIEW_SIZE = 128
 JUDGED_ELEVATIONS = (0.0, 15.0, 30.0)
+TURNTABLE_ELEVATION = 20.0
 
 
 @dataclass(frozen=True)
-class Solid:
-    """Implements `subject.Subject`."""
+class Turntable:
+    """frames of one turn, each of size x size pixels. Raises UserError for a size that is not divisible by 16."""
 
-    phi: Nerf
-    device: torch.device
+    frames: Annotated[int, whole(1, 10_000)] = 72
+    size: Annotated[int, whole(16, 2048)] = 256
+
+    def __post_init__(self) -> None:
+        if self.size % 16:
+            raise UserError(f"turntable.size={self.size}: expected a number divisible by 16, for the video's sake")
+
+
+@dataclass(frozen=True)
+class ObjectTask:
+    """Implements `contracts.Task`."""
+
+    turntable: Turntable
+    mesh: MeshSettings
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     file = "nerf.safetensors"
-    columns = [f"azimuth {360 * index // AZIMUTHS}" for index in range(AZIMUTHS)]
+    columns = tuple(f"azimuth {360 * index // AZIMUTHS}" for index in range(AZIMUTHS))
+    single = False
 
-    def prepare(self, iteration: int, draw: Rng) -> None:
-        self.phi.refresh_occupancy(iteration, draw("occupancy"))
+    def build(self, section: Mapping[str, Any], seed: int, device: torch.device) -> Nerf:
+        return seeded(section, seed, device, (Nerf,), "object")
 
-    def sheet(self) -> Tensor:
+    def bound(self, views: Sampler, constraint: Constraint[Any], device: torch.device) -> Task:
+        return replace(self, device=device)
+
+    def prepare(self, phi: Nerf, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
+        phi.refresh_occupancy(iteration, draw("occupancy"))
+
+    def preview(self, phi: Nerf) -> Tensor:
         """From AZIMUTHS sides."""
-        return self.phi.render_image(orbit(AZIMUTHS, 15.0).to(self.device), SHEET_SIZE)
+        return phi.render_image(orbit(AZIMUTHS, 15.0).to(self.device), PREVIEW_SIZE)
 
-    def judged(self, size: int) -> Tensor:
-        return self.phi.render_image(judged_views(self.device), size)
+    def judged(self, phi: Nerf, shape: Shape) -> Tensor:
+        return phi.render_image(judged_views(self.device), shape)
 
-    def leave(self, prompt: str, folder: Path, cfg: DictConfig, clock: Clock) -> Left:
+    def export(self, phi: Nerf, prompt: str, folder: Path, stage: Stage, progress: Progress) -> Exported:
         """turntable.mp4 and the mesh's files."""
-        with clock.stage("turntable"):
-            frames = turn(self.phi, cfg.turntable.frames, cfg.turntable.size, self.device)
-            turntable(frames, folder / "turntable.mp4")
-        with clock.stage("mesh"):
-            mesh = write_mesh(self.phi, prompt, folder, read_settings(cfg.mesh, "mesh."), self.device)
+        with stage("turntable"):
+            turntable(turn(phi, self.turntable, self.device, progress), folder / "turntable.mp4")
+        with stage("mesh"):
+            mesh = write_mesh(phi, prompt, folder, self.mesh, self.device)
         fit = f", IoU {mesh['iou']:.2f}, {mesh['psnr']:.0f} dB" if mesh["files"] else ""
-        return Left({"mesh": mesh}, f"{mesh['faces']} faces{fit}", mesh["notes"])
+        return Exported({"mesh": mesh}, f"{mesh['faces']} faces{fit}", mesh["notes"])
+
+
+def task(settings: Mapping[str, Any]) -> ObjectTask:
+    """The task of a configuration, of which it reads the sections `turntable` and `mesh`. Raises UserError for values
+    out of range."""
+    return ObjectTask(read(Turntable, settings["turntable"], "turntable."), read_settings(settings["mesh"], "mesh."))
 
 
 def judged_views(device: torch.device) -> Cameras:
@@ -62,10 +88,11 @@ def judged_views(device: torch.device) -> Cameras:
     return Cameras.cat([orbit(AZIMUTHS, elevation) for elevation in JUDGED_ELEVATIONS]).to(device)
 
 
-def turn(nerf: Nerf, count: int, size: int, device: torch.device) -> Iterator[np.ndarray]:
+def turn(nerf: Nerf, settings: Turntable, device: torch.device, progress: Progress) -> Iterator[np.ndarray]:
     """The pictures of one turn around the object, one by one, uint8 [size, size, 3]."""
-    for view in orbit(count, 20.0).to(device).each():
-        yield from on_white(nerf.render_image(view, size))
+    for index, view in enumerate(each(orbit(settings.frames, TURNTABLE_ELEVATION).to(device)), 1):
+        yield from on_white(nerf.render_image(view, settings.size))
+        progress("turntable", index, settings.frames)
 
 
 def write_mesh(nerf: Nerf, name: str, folder: Path, settings: MeshSettings, device: torch.device) -> dict[str, Any]:

@@ -1,58 +1,67 @@
-"""A picture as what a run makes: seen from one camera, it leaves itself."""
+"""A picture, seen by one view, which leaves itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from text23d.cameras import Cameras
-from text23d.clock import Clock
-from text23d.contracts import Constraint
-from text23d.method.proposal import Rng
+from text23d.contracts import Constraint, Exported, Progress, Sampler, Shape, Stage, Task, Views
+from text23d.errors import UserError
 from text23d.pictures import write_picture
-from text23d.tasks.task import Left, Phi
+from text23d.representation.image import MlpImage, PixelImage
+from text23d.tasks.building import seeded
 
-
-class Image(Phi, Protocol):
-    """A picture as phi, and the side in pixels at which it is left."""
-
-    size: int
-
-
+Image = PixelImage | MlpImage
 IMAGE = "image.png"
-SHEET_SIZE = 192
+PREVIEW_SIZE = 192
 
 
 @dataclass(frozen=True)
-class Flat:
-    """Implements `subject.Subject`. view: the one camera; constraint: in picture space, kept exactly by what is shown,
-    judged and left."""
+class PictureTask:
+    """Implements `contracts.Task`. view: the only one; constraint: in picture space, kept exactly by what is shown,
+    judged and exported."""
 
-    phi: Image
-    view: Cameras
-    constraint: Constraint[Cameras]
+    view: Views | None = None
+    constraint: Constraint[Any] | None = None
 
     file = "image.safetensors"
-    columns = ["picture"]
+    columns = ("picture",)
+    single = True
 
-    def prepare(self, iteration: int, draw: Rng) -> None:
-        """A picture needs nothing."""
+    def build(self, section: Mapping[str, Any], seed: int, device: torch.device) -> Image:
+        image: Image = seeded(section, seed, device, (PixelImage, MlpImage), "picture")
+        return image
 
-    def sheet(self) -> Tensor:
-        return self.judged(max(self.phi.size, SHEET_SIZE))
+    def bound(self, views: Sampler, constraint: Constraint[Any], device: torch.device) -> Task:
+        if views.count != 1:
+            raise UserError("an image is seen by one camera, which the prior is told: choose views=one")
+        return replace(self, view=views.sample(1).to(device), constraint=constraint)
 
-    def judged(self, size: int) -> Tensor:
-        with torch.no_grad():
-            return self.constraint.project(self.phi.render(self.view, size), self.view)
+    def prepare(self, phi: Image, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
+        """A picture requires nothing."""
 
-    def leave(self, prompt: str, folder: Path, cfg: DictConfig, clock: Clock) -> Left:
+    def preview(self, phi: Image) -> Tensor:
+        size = max(phi.size, PREVIEW_SIZE)
+        return self.judged(phi, (size, size))
+
+    @torch.no_grad()
+    def judged(self, phi: Image, shape: Shape) -> Tensor:
+        assert self.view is not None and self.constraint is not None, "the task of a run is bound to its views"
+        return self.constraint.project(phi.render(self.view, shape), self.view)
+
+    def export(self, phi: Image, prompt: str, folder: Path, stage: Stage, progress: Progress) -> Exported:
         """image.png, at phi's own resolution."""
-        size = self.phi.size
-        with clock.stage("image"):
-            write_picture(folder / IMAGE, self.judged(size)[0])
-        return Left({"image": {"file": IMAGE, "size": size}}, f"{IMAGE} of {size} x {size} pixels", [])
+        size = phi.size
+        with stage("image"):
+            write_picture(folder / IMAGE, self.judged(phi, (size, size))[0])
+        return Exported({"image": {"file": IMAGE, "size": size}}, f"{IMAGE} of {size} x {size} pixels")
+
+
+def task(settings: Mapping[str, Any]) -> PictureTask:
+    """The task of a configuration, of which it reads nothing."""
+    return PictureTask()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from text23d.cameras import Cameras
+from text23d.contracts import Views
 
 PAD = 0
 """Token id that stands for no word; a caption of nothing but PAD is the unconditional one."""
@@ -53,7 +53,7 @@ class Condition:
         return Condition(torch.cat([c.text for c in conditions]), torch.cat([c.camera for c in conditions]))
 
 
-def known(cameras: Cameras) -> Tensor:
+def known(cameras: Views) -> Tensor:
     """The camera rows of a Condition [B, 6] for cameras that are known."""
     features = cameras.features().float()
     return torch.cat([features, torch.ones_like(features[:, :1])], -1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from text23d.cameras import Cameras
+from text23d.contracts import Views
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.paths import weights_dir
@@ -34,7 +34,7 @@ class BuiltinPrior:
     size: int
     card: dict[str, Any]
 
-    def condition(self, words: Sequence[str], cameras: Cameras) -> Condition:
+    def condition(self, words: Sequence[str], cameras: Views) -> Condition:
         """One caption, already split into words, for every camera. Raises UserError for a word it does not know."""
         device = next(self.denoiser.parameters()).device
         ids = self.vocabulary.encode([words]).expand(len(cameras), -1)

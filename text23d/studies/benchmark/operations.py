@@ -86,7 +86,7 @@ def scene(nerf: Nerf, views: int, size: int) -> Scene:
     if not isinstance(nerf.encoding, HashGrid):
         raise UserError(f"the encoding is {type(nerf.encoding).__name__}: this benchmark measures HashGrid; choose it")
     cameras = orbit(views).to(nerf.encoding.table.device)
-    origins, directions = (each.reshape(-1, 3) for each in cameras.rays(size))
+    origins, directions = (each.reshape(-1, 3) for each in cameras.rays((size, size)))
     samples = ops.march(origins, directions, nerf.occupancy.mask, nerf.dt)
     return Scene(nerf, cameras, size, origins, directions, samples)
 
@@ -148,7 +148,7 @@ def rendering(seen: Scene) -> Operation:
     parameters = list(seen.nerf.parameters())
 
     def call() -> object:
-        loss = seen.nerf.render(seen.views, seen.size).square().mean()
+        loss = seen.nerf.render(seen.views, (seen.size, seen.size)).square().mean()
         return torch.autograd.grad(loss, parameters)
 
     return Operation("render, forward and backward", lambda: call, work)

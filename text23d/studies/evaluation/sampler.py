@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from text23d.contracts import Denoiser
+from text23d.contracts import Denoiser, Shape
+from text23d.guide import Guide
 from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import FixedPoint
 from text23d.method.langevin import LevelPreserving
-from text23d.method.priors import Priors
 from text23d.method.step import step
 from text23d.method.update import Replace
 from text23d.rng import generator
@@ -29,7 +29,7 @@ class Pictures:
     def __init__(self, x: Tensor) -> None:
         self.x = x
 
-    def render(self, views: None, size: int) -> Tensor:
+    def render(self, views: None, shape: Shape) -> Tensor:
         return self.x
 
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -48,8 +48,8 @@ def algorithm1(
     draws come from `seed`. Returns pictures as x.
     """
     phi, noise = Pictures(torch.zeros_like(x)), x / levels[0]
-    ask = Priors(main, aux, c, c)
+    guide = Guide(main, aux, c, c)
     for index, sigma in enumerate(levels[:-1]):
         rng = partial(generator, seed, 0, index)
-        noise = step(phi, None, method, ask, sigma, Replace(), rng, x.shape[-1], noise=noise).proposal.noise
+        noise = step(phi, None, method, guide, sigma, Replace(), rng, tuple(x.shape[2:]), noise=noise).proposal.noise
     return phi.x

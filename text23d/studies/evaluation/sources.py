@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from text23d.cameras import Cameras, orbit
-from text23d.engine.build import read_nerf
+from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors, write_json
 from text23d.judge.training import wear

@@ -82,7 +82,7 @@ def render(thing: Object, cameras: Cameras, light: Light | None = None, size: in
     scene, normals, albedo = _scene(thing)
     fine = size * SUPERSAMPLE
     pictures = np.empty((len(cameras), size, size, 4), np.uint8)
-    origins, directions = (rays.reshape(len(cameras), -1, 3).float().numpy() for rays in cameras.rays(fine))
+    origins, directions = (rays.reshape(len(cameras), -1, 3).float().numpy() for rays in cameras.rays((fine, fine)))
     for index, (origin, direction) in enumerate(zip(origins, directions, strict=True)):
         rays = np.flatnonzero(_meets_ball(origin[0], direction))
         hits: dict[str, Any] = scene.run(origin[rays], direction[rays], output=1)

@@ -1,0 +1,68 @@
+"""The packaged configuration, composed without Hydra's command line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from text23d.errors import UserError
+from text23d.paths import conf_dir, slug
+
+_HYDRA = threading.Lock()
+"""Hydra composes through a global of its own, which is put back afterwards."""
+
+
+def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[str, Any]:
+    """The configuration named `config` as plain data, with overrides as on the command line ("method=sds").
+
+    values: of settings by their name, taken as they are, whatever they contain. Raises UserError for an override that
+    does not serve, and for a setting that does not exist.
+    """
+    choices = [f"{name}={value}" for name, value in values.items() if isinstance(value, str) and _is_group(name)]
+    settings = {name: value for name, value in values.items() if f"{name}={value}" not in choices}
+    OmegaConf.register_new_resolver("slug", slug, replace=True)
+    try:
+        with _HYDRA, initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra_compose(config, [*overrides, *choices])
+            for name, value in settings.items():
+                if not isinstance(value, str):  # others may refer to it, as views.seed does to seed
+                    _require(cfg, name)
+                    OmegaConf.update(cfg, name, value)
+            resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"cannot compose {', '.join([*overrides, *choices])}: {_first_line(error)}") from error
+    for name, value in settings.items():
+        _set(resolved, name, value)
+    return resolved
+
+
+def _is_group(name: str) -> bool:
+    return (conf_dir() / name.replace(".", "/")).is_dir()
+
+
+def _set(cfg: dict[str, Any], name: str, value: Any) -> None:
+    _require(cfg, name)
+    *sections, leaf = name.split(".")
+    inside: Any = cfg
+    for section in sections:
+        inside = inside[section]
+    inside[leaf] = value
+
+
+def _require(cfg: Any, name: str) -> None:
+    inside = cfg
+    for section in name.split("."):
+        if not isinstance(inside, Mapping) or section not in inside:
+            raise UserError(f"no setting named {name!r}: see `python -m text23d.run --cfg job` for all that can be set")
+        inside = inside._get_node(section) if isinstance(inside, DictConfig) else inside[section]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,77 @@
+"""The folder of a run, which is one run's alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from text23d.errors import UserError
+
+LOCK = ".running"
+RESULTS = (
+    *("config.yaml", "metrics.jsonl", "summary.json", "contact.png", "turntable.mp4"),
+    *("nerf.safetensors", "image.safetensors", "image.png"),
+    *("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"),
+)
+"""What runs leave in their folder."""
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """No other run uses `folder` inside; it is made, and taken away again where nothing was written into it.
+
+    Raises UserError where another run does, or where it cannot be a folder that can be written to.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f"cannot write to the folder {folder}: {error.strerror}; choose another") from error
+    try:
+        if not (_locked(handle) and _still(folder / LOCK, handle)):
+            raise UserError(f"another run is writing to {folder}: wait for it, or choose another folder")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / LOCK).unlink()
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            for each in made:
+                each.rmdir()
+
+
+def clear(folder: Path) -> None:
+    """Take away what an earlier run left in `folder`, so that nothing of two runs is mixed."""
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _still(path: Path, handle: int) -> bool:
+    """Whether `path` is still the file that was opened, and not removed by a run that ended meanwhile."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    return False
+
+
+def _locked(handle: int) -> bool:
+    """Whether this process has the lock now. The system takes it back when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

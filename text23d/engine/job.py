@@ -1,0 +1,143 @@
+"""The main job: from a configuration to an object, a picture or whatever its task makes, in a folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+
+from text23d.contracts import Exported
+from text23d.devices import find_device
+from text23d.engine.build import Parts, build_run
+from text23d.engine.events import Exporting, Finished, Iterated, Noted, OnEvent, Started, unheard
+from text23d.engine.folder import claimed, clear
+from text23d.engine.loop import optimise
+from text23d.engine.results import save_phi, score
+from text23d.engine.state import RunState
+from text23d.errors import Interrupted
+from text23d.files import JsonLines, write_json, write_text
+from text23d.judge.network import load as load_judge
+from text23d.kernels.backend import describe, using
+from text23d.settings import Count, read
+
+CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What `conf/config.yaml` explains."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: Literal["auto", "native", "torch"] = "auto"
+    outputs: Literal["all", "minimal"] = "all"
+    stages: Count = 6
+
+
+def execute(
+    cfg: Mapping[str, Any], folder: str | os.PathLike[str], on_event: OnEvent = unheard, started: float | None = None
+) -> dict[str, Any]:
+    """Run the whole job that `cfg` describes, write all that it makes into `folder`, and return its summary.
+
+    cfg: plain data, as `conf/config.yaml` composes. on_event is called with each of `events.Event`, in this thread.
+    started: the `time.perf_counter` from which the job's time counts; None: now. Nothing of the process stays changed.
+
+    Raises UserError for a mistake in the configuration and for files that cannot be written, before or after the run;
+    Diverged where the optimisation does, and Interrupted on Ctrl-C: phi is saved as it is then.
+    """
+    begin, folder = time.perf_counter() if started is None else started, Path(folder)
+    settings = read(JobSettings, cfg)
+    with claimed(folder), computing(settings.backend, settings.device) as device:
+        (state, parts), judge = build_run(cfg, device), load_judge()
+        clear(folder)
+        write_text(folder / CONFIG, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True, width=1000))
+        kernels, iterations = describe(device.type), parts.recipe.iterations
+        on_event(Started(parts.prompt, str(device), kernels, folder, iterations))
+        state.clock.add("start-up", time.perf_counter() - begin)
+        try:
+            watched(state, parts, settings.stages, folder, cfg["representation"], on_event)
+            with state.clock.stage("score"):
+                scored = score(state, parts, judge)
+            exported = Exported({}, "no more was asked for")
+            if settings.outputs == "all":
+                exported = parts.task.export(
+                    state.result(), parts.prompt, folder, state.clock.stage, lambda *done: on_event(Exporting(*done))
+                )
+        except KeyboardInterrupt as error:
+            done = f"{state.iteration} of {iterations} iterations"
+            raise Interrupted(f"interrupted after {done}: what there is of it is in {folder}") from error
+        summary = {
+            "prompt": parts.prompt,
+            "seed": parts.seed,
+            "device": str(device),
+            "backend": kernels.split()[0],
+            "seconds": {**state.clock.seconds, "total": time.perf_counter() - begin},
+            "loop": state.loop.parts(state.clock.seconds["optimise"]),
+            "iterations": state.iteration,
+            "nfe": state.evaluations,
+            "peak_memory_mb": peak_memory(),
+            "score": scored,
+            **exported.summary,
+        }
+        write_json(folder / SUMMARY, summary)
+    for note in exported.notes:
+        on_event(Noted(note))
+    on_event(Finished(summary, exported.told, folder))
+    return summary
+
+
+def watched(
+    state: RunState, parts: Parts, stages: int, folder: Path, representation: Mapping[str, Any], on_event: OnEvent
+) -> None:
+    """The loop, with metrics on disk and a row of pictures at each of `stages` equal parts of the way. phi is saved at
+    the end, also of a run that was interrupted or diverged."""
+    total, columns = parts.recipe.iterations, parts.task.columns
+    looks = min(stages, total)
+    marks = {round(total * part / looks) for part in range(1, looks + 1)}
+
+    def look(label: str) -> None:
+        with state.clock.stage("pictures"):
+            state.sheet.add(label, parts.task.preview(state.result()))
+            state.sheet.write(folder / SHEET, columns)
+
+    try:
+        look("start")
+        with JsonLines(folder / METRICS) as lines:
+            for figures in optimise(state, parts, state.loop.stage):
+                lines.write(figures)
+                on_event(Iterated(state.iteration, total, figures))
+                if state.iteration in marks:
+                    look(f"iteration {state.iteration}, sigma {figures['sigma']:.2f}")
+    finally:
+        save_phi(state, parts, representation, folder)
+
+
+@contextmanager
+def computing(backend: str, device: str) -> Iterator[torch.device]:
+    """The device, with kernels of `backend`, and small numbers taken for zero: as decaying moments become small, they
+    cost a CPU up to a hundredfold. Afterwards both are as they were."""
+    before = not torch.equal(torch.tensor(1e-40) * 1, torch.tensor(1e-40))
+    with using(backend):
+        try:
+            torch.set_flush_denormal(True)
+            yield find_device(device)
+        finally:
+            torch.set_flush_denormal(before)
+
+
+def peak_memory() -> float | None:
+    """The largest resident size of this process so far, with what its GPU held, in MB; None where no one tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10) + gpu, 1)

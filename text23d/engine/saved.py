@@ -1,0 +1,64 @@
+"""What a run left, read again: the folder may be anybody's, and is data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from text23d.errors import UserError
+from text23d.files import load_tensors
+from text23d.representation.nerf import Nerf
+from text23d.settings import build
+
+NERF, IMAGE = "nerf.safetensors", "image.safetensors"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's config.yaml as plain data. Raises UserError where it is missing or no configuration."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"no run in {folder}: expected config.yaml and nerf.safetensors; check the folder")
+    try:
+        cfg = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: expected the configuration that a run wrote; repeat the run") from error
+    if not isinstance(cfg, dict) or not isinstance(cfg.get("representation"), dict):
+        raise UserError(f"{path} is no run's configuration: expected a section `representation`; repeat the run")
+    return cfg
+
+
+def read_nerf(folder: Path, device: torch.device | str = "cpu") -> Nerf:
+    """The NeRF that a run left in its folder. Raises UserError where it is missing or damaged, or where its own
+    settings are not those in config.yaml."""
+    cfg = read_config(folder)
+    if (folder / IMAGE).is_file() and not (folder / NERF).is_file():
+        raise UserError(f"the run in {folder} made an image, which has no mesh and no other sides: see image.png there")
+    tensors, notes = load_tensors(folder / NERF)
+    settings = facts(notes, folder / NERF).get("representation")
+    if settings != json.loads(json.dumps(cfg["representation"])):
+        raise UserError(
+            f"{folder / 'config.yaml'} has another representation than {folder / NERF} was made with: restore it, or "
+            "repeat the run"
+        )
+    nerf = build(settings, "representation")
+    try:
+        if not isinstance(nerf, Nerf):
+            raise RuntimeError(f"it describes a {type(nerf).__name__}")
+        nerf.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{folder / NERF} does not fit its own settings: repeat the run") from error
+    return nerf.to(device).eval().requires_grad_(False)
+
+
+def facts(notes: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """What phi's file says of itself. Raises UserError where it says nothing that can be read."""
+    try:
+        found = json.loads(notes["run"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is no run's file: expected one that text23d.run wrote; repeat the run") from error
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,136 @@
+"""What an iteration may ask of the priors: the two denoisers ([0040]), each with what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from text23d.contracts import Denoiser, Learner, Representation, Shape
+
+Wrap = Callable[[Representation[Any]], Representation[Any]]
+
+
+class Latents(Protocol):
+    """How a prior of latents sees phi.
+
+    encoded   phi, rendering to codes [B, C, *S]
+    shown     phi, rendering to what the codes stand for, [B, 3, factor H, factor W] in [-1, 1]
+    decode    codes -> the same
+    factor    elements along an axis of what is shown for one of a code
+    """
+
+    @property
+    def factor(self) -> int: ...
+
+    def encoded(self, phi: Representation[Any]) -> Representation[Any]: ...
+
+    def shown(self, phi: Representation[Any]) -> Representation[Any]: ...
+
+    def decode(self, code: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a prior: the prompt, the world whose captions prompts may be, all the words that views may say
+    of themselves, and where to compute."""
+
+    prompt: str
+    world: Any
+    view_words: Sequence[str]
+    device: torch.device
+
+
+def nothing(views: Any) -> tuple[None, None]:
+    """What denoisers that are conditioned on nothing are told."""
+    return None, None
+
+
+@dataclass(frozen=True)
+class Guide:
+    """main = D draws towards what was asked for, aux = D' moves between level 0 and level sigma ([0040]).
+
+    c, c_aux        what they are conditioned on now; see `told`
+    reference_rms   sigma -> rms(x - D'(x)) on real data; None where that is not known
+    shape           S of what they see, [B, C, *S]
+    conditions      views -> (c, c_aux), on the priors' device
+    latents         how they see phi where they see no pictures; None: as it renders
+    caption         what the prior's world understood of the prompt; None for other priors
+    learner         what the method itself learns of the renderings; None: nothing
+    """
+
+    main: Denoiser
+    aux: Denoiser
+    c: Any = None
+    c_aux: Any = None
+    reference_rms: Callable[[float], float] | None = None
+    shape: Shape = ()
+    conditions: Callable[[Any], tuple[Any, Any]] = nothing
+    latents: Latents | None = None
+    caption: Any = None
+    learner: Learner | None = None
+
+    def told(self, views: Any, learner: Learner | None = None) -> Guide:
+        """The same, conditioned on these views."""
+        c, c_aux = self.conditions(views)
+        return replace(self, c=c, c_aux=c_aux, learner=learner)
+
+    def wrap(self, phi: Representation[Any]) -> Representation[Any]:
+        """phi, rendering to the priors' space."""
+        return phi if self.latents is None else self.latents.encoded(phi)
+
+    def D(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.main(x, sigma, self.c)
+
+    def D_aux(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.aux(x, sigma, self.c_aux)
+
+    @property
+    def shared(self) -> bool:
+        """Whether D is D', or D' guided, and both are told the same: D'(x) is then a part of D(x)."""
+        return self.c is self.c_aux and self.bare is self.aux
+
+    @property
+    def bare(self) -> Denoiser:
+        """D without its guidance."""
+        return getattr(self.main, "denoiser", self.main)
+
+    def D_given(self, x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
+        """D(x) where denoised = D'(x) is known: what is `shared` is not evaluated again."""
+        if not self.shared:
+            return self.D(x, sigma)
+        if self.main is self.aux:
+            return denoised
+        guided: Any = self.main
+        return guided(x, sigma, self.c, towards=denoised)
+
+    def D_unconditional(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D without guidance, told nothing of the prompt, where its conditioning can leave that out."""
+        return self.bare(x, sigma, self.c.unconditional() if hasattr(self.c, "unconditional") else self.c)
+
+    def with_guidance(self, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
+        """D under another guidance than its own: D_unconditional + scale (D(.; c) - D_unconditional)."""
+        conditional = partial(self.bare, c=self.c)
+        if scale in (0, 1):
+            return conditional if scale else self.D_unconditional
+
+        def guided(x: Tensor, sigma: Tensor) -> Tensor:
+            unconditional = self.D_unconditional(x, sigma)
+            return unconditional + scale * (conditional(x, sigma) - unconditional)
+
+        return guided
+
+    def expected_rms(self, sigma: Tensor) -> Tensor:
+        """sigma [] or [B] -> the rms expected of x - D'(x), as sigma; sigma itself where no table is known."""
+        if self.reference_rms is None:
+            return sigma
+        return sigma.new_tensor([self.reference_rms(level) for level in sigma.reshape(-1).tolist()])
+
+
+def cost(denoiser: Denoiser) -> int:
+    """Network evaluations a call of this denoiser makes: its `evaluations`, or 1."""
+    return getattr(denoiser, "evaluations", 1)

@@ -1,0 +1,78 @@
+"""The built-in prior as D, which draws towards what was asked for, and D', which moves between level 0 and level sigma
+([0040])."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from text23d.contracts import Views
+from text23d.guide import Guide, Request
+from text23d.paths import weights_dir
+from text23d.prior.builtin import prior as builtin
+from text23d.prior.builtin.condition import Condition
+from text23d.prior.wrappers.guidance import Guided
+from text23d.settings import NonNegative
+
+SMALL = "small"
+
+
+def guide(
+    request: Request,
+    weights: str | None = None,
+    guidance: NonNegative = 1.5,
+    negative: str | None = None,
+    auxiliary: Literal["full", "camera", "none"] = "full",
+    auxiliary_weights: str | None = None,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> Guide:
+    """The shipped prior as D with classifier-free guidance, and as D' without, told `auxiliary`.
+
+    negative: a prompt that guidance moves away from; None: from no caption at all. Both are of the request's world.
+    weights, auxiliary_weights: files of D and of D'; None: the shipped prior, and the same as D. SMALL: the shipped
+    small prior.
+    precision: auto (bfloat16 where the processor multiplies it natively), float32 or bfloat16.
+    Raises UserError for bad weights and unknown words.
+    """
+    world, device = request.world, request.device
+    caption, words = world.read(request.prompt), world.tokens(request.prompt)
+    unwanted = world.tokens(negative, "prior.negative") if negative else ()
+    dtypes = {"auto": builtin.fast_precision(device), "float32": torch.float32, "bfloat16": torch.bfloat16}
+    prior = builtin.load(shipped(weights), device, dtypes[precision])
+    aux = builtin.load(shipped(auxiliary_weights), device, dtypes[precision]) if auxiliary_weights else prior
+    for each in (prior, aux):
+        each.vocabulary.encode([words])
+    away = prior.vocabulary.encode([unwanted])[0]  # no words: no caption
+    main = Guided(prior.denoiser, guidance, lambda c: c.saying(away)) if guidance != 1 else prior.denoiser
+    return Guide(
+        main,
+        aux.denoiser,
+        reference_rms=partial(aux.reference_rms, told=auxiliary),
+        shape=(prior.size, prior.size),
+        conditions=partial(conditions, prior, aux, words, auxiliary),
+        caption=caption,
+    )
+
+
+def conditions(
+    prior: builtin.BuiltinPrior, aux: builtin.BuiltinPrior, words: Sequence[str], told: str, views: Views
+) -> tuple[Condition, Condition]:
+    """(c, c') for D and D' of these words and views; the same object where both are told the same."""
+    c: Condition = prior.condition(words, views)
+    return c, hide(c if aux is prior else aux.condition(words, views), told)
+
+
+def hide(c: Condition, told: str) -> Condition:
+    """What is left of c when only `told` is told: full, camera or none."""
+    if told == "full":
+        return c
+    return c.unconditional() if told == "camera" else c.unconditional().without_camera()
+
+
+def shipped(weights: str | None) -> str | Path | None:
+    """The file meant by a setting that may be SMALL."""
+    return weights_dir() / "prior_small.safetensors" if weights == SMALL else weights
