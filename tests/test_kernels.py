@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from text23d.errors import UserError
-from text23d.kernels import backend, gpu_check, memory, native, ops, reference, sampler
+from text23d.kernels import backend, gpu_check, memory, native, nerfacc_march, ops, reference
 from text23d.kernels.layout import GridLayout
 
 COMPILERS = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
@@ -534,7 +534,7 @@ def test_march_through_nerfaccs_sampler_is_ours(monkeypatch: pytest.MonkeyPatch)
     origins, directions = rays(60, torch.float64)
     origins[0], directions[1] = math.nan, 0
     given = (origins, directions, blobs(6), points(60)[:, 1], 0.11, 0.4, 12)
-    theirs, ours = sampler.march(*given), reference.march(*given)
+    theirs, ours = nerfacc_march.march(*given), reference.march(*given)
     assert len(ours[0]) > 100 and int(ours[2].max()) == 11
     for one, other in zip(theirs, ours, strict=True):
         torch.testing.assert_close(one, other)
@@ -543,13 +543,13 @@ def test_march_through_nerfaccs_sampler_is_ours(monkeypatch: pytest.MonkeyPatch)
 def test_nerfaccs_sampler_serves_cuda_only_and_says_when_it_is_not_there(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not sampler.serves(torch.zeros(1, 3))
+    assert not nerfacc_march.serves(torch.zeros(1, 3))
     half = ModuleType("nerfacc.cuda._backend")
     monkeypatch.setitem(sys.modules, "nerfacc.cuda._backend", half)
-    assert sampler.loads.__wrapped__() is False and "our own instead" in caplog.text
+    assert nerfacc_march.loads.__wrapped__() is False and "our own instead" in caplog.text
     for given, there in ((object(), True), (None, False)):
         monkeypatch.setattr(half, "_C", given, raising=False)
-        assert sampler.loads.__wrapped__() is there
+        assert nerfacc_march.loads.__wrapped__() is there
 
 
 @needs_compiler

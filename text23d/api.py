@@ -23,13 +23,15 @@ from text23d.contracts import Denoiser, Shape
 from text23d.devices import find_device
 from text23d.engine.events import OnEvent, unheard
 from text23d.engine.job import SHEET, execute
-from text23d.engine.saved import read_nerf
+from text23d.engine.saved import read_config, read_nerf
 from text23d.errors import UserError
+from text23d.files import write_bytes
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.wrappers.guidance import Guided
 from text23d.representation.nerf import Nerf
 from text23d.representation.views import FixedCamera
 from text23d.settings import NonNegative, checked
+from text23d.tasks.meshing import export, read_settings
 from text23d.worlds.objects.world import Objects
 
 TURNTABLE, PICTURE = "turntable.mp4", "image.png"
@@ -86,9 +88,9 @@ class Result:
 
     def _convert(self, path: Path, kind: str) -> Path:
         """The mesh in a format that the run did not write."""
-        settings = replace(MeshSettings(), format=(kind,))
-        ...
-        return path
+        settings = read_settings({**read_config(self.folder)["mesh"], "format": kind}, "mesh.")
+        report = export(self.nerf, str(self.summary["prompt"]), path.parent, settings, torch.device("cpu"))
+        return path.parent / next(iter(report["files"]))
 
     def _file(self, name: str) -> Path:
         if not (self.folder / name).is_file():
@@ -104,7 +106,9 @@ class Result:
         data = base64.b64encode(shown.read_bytes()).decode()
         score = ", ".join(f"{name} {value:.2f}" for name, value in (self.summary["score"] or {}).items())
         title = html.escape(f"{self.summary['prompt']} ({score})" if score else self.summary["prompt"])
-        return f'<figure><img src="data:image/png;base64,{data}" alt="{title}"/><figcaption>{title}</figcaption></figure>'
+        return (
+            f'<figure><img src="data:image/png;base64,{data}" alt="{title}"/><figcaption>{title}</figcaption></figure>'
+        )
 
 
 def generate(
@@ -165,7 +169,7 @@ def load_prior(
     ones. Raises UserError for words and numbers that do not serve, and for weights that are missing or damaged.
     """
     where = find_device(device)
-    prior = builtin.load(weights, where, builtin.fast_precision(where))
+    prior = builtin.load(None if weights is None else Path(weights), where, builtin.fast_precision(where))
     tokens = Objects().tokens(words, "words") if words else ()
     scale = checked(guidance, NonNegative, "guidance")
     camera = FixedCamera(azimuth=0.0 if azimuth is None else azimuth, elevation=elevation)

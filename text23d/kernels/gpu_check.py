@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from text23d.errors import UserError
-from text23d.kernels import backend, native, ops, reference, sampler
+from text23d.kernels import backend, native, nerfacc_march, ops, reference
 from text23d.kernels.layout import GridLayout
 
 Call = Callable[[], Sequence[Tensor]]
@@ -90,9 +90,9 @@ def operations(device: torch.device, dtype: torch.dtype, size: int) -> list[tupl
         both("composite", composite),
         both("composite + gradients", composite_gradients),
     ]
-    if sampler.serves(origins):  # samples on the faces of cells may fall on either side: their number is compared
+    if nerfacc_march.serves(origins):  # samples on the faces of cells may fall on either side: their number is compared
         found.append(
-            ("march by nerfacc", lambda: [sampler.march(*march)[3][-1]], lambda: [reference.march(*march)[3][-1]])
+            ("march by nerfacc", lambda: [nerfacc_march.march(*march)[3][-1]], lambda: [reference.march(*march)[3][-1]])
         )
     return found
 

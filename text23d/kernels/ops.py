@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from text23d.kernels import native, reference, sampler
+from text23d.kernels import native, nerfacc_march, reference
 from text23d.kernels.backend import backend, choice
 from text23d.kernels.layout import GridLayout
 from text23d.kernels.memory import expect_room
@@ -133,8 +133,8 @@ def march(
     _expect(jitter, "jitter", (rays,), origins)
     steps = math.ceil(2 * math.sqrt(3) / dt) + 1 if max_steps is None else max_steps
     arguments = (origins.detach(), directions.detach(), occupancy, jitter.detach(), float(dt), float(near), steps)
-    if choice() == "auto" and sampler.serves(origins):
-        return Samples(*sampler.march(*arguments))
+    if choice() == "auto" and nerfacc_march.serves(origins):
+        return Samples(*nerfacc_march.march(*arguments))
     if _compiled(origins):
         return Samples(*native.march(*arguments))
     candidates = (8 + 3 * origins.itemsize) * rays * steps

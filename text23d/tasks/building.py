@@ -16,8 +16,8 @@ def seeded(section: Mapping[str, Any], seed: int, device: torch.device, kinds: t
     which `task` can make, and for values out of range."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        phi = build(section, "representation")
-    if not isinstance(phi, kinds):
+        phi: Any = build(section, "representation")
+    if type(phi) not in kinds:
         names = " or ".join(kind.__name__ for kind in kinds)
         raise UserError(f"task={task} with representation {type(phi).__name__}: expected {names}; choose another")
     return phi.to(device)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from text23d.cameras import Cameras, orbit
 from text23d.errors import UserError
-from text23d.kernels import ops, sampler
+from text23d.kernels import ops
 from text23d.kernels.backend import select
 from text23d.kernels.layout import GridLayout
 from text23d.kernels.reference import enter_cube
@@ -118,11 +118,11 @@ def rivals(seen: Scene) -> list[Operation]:
             Operation("encode by tiny-cuda-nn", lambda: lambda: grid(points)),
             Operation("encode by tiny-cuda-nn, backward", lambda: gradient([grid(points)], list(grid.parameters()))),
         ]
-    if sampler.serves(seen.origins) and volume.nerfacc_scans_load():
+    if nerfacc_march.serves(seen.origins) and volume.nerfacc_scans_load():
         depth, colour = points[:, 0].abs().clone().requires_grad_(), points.abs().clone().requires_grad_()
         march = (seen.origins, seen.directions, seen.nerf.occupancy.mask, points.new_full((len(seen.origins),), 0.5))
         found += [
-            Operation("march by nerfacc", lambda: lambda: sampler.march(*march, seen.nerf.dt, 0.0, 1 << 20)),
+            Operation("march by nerfacc", lambda: lambda: nerfacc_march.march(*march, seen.nerf.dt, 0.0, 1 << 20)),
             Operation("composite by nerfacc", lambda: lambda: volume.nerfacc_composite(depth, colour, seen.samples)),
             Operation(
                 "composite by nerfacc, backward",
