@@ -53,7 +53,8 @@ def test_events_tell_the_whole_run(made: tuple[text23d.Result, list[Any]]) -> No
 
 
 def test_a_temporary_folder_goes_with_its_result() -> None:
-    result = text23d.generate("a red car", outputs="minimal", representation="image", **{"method.iterations": 1})
+    short: dict[str, Any] = {"method.iterations": 1}
+    result = text23d.generate("a red car", outputs="minimal", representation="image", **short)
     folder = result.folder
     assert (folder / "image.safetensors").is_file()
     del result
