@@ -403,7 +403,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         nerf = make(cfg.representation)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create({"representation": cfg.representation})))
-    save_tensors(folder / "nerf.safetensors", nerf.state_dict())
+    save_tensors(folder / "nerf.safetensors", nerf.state_dict(), "nerf")
     return folder
 
 
@@ -681,7 +681,7 @@ def test_the_table() -> None:
 
 
 def test_a_runs_field_is_read_back(field: Path, tmp_path: Path) -> None:
-    nerf, tensors = read_nerf(field), load_tensors(field / "nerf.safetensors")[0]
+    nerf, tensors = read_nerf(field), load_tensors(field / "nerf.safetensors", "nerf")[0]
     assert all(torch.equal(value, tensors[name]) for name, value in nerf.state_dict().items())
     assert nerf.dt == 0.25 and not nerf.training and not any(p.requires_grad for p in nerf.parameters())
     with pytest.raises(UserError, match="no run in"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from exact_nerf import CENTRE, HALF, leave_run, marked_box, nerf_of
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
+from processes import awaited, children, ends, uses
 from torch import Tensor
 
 import text23d
@@ -216,6 +218,27 @@ def test_an_unwrap_that_hangs_or_dies_is_told(monkeypatch: pytest.MonkeyPatch) -
     model = unit_ball()
     with pytest.raises(atlas.UnwrapError, match=r"unwrapping 320 faces failed \(status 1: .*Error"):
         atlas.unwrapped(Model(model.vertices[:, :2], model.normals, model.faces, model.colours), 64, 120)
+
+
+UNWRAPPING = """
+import numpy as np, trimesh
+from text23d.artifact.atlas import unwrapped
+from text23d.artifact.model import Model
+ball = trimesh.creation.icosphere(5)
+at = np.array(ball.vertices) * np.random.default_rng(0).uniform(0.5, 1, (len(ball.vertices), 1))
+while True:
+    unwrapped(Model(at, at, np.array(ball.faces), np.zeros((len(at), 3), np.uint8)), 1024, 600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_an_unwrap_that_hangs_ends_with_its_killed_parent() -> None:
+    """Stopped while xatlas works, as one that listens to nothing."""
+    with subprocess.Popen([sys.executable, "-c", UNWRAPPING]) as parent:
+        child = awaited(lambda: next((pid for pid in children(parent.pid) if uses(pid, "xatlas")), None))
+        os.kill(child, signal.SIGSTOP)
+        parent.kill()
+    assert ends(child)
 
 
 # Conventions, in every format

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
 
 from text23d.errors import UserError
-from text23d.pictures import read_mask, read_picture, write_picture
+from text23d.pictures import LUMA, read_mask, read_picture, write_picture
 from text23d.representation.image import MlpImage, PixelImage, resized
 from text23d.representation.views import CameraSampler, FixedCamera, WithCamera
 from text23d.spaces import from_picture, to_picture
@@ -198,6 +201,119 @@ def test_pictures_begin_with_a_file(tmp_path: Path) -> None:
 def test_a_mask_is_where_it_is_light(tmp_path: Path) -> None:
     levels = np.array([[0, 127, 128, 255]] * 4, np.uint8).repeat(2, 0).repeat(2, 1)
     assert read_mask(saved(tmp_path / "m.png", levels), "mask")[0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def ramp(bits: int) -> np.ndarray:
+    """All levels from black to white, [16, 16], as whole numbers of so many bits."""
+    return np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16 if bits > 8 else np.uint8).reshape(16, 16)
+
+
+def pgm(levels: np.ndarray) -> bytes:
+    return b"P5 16 16 65535\n" + levels.astype(">u2").tobytes()
+
+
+def deep_png(levels: np.ndarray, hidden: int) -> bytes:
+    """A 16-bit grey PNG in which one level is transparent, by the specification."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    header, key = struct.pack(">IIBBBBB", 16, 16, 16, 0, 0, 0, 0), struct.pack(">H", hidden)
+    chunks = ((b"IHDR", header), (b"tRNS", key), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+def tiff(folder: Path, levels: np.ndarray, **options: Any) -> Path:
+    tifffile.imwrite(folder / "x.tif", levels, **options)
+    return folder / "x.tif"
+
+
+def test_deep_greys_are_what_they_say(tmp_path: Path) -> None:
+    """16 bits in both orders of bytes, floats, and the formats that Pillow widens, each against its own numbers."""
+    deep = ramp(16)
+    expected = 2 * torch.tensor(deep.astype(np.float64) / 65535).float() - 1
+    files = {"a.png": None, "a.pgm": pgm(deep), "b.pgm": b"P5 16 16 1023\n" + (deep >> 6).astype(">u2").tobytes()}
+    for name, content in files.items():
+        Image.fromarray(deep).save(tmp_path / name) if content is None else (tmp_path / name).write_bytes(content)
+        x = read_picture(tmp_path / name, "start")
+        tolerance = 2 / 1023 if name == "b.pgm" else 1e-6
+        torch.testing.assert_close(x[:3], expected.expand(3, 16, 16), rtol=0, atol=tolerance, msg=name)
+        assert (x[3] == 1).all()
+    for levels in (deep, (deep / 65535).astype(np.float32)):
+        for order in "<>":
+            x = read_picture(tiff(tmp_path, levels, byteorder=order), "start")
+            torch.testing.assert_close(x[:3], expected.expand(3, 16, 16), rtol=0, atol=1e-6)
+    x = read_picture(tiff(tmp_path, deep, photometric="miniswhite"), "start")
+    torch.testing.assert_close(x[:3], -expected.expand(3, 16, 16), rtol=0, atol=1e-6)
+
+
+def test_a_transparent_level_of_a_deep_grey(tmp_path: Path) -> None:
+    deep = ramp(16)
+    (tmp_path / "a.png").write_bytes(deep_png(deep, int(deep[3, 3])))
+    alpha = (read_picture(tmp_path / "a.png", "start")[3] + 1) / 2
+    assert alpha[3, 3] == 0 and alpha.sum() == 255
+    assert read_mask(tmp_path / "a.png", "mask").sum() == 128
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1.5, -0.25, 255.0])
+def test_floats_that_are_no_levels_are_refused(tmp_path: Path, bad: float) -> None:
+    levels = np.full((16, 16), 0.5, np.float32)
+    levels[3, 3] = bad
+    with pytest.raises(UserError, match=r"mask=.*x\.tif: it holds levels from .* expected 0 \(black\) to 1 \(white\)"):
+        read_mask(tiff(tmp_path, levels), "mask")
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int16, np.uint32])
+def test_whole_numbers_without_a_white_are_refused(tmp_path: Path, kind: type) -> None:
+    with pytest.raises(UserError, match=r"of the kind I, which does not say what white is; save it with 8 or 16 bits"):
+        read_picture(tiff(tmp_path, (ramp(16) // 4).astype(kind), byteorder="<"), "start")
+
+
+def test_every_kind_of_eight_bits_reads_alike(tmp_path: Path) -> None:
+    """A picture of four flat colours, lossless in each of Pillow's modes that holds them."""
+    four = np.array([[[255, 255, 255, 255], [0, 0, 0, 255]], [[255, 0, 0, 255], [0, 0, 255, 0]]], np.uint8)
+    rgba = Image.fromarray(four.repeat(8, 0).repeat(8, 1))
+    rgb, grey = rgba.convert("RGB"), rgba.convert("LA")
+    files = {
+        "rgba.png": rgba, "rgba.webp": rgba, "rgba.tif": rgba, "palette.gif": rgba, "rgb.png": rgb, "rgb.bmp": rgb,
+        "palette.png": rgb.quantize(4), "cmyk.tif": rgb.convert("CMYK"), "la.png": grey, "l.png": rgb.convert("L"),
+        "one.png": rgb.convert("L").convert("1", dither=Image.Dither.NONE),
+    }  # fmt: skip
+    red, blue = ((2 * round(np.dot(LUMA, colour)) / 255 - 1) for colour in ((255, 0, 0), (0, 0, 255)))
+    for name, picture in files.items():
+        exactly: dict[str, Any] = {"lossless": True, "exact": True} if name.endswith("webp") else {}
+        picture.save(tmp_path / name, **exactly)
+        x = read_picture(tmp_path / name, "start")
+        assert x[:, 0, 0].tolist() == [1, 1, 1, 1] and x[:, 0, 15].tolist() == [-1, -1, -1, 1], name
+        covered = -1 if name.startswith(("rgba", "la", "palette.gif")) else 1
+        grey_red = {"l": [red] * 3, "la": [red] * 3, "one": [-1] * 3}.get(name.partition(".")[0], [1, -1, -1])
+        grey_blue = {"l": [blue] * 3, "one": [-1] * 3}.get(name.partition(".")[0], [-1, -1, 1])
+        assert x[:, 15, 0].tolist() == pytest.approx([*grey_red, 1]), name
+        assert x[:, 15, 15].tolist() == pytest.approx([0, 0, 0, -1] if covered < 0 else [*grey_blue, 1]), name
+        assert read_mask(tmp_path / name, "mask")[0, ::15, ::15].tolist() == [[1, 0], [0, 0]], name
+
+
+def test_a_picture_stands_as_its_camera_was_held(tmp_path: Path) -> None:
+    levels = np.zeros((16, 16, 3), np.uint8)
+    levels[:8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    Image.fromarray(levels).save(tmp_path / "turned.png", exif=exif)
+    assert read_mask(tmp_path / "turned.png", "mask")[0, 4].tolist() == [0] * 8 + [1] * 8
+
+
+def test_a_mask_is_where_it_is_white_and_opaque(tmp_path: Path) -> None:
+    """That is, lighter than middle grey when it is shown over black."""
+    light, alpha = np.meshgrid(np.arange(0, 256, 15), np.arange(0, 256, 15))
+    levels = np.stack([light, light, light, alpha], -1)[:16, :16].astype(np.uint8)
+    found = read_mask(saved(tmp_path / "m.png", levels), "mask")[0].numpy()
+    assert np.array_equal(found, (light * alpha)[:16, :16] >= 0.5 * 255**2)
+    assert read_mask(saved(tmp_path / "white.png", np.full((16, 16, 4), 255, np.uint8)), "mask").all()
+
+
+def test_a_deep_mask_of_12_percent_grey_is_black(tmp_path: Path) -> None:
+    for share in (0.12, 0.49, 0.51, 0.88):
+        saved(tmp_path / "m.png", np.full((16, 16), round(65535 * share), np.uint16))
+        assert read_mask(tmp_path / "m.png", "mask").unique().tolist() == [share > 0.5]
 
 
 def test_files_that_do_not_serve_are_named(tmp_path: Path) -> None:

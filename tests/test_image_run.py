@@ -74,8 +74,8 @@ def test_every_result_is_there_and_nothing_else(sweep: tuple[Path, str]) -> None
     for name, parameters in (("0-a-red-car", {"pixels"}), ("1-a-red-car", {"frequencies", "mlp.0.weight"})):
         where = folder / name
         assert sorted(path.name for path in where.iterdir()) == FILES
-        tensors, notes = load_tensors(where / "image.safetensors")
-        assert parameters <= tensors.keys() and json.loads(notes["run"]) == {"prompt": "a red car", "iteration": 3}
+        tensors, facts = load_tensors(where / "image.safetensors", "image")
+        assert parameters <= tensors.keys() and facts == {"prompt": "a red car", "iteration": 3}
         image = make(OmegaConf.create(OmegaConf.load(where / "config.yaml")).representation)
         image.load_state_dict(tensors)
         picture = Image.open(where / "image.png")

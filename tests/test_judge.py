@@ -100,18 +100,17 @@ def test_a_judge_comes_back_rounded_to_float16(tmp_path: Path) -> None:
 def test_bad_weights_are_explained_in_one_line(tmp_path: Path) -> None:
     good = tmp_path / "good.safetensors"
     network.save(good, Judge(seeded(), *CLASSES, {}))
-    tensors, notes = load_tensors(good)
+    tensors, facts = load_tensors(good, "judge")
     (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:-1])
-    older = notes["judge"].replace("text23d-judge-2", "text23d-judge-1")
-    save_tensors(tmp_path / "older.safetensors", tensors, {"judge": older})
-    save_tensors(tmp_path / "foreign.safetensors", tensors, {"prior": notes["judge"]})
+    save_tensors(tmp_path / "older.safetensors", tensors, "judge", {**facts, "format": "text23d-judge-1"})
+    save_tensors(tmp_path / "foreign.safetensors", tensors, "prior", facts)
     del tensors["kind.bias"]
-    save_tensors(tmp_path / "partial.safetensors", tensors, notes)
+    save_tensors(tmp_path / "partial.safetensors", tensors, "judge", facts)
     for name, problem in (
         ("missing", "no file"),
         ("cut", "cut short"),
         ("older", r"not a judge \(text23d-judge-2 expected\)"),
-        ("foreign", r"not a judge \(text23d-judge-2 expected\)"),
+        ("foreign", "is of the kind prior: expected one of the kind judge"),
         ("partial", "does not fit the network"),
     ):
         with pytest.raises(UserError, match=problem) as raised:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,19 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from processes import children, ends
 
-from text23d.artifact.media import GAP, GREY, LETTERS, WHITE, composite_on, contact_sheet, turntable, upscale
+from text23d.artifact.media import (
+    GAP,
+    GREY,
+    LETTERS,
+    WHITE,
+    composite_on,
+    contact_sheet,
+    read_frames,
+    turntable,
+    upscale,
+)
 from text23d.errors import UserError
 from text23d.spaces import from_picture, to_picture
 
@@ -78,6 +91,45 @@ def test_turntable_reads_back(tmp_path: Path) -> None:
     assert frames.shape == (12, 48, 64, 3) and data["pix_fmt"].startswith("yuv420p") and "bt709" in data["pix_fmt"]
     for number, frame in enumerate(frames):
         assert np.abs(frame.astype(int) - COLOURS[number % 3]).max() <= 6
+
+
+def test_a_turntable_says_how_far_it_is(tmp_path: Path) -> None:
+    seen: list[int] = []
+    turntable(plain_frames(5, 32, 32), tmp_path / "turn.mp4", on_frame=seen.append)
+    assert seen == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("folder", ["-y", "http:x", "pipe:1", "100%d", "zwei Wörter", "赤い車", "a'b\"c", "concat:a|b"])
+def test_a_turntable_lies_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    turntable(plain_frames(2, 32, 32), Path(folder) / "turn.mp4")
+    assert len(read_frames(Path(folder) / "turn.mp4")) == 2 and os.listdir(folder) == ["turn.mp4"]
+
+
+ENDLESS = """
+import sys, time
+import numpy as np
+from text23d.artifact.media import turntable
+def frames():
+    yield np.zeros((32, 32, 3), np.uint8)
+    yield np.zeros((32, 32, 3), np.uint8)
+    print("begun", flush=True)
+    time.sleep(600)
+turntable(frames(), sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_ffmpeg_ends_with_the_process_that_feeds_it(tmp_path: Path) -> None:
+    """Killed, so that it can tell nobody."""
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path / "turn.mp4")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "begun\n"
+        (child,) = children(parent.pid)
+        parent.kill()
+    assert ends(child)
+    turntable(plain_frames(2, 32, 32), tmp_path / "turn.mp4")
+    assert os.listdir(tmp_path) == ["turn.mp4"]
 
 
 def test_turntable_streams(tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ def test_mesh(single: tuple[Path, str]) -> None:
 
 
 def test_nerf(single: tuple[Path, str]) -> None:
-    tensors, notes = load_tensors(single[0] / "nerf.safetensors")
-    assert {name: json.loads(text) for name, text in notes.items()} == {"run": {"prompt": "A red car!", "iteration": 4}}
+    tensors, facts = load_tensors(single[0] / "nerf.safetensors", "nerf")
+    assert facts == {"prompt": "A red car!", "iteration": 4}
     assert all(torch.isfinite(value.float()).all() for value in tensors.values())
     make(OmegaConf.create(OmegaConf.load(single[0] / "config.yaml")).representation).load_state_dict(tensors)
 
@@ -205,11 +205,11 @@ def test_an_interrupted_run_keeps_what_it_has(single: tuple[Path, str], tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["result"], "hydra.run.dir is where things go"
     kept = ["config.yaml", "contact.png", "metrics.jsonl", "nerf.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == kept, "no temporary files"
-    tensors, notes = load_tensors(folder / "nerf.safetensors")
-    iteration = json.loads(notes["run"])["iteration"]
+    tensors, facts = load_tensors(folder / "nerf.safetensors", "nerf")
+    iteration = facts["iteration"]
     assert iteration >= 2 and f"after {iteration} of" in last
     assert len(figures(folder)) in (iteration - 1, iteration)
-    assert tensors.keys() == load_tensors(single[0] / "nerf.safetensors")[0].keys()
+    assert tensors.keys() == load_tensors(single[0] / "nerf.safetensors", "nerf")[0].keys()
     assert imageio.imread(folder / "contact.png").shape[1] > 8 * 128
     # the network computes in bfloat16, of three digits, which tells apart renders that differ in the last bit
     assert figures(folder)[0] == pytest.approx(figures(single[0])[0], rel=1e-2)

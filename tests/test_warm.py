@@ -56,9 +56,9 @@ def test_noise_comes_back_to_its_camera(tmp_path: Path) -> None:
     assert torch.equal(found[0], torch.randn(3, 3, 5, 5, generator=stream(3))[0]), "fresh where nobody was"
     assert torch.equal(found[1], n_new[0]) and torch.equal(found[2], n[0])
 
-    save_tensors(tmp_path / "warm.safetensors", warm.state())
+    save_tensors(tmp_path / "warm.safetensors", warm.state(), "warm")
     restored, nothing = WarmStarts(), WarmStarts()
-    restored.load(load_tensors(tmp_path / "warm.safetensors")[0])
+    restored.load(load_tensors(tmp_path / "warm.safetensors", "warm")[0])
     again = restored.recall(around.rows(torch.tensor([2, 1, 0])), stream(3))
     assert again is not None and torch.equal(again, found)
     nothing.load(WarmStarts().state())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,33 +10,32 @@ import torch
 from torch import Tensor
 
 from text23d.errors import UserError
-from text23d.files import load_tensors, plain, save_tensors
+from text23d.files import load_tensors, save_tensors
 
 State = Mapping[str, Any]
 """Names -> tensors, values that JSON holds, or more such mappings."""
-NOTE, BETWEEN = "state", "/"
+KIND, BETWEEN = "state", "/"
 
 
 def save(path: str | os.PathLike[str], state: State) -> None:
     """Write `state` atomically; names may not contain "/". Raises UserError where that fails."""
     tensors, values = _split(state)
-    save_tensors(path, tensors, {NOTE: json.dumps(plain(values))})
+    save_tensors(path, tensors, KIND, values)
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `save` wrote; lists for tuples. Raises UserError where the file is missing, damaged or of another kind."""
-    tensors, notes = load_tensors(path)
+    tensors, state = load_tensors(path, KIND)
     try:
-        state = json.loads(notes[NOTE])
         for name, tensor in tensors.items():
             *folders, leaf = name.split(BETWEEN)
-            inside = state
+            inside: Any = state
             for folder in folders:
                 inside = inside[folder]
             inside[leaf] = tensor
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no checkpoint: expected a file that a run of this version wrote") from error
-    return dict(state)
+    return state
 
 
 def _split(state: State, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -19,24 +19,29 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SMALLEST, LARGEST = 8, 8192  # pixels along a side
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a TIFF's tag, which Pillow heeds for 8 bits alone
 
 
 def read_picture(path: str | os.PathLike[str], setting: str) -> Tensor:
     """The square picture in a file, upright, in picture space [4, S, S] float32; without an alpha channel it is covered
     everywhere. `setting` is what the person set to `path`.
 
-    Raises UserError where the file is missing, damaged, no picture, not square, or has fewer than SMALLEST or more than
-    LARGEST pixels along a side.
+    Levels are display (sRGB) levels of 8 or 16 bits, or floats from 0 to 1. Raises UserError where the file is missing,
+    damaged, no picture, of other levels, not square, or has fewer than SMALLEST or more than LARGEST pixels along a
+    side.
     """
-    levels = np.asarray(_opened(path, setting).convert("RGBA"), np.float32) / 255
-    straight, alpha = torch.from_numpy(levels).movedim(-1, 0).split([3, 1])
+    straight, alpha = _levels(path, setting).split([3, 1])
     return to_picture(straight * alpha, alpha)
 
 
 def read_mask(path: str | os.PathLike[str], setting: str) -> Tensor:
-    """A black and white picture as [1, S, S] float32: 1 where it is lighter than middle grey, else 0. Raises UserError
-    as `read_picture`."""
-    return torch.from_numpy(np.asarray(_opened(path, setting).convert("L")) > 127).float()[None]
+    """A picture as a mask [1, S, S] float32: 1 where it is white and opaque, that is, shown over black, lighter than
+    middle grey; else 0. Raises UserError as `read_picture`."""
+    levels = _levels(path, setting)
+    grey = torch.einsum("c,chw->hw", torch.tensor(LUMA), levels[:3])
+    return (grey * levels[3] >= 0.5).float()[None]
 
 
 def write_picture(path: str | os.PathLike[str], x: Tensor) -> None:
@@ -54,7 +59,33 @@ def write_picture(path: str | os.PathLike[str], x: Tensor) -> None:
         Image.fromarray(np.ascontiguousarray(levels.numpy())).save(temporary, "PNG")
 
 
+def _levels(path: str | os.PathLike[str], setting: str) -> Tensor:
+    """Red, green, blue and alpha [4, S, S] float32 in [0, 1], of any kind of picture that says what its white is."""
+    picture, given = _opened(path, setting), f"{setting}={path}"
+    if picture.mode in EIGHT_BITS:
+        return torch.from_numpy(np.asarray(picture.convert("RGBA"), np.float32) / 255).movedim(-1, 0)
+    sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.info["format"] in ("PNG", "PPM"))
+    if not sixteen and picture.mode != "F":
+        raise UserError(
+            f"{given}: its pixels are of the kind {picture.mode}, which does not say what white is; save it with 8 or "
+            "16 bits a channel"
+        )
+    raw = torch.from_numpy(np.array(picture, np.float32))
+    grey = raw / 65535 if sixteen else raw
+    if not (grey.min() >= 0 and grey.max() <= 1):
+        raise UserError(
+            f"{given}: it holds levels from {raw.min():g} to {raw.max():g}; expected 0 (black) to 1 (white) in a "
+            "picture of floats; scale them, or save it with 8 or 16 bits a channel"
+        )
+    if picture.info["white is zero"]:
+        grey = 1 - grey
+    hidden = picture.info.get("transparency")
+    alpha = torch.ones_like(grey) if hidden is None else (raw != hidden).float()
+    return torch.stack([grey, grey, grey, alpha])
+
+
 def _opened(path: str | os.PathLike[str], setting: str) -> Image.Image:
+    """The picture in a file, upright; its `info` also says its format, and whether its white is zero."""
     from PIL import Image, ImageOps
 
     given = f"{setting}={path}"
@@ -66,8 +97,10 @@ def _opened(path: str | os.PathLike[str], setting: str) -> Image.Image:
             with Image.open(path) as file:
                 picture = ImageOps.exif_transpose(file)
                 picture.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{given}: cannot be read as a picture ({error}); expected a whole PNG or JPEG file") from error
+                white_is_zero = getattr(file, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
+                picture.info |= {"format": file.format, "white is zero": white_is_zero}
+    except Exception as error:  # Pillow lets struct, zlib, key and value errors of a damaged file through alike
+        raise UserError(f"{given}: cannot be read as a picture; expected a whole PNG or JPEG file") from error
     wide, high = picture.size
     if wide != high or not SMALLEST <= wide <= LARGEST:
         expected = f"expected a square of {SMALLEST} to {LARGEST} pixels along a side"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from text23d.artifact.model import Atlas, Model
 
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Points [N, 3] and unit normals [N, 3] of a surface -> display colours [N, 3] uint8."""
+
+
+UNWRAP = Path(__file__).with_name("unwrap.py")
 
 
 class UnwrapError(Exception):
@@ -29,7 +34,8 @@ def textured(model: Model, paint: Painter, size: int, seconds: float) -> Model:
 
 def unwrapped(model: Model, size: int, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`unwrap.unwrap` in a process of its own, stopped after `seconds`. Raises UnwrapError."""
-    given, command = io.BytesIO(), [sys.executable, "-m", "text23d.artifact.unwrap"]
+    # As a file, so that the process imports xatlas and numpy alone, wherever it is started.
+    given, command = io.BytesIO(), [sys.executable, str(UNWRAP), str(os.getpid())]
     np.savez(given, vertices=model.vertices, normals=model.normals, faces=model.faces, size=size)
     try:
         done = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=seconds)

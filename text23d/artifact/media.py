@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ def composite_on(background: float | Sequence[float], premultiplied: Tensor, alp
     """premultiplied + (1 - alpha) background, as pictures.
 
     background: a grey level or an RGB triple, in [0, 1]. premultiplied [..., 3, H, W] and alpha [..., 1, H, W], in
-    [0, 1]: what `contracts.from_picture` returns; values outside are clamped. Returns [..., H, W, 3] uint8.
+    [0, 1]: what `spaces.from_picture` returns; values outside are clamped. Returns [..., H, W, 3] uint8.
     """
     ground = premultiplied.new_tensor([background] * 3 if isinstance(background, (int, float)) else list(background))
     colour = premultiplied + (1 - alpha.clamp(0, 1)) * ground[:, None, None]
@@ -84,11 +84,22 @@ def contact_sheet(
         sheet.save(temporary, "PNG")
 
 
-def turntable(frames: Iterable[np.ndarray], path: str | os.PathLike[str], fps: int = 30) -> int:
+def unseen(count: int) -> None:
+    """Nobody follows."""
+
+
+def turntable(
+    frames: Iterable[np.ndarray],
+    path: str | os.PathLike[str],
+    fps: int = 30,
+    on_frame: Callable[[int], None] = unseen,
+) -> int:
     """Stream pictures, all [H, W, 3] uint8 of one size, into an H.264 video (yuv420p, BT.709); returns their number.
 
-    One frame is in memory at a time. Raises UserError when H or W is not divisible by 16 (the encoder would resize
-    without a word), when there is no frame, when ffmpeg is missing or stops early, or when the file cannot be written.
+    One frame is in memory at a time; on_frame is called after each with their number so far. ffmpeg reads them from a
+    pipe, whose end stops it when this process is killed. Raises UserError when H or W is not divisible by 16 (the
+    encoder would resize without a word), when there is no frame, when ffmpeg is missing or stops early, or when the
+    file cannot be written.
     """
     import imageio_ffmpeg
 
@@ -104,14 +115,15 @@ def turntable(frames: Iterable[np.ndarray], path: str | os.PathLike[str], fps: i
         )
     with atomic(path) as temporary:
         try:
+            # An absolute path is no option and no protocol, which ffmpeg sees in -x/turn.mp4 and in http:x/turn.mp4.
             writer = imageio_ffmpeg.write_frames(
-                str(temporary), (width, height), fps=fps, codec="libx264", quality=8, output_params=MP4
+                str(temporary.absolute()), (width, height), fps=fps, codec="libx264", quality=8, output_params=MP4
             )
             writer.send(None)
         except RuntimeError as error:
             raise UserError(f"no ffmpeg ({error}): install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE") from error
         try:
-            count = _send(writer, first, stream)
+            count = _send(writer, first, stream, on_frame)
         finally:
             writer.close()
         written = _frames_in(temporary)
@@ -125,7 +137,7 @@ def read_frames(path: str | os.PathLike[str]) -> list[np.ndarray]:
     import imageio.v3 as iio
 
     try:
-        frames = list(iio.imiter(Path(path), plugin="FFMPEG"))
+        frames = list(iio.imiter(Path(path).absolute(), plugin="FFMPEG"))
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot read the video {path}: expected one written by text23d; repeat its run") from error
     if not frames:
@@ -138,18 +150,24 @@ def _frames_in(video: Path) -> int:
     import imageio_ffmpeg
 
     try:
-        return imageio_ffmpeg.count_frames_and_secs(str(video))[0]
+        return imageio_ffmpeg.count_frames_and_secs(str(video.absolute()))[0]
     except RuntimeError:
         return 0
 
 
-def _send(writer: Generator[None, np.ndarray, None], first: np.ndarray, rest: Iterator[np.ndarray]) -> int:
+def _send(
+    writer: Generator[None, np.ndarray, None],
+    first: np.ndarray,
+    rest: Iterator[np.ndarray],
+    on_frame: Callable[[int], None],
+) -> int:
     count = 0
     for picture in chain([first], rest):
         if _checked(picture).shape != first.shape:
             raise ValueError(f"frame {count} is {picture.shape}, the first was {first.shape}: expected one size")
         writer.send(np.ascontiguousarray(picture))
         count += 1
+        on_frame(count)
     return count
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,4 +26,5 @@ def score(state: RunState, parts: Parts, judge: Judge) -> dict[str, float] | Non
 def save_phi(state: RunState, parts: Parts, representation: Any, folder: Path) -> None:
     """phi as results show it, with its own settings, as safetensors."""
     facts = {"prompt": parts.prompt, "iteration": state.iteration, "representation": representation}
-    save_tensors(folder / parts.task.file, state.result().state_dict(), {"run": json.dumps(facts)})
+    path = folder / parts.task.file
+    save_tensors(path, state.result().state_dict(), path.stem, facts)

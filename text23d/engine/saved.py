@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,8 @@ def read_nerf(folder: Path, device: torch.device | str = "cpu") -> Nerf:
     cfg = read_config(folder)
     if (folder / IMAGE).is_file() and not (folder / NERF).is_file():
         raise UserError(f"the run in {folder} made an image, which has no mesh and no other sides: see image.png there")
-    tensors, notes = load_tensors(folder / NERF)
-    settings = facts(notes, folder / NERF).get("representation")
+    tensors, facts = load_tensors(folder / NERF, "nerf")
+    settings = facts.get("representation", cfg["representation"])  # files of version 0.1.0 have none
     if settings != json.loads(json.dumps(cfg["representation"])):
         raise UserError(
             f"{folder / 'config.yaml'} has another representation than {folder / NERF} was made with: restore it, or "
@@ -53,12 +52,3 @@ def read_nerf(folder: Path, device: torch.device | str = "cpu") -> Nerf:
     except RuntimeError as error:
         raise UserError(f"{folder / NERF} does not fit its own settings: repeat the run") from error
     return nerf.to(device).eval().requires_grad_(False)
-
-
-def facts(notes: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """What phi's file says of itself. Raises UserError where it says nothing that can be read."""
-    try:
-        found = json.loads(notes["run"])
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} is no run's file: expected one that text23d.run wrote; repeat the run") from error
-    return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,15 +137,13 @@ def save(path: Path, judge: Judge) -> None:
     """Write the judge's weights as float16. Raises UserError if that fails."""
     classes = {"kinds": judge.kinds, "colours": judge.colours, "parts": judge.parts}
     tensors = {k: v.half() for k, v in judge.network.state_dict().items()}
-    # One note: safetensors writes several in an order that changes from run to run.
-    save_tensors(path, tensors, {"judge": json.dumps({"format": FORMAT, **classes, "card": judge.card})})
+    save_tensors(path, tensors, "judge", {"format": FORMAT, **classes, "card": judge.card})
 
 
 def load(path: str | Path | None = None) -> Judge:
     """Read a judge's weights; no path: those shipped. Raises UserError where missing, damaged or of another format."""
     path = Path(path) if path is not None else weights_dir() / "judge.safetensors"
-    tensors, metadata = load_tensors(path)
-    facts = json.loads(metadata.get("judge", "{}"))
+    tensors, facts = load_tensors(path, "judge")
     if facts.get("format") != FORMAT:
         raise UserError(f"{path} is not a judge ({FORMAT} expected): train one with python -m text23d.train_judge")
     kinds, colours, parts = (tuple(facts[name]) for name in ("kinds", "colours", "parts"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,14 +66,12 @@ def save(path: Path, prior: BuiltinPrior) -> None:
         "card": prior.card,
     }
     tensors = {k: v.half().contiguous().cpu() for k, v in prior.denoiser.network.state_dict().items()}
-    # One note: safetensors writes several in an order that changes from run to run.
-    save_tensors(path, tensors, {"prior": json.dumps(facts)})
+    save_tensors(path, tensors, "prior", facts)
 
 
 def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The float16 weights and the facts in a prior's file. Raises UserError where it is missing, damaged or foreign."""
-    tensors, metadata = load_tensors(path)
-    facts = json.loads(metadata.get("prior", "{}"))
+    tensors, facts = load_tensors(path, "prior")
     if facts.get("format") != FORMAT:
         raise UserError(f"{path} is not a prior ({FORMAT} expected): train one with python -m text23d.train_prior")
     return tensors, facts

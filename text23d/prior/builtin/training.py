@@ -107,13 +107,12 @@ class TrainState:
     def save(self, path: Path) -> None:
         facts: dict[str, Any] = {"config": asdict(self.model.network.config)}
         facts |= {"seen": self.seen, "seconds": self.seconds, "before": self.before}
-        save_tensors(path, self.tensors(), {"training": json.dumps(facts)})
+        save_tensors(path, self.tensors(), "training", facts)
 
     def load(self, path: Path) -> None:
         """Raises UserError where the file is missing, damaged or of another network."""
-        tensors, metadata = load_tensors(path)
-        facts = json.loads(metadata.get("training", "null"))
-        if facts is None or facts["config"] != json.loads(json.dumps(asdict(self.model.network.config))):
+        tensors, facts = load_tensors(path, "training")
+        if facts.get("config") != json.loads(json.dumps(asdict(self.model.network.config))):
             raise UserError(f"{path} holds the training of another network: choose another folder or remove the file")
         try:
             for name, module in (("model.", self.model), ("average.", self.average)):

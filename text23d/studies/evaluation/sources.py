@@ -55,8 +55,8 @@ def begun(folder: Path, settings: Mapping[str, Any]) -> None:
 def kept(path: Path, make_it: Callable[[], Tensor]) -> Tensor:
     """Pictures [B, 4, H, W] in picture space from `path`, made and written there (as 8 bits) if they are not yet."""
     if not path.exists():
-        save_tensors(path, {"pictures": ((make_it().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()})
-    return load_tensors(path)[0]["pictures"].float() / 127.5 - 1
+        save_tensors(path, {"pictures": ((make_it().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()}, "pictures")
+    return load_tensors(path, "pictures")[0]["pictures"].float() / 127.5 - 1
 
 
 def samples(
