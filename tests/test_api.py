@@ -63,15 +63,8 @@ def test_a_temporary_folder_goes_with_its_result() -> None:
 
 def test_the_same_settings_give_the_bytes_of_the_command_line(tmp_path: Path) -> None:
     own, other = tmp_path / "a folder, with = (all)", tmp_path / "cli"
-    text23d.generate(
-        "a red car",
-        "method=sds",
-        outputs="minimal",
-        folder=own,
-        stages=1,
-        seed=5,
-        **{"method.views": 2, "method.iterations": 2},
-    )
+    short: dict[str, Any] = {"method.views": 2, "method.iterations": 2, "outputs": "minimal", "stages": 1, "seed": 5}
+    text23d.generate("a red car", "method=sds", folder=own, **short)
     command = [sys.executable, "-m", "text23d.run", "prompt=a red car", "method=sds", "outputs=minimal", "stages=1"]
     command += ["seed=5", "method.views=2", "method.iterations=2", f"hydra.run.dir={other}"]
     subprocess.run(command, check=True, capture_output=True)
