@@ -66,7 +66,7 @@ def copied(state: State) -> dict[str, Any]:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers of its parameters, as "<number>.<name>": moments and steps. Rates and other settings
+    """The per-parameter state of an optimiser, as "<number>.<name>": moments and steps. Rates and other settings
     are its maker's."""
     return {
         f"{index}.{name}": value
@@ -78,7 +78,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Remember what `optimizer_state` gave, instead of all that it remembers."""
+    """Put what `optimizer_state` gave in the place of the optimiser's state."""
     optimizer.state.clear()
     for index, parameter in enumerate(_parameters(optimizer)):
         prefix = f"{index}."

@@ -23,7 +23,7 @@ Stage = Callable[[str], AbstractContextManager[object]]
 
 
 def unwatched(name: str) -> AbstractContextManager[object]:
-    """The stage that nobody times."""
+    """A stage that is not timed."""
     return nullcontext()
 
 
@@ -61,7 +61,7 @@ class Sampler(Protocol):
 
     words   all that its views may say of themselves
     count   how many different views there are; None: any number
-    warm    whether each view's noise goes on from one of its visits to the next
+    warm    whether a view starts from the noise of its last visit
     """
 
     @property
@@ -101,8 +101,8 @@ class Representation(Protocol[Seen]):
 
 
 class Constraint(Protocol[Psi]):
-    """Something known beforehand of what is being made ([0003], [0041]): a projection of targets, an extra loss, or
-    both. It renders phi and nothing else, and so composes with any representation."""
+    """What is known beforehand of the result ([0003], [0041]): a projection of targets, an extra loss, or both. A
+    constraint only renders phi, and so composes with any representation."""
 
     @property
     def penalty(self) -> Callable[[Representation[Psi]], Tensor] | None:
@@ -110,7 +110,7 @@ class Constraint(Protocol[Psi]):
         ...
 
     def within(self, wrap: Callable[[Representation[Psi]], Representation[Psi]]) -> Constraint[Psi]:
-        """The same, of targets in the space to which wrap(phi) renders."""
+        """This constraint for targets in the space that wrap(phi) renders to."""
         ...
 
     def project(self, x0_hat: Tensor, views: Psi) -> Tensor:
@@ -119,7 +119,7 @@ class Constraint(Protocol[Psi]):
 
 
 class Learner(Protocol):
-    """The distribution of the renderings, as a denoiser that follows it: what a method of its own learns in a run."""
+    """A denoiser that is trained during the run on the renderings: the D_phi of VSD."""
 
     @property
     def evaluations(self) -> int:
@@ -149,11 +149,11 @@ class World(Protocol):
 
 @dataclass(frozen=True)
 class Exported:
-    """What a finished task wrote into the run's folder: `summary` for summary.json, `told` in a few words, `notes` that
-    a person should know."""
+    """What a finished task wrote into the run's folder: `summary` for summary.json, `message` in a few words, and
+    `notes` that a person should know."""
 
     summary: dict[str, Any]
-    told: str
+    message: str
     notes: Sequence[str] = ()
 
 
@@ -166,7 +166,7 @@ class Task(Protocol):
 
     file      name of the file of phi's parameters
     columns   titles of the pictures that the contact sheet has of a stage
-    single    whether one view alone sees all of phi, as of a picture
+    single    whether one view shows all of phi, as of a picture
     """
 
     @property

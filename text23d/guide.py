@@ -1,4 +1,4 @@
-"""What an iteration may ask of the priors: the two denoisers ([0040]), each with what it is told."""
+"""The two denoisers that an iteration evaluates ([0040]), with their conditioning."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class Request:
     device: torch.device
 
 
-def nothing(views: Any) -> tuple[None, None]:
-    """What denoisers that are conditioned on nothing are told."""
+def unconditioned(views: Any) -> tuple[None, None]:
+    """For denoisers without conditioning."""
     return None, None
 
 
 @dataclass(frozen=True)
 class Guide:
-    """main = D draws towards what was asked for, aux = D' moves between level 0 and level sigma ([0040]).
+    """main = D is conditioned on the prompt; aux = D' moves between level 0 and level sigma ([0040]).
 
-    c, c_aux        what they are conditioned on now; see `told`
+    c, c_aux        what they are conditioned on; see `conditioned_on`
     reference_rms   sigma -> rms(x - D'(x)) on real data; None where that is not known
     shape           S of what they see, [B, C, *S]
     conditions      views -> (c, c_aux), on the priors' device
@@ -69,12 +69,12 @@ class Guide:
     c_aux: Any = None
     reference_rms: Callable[[float], float] | None = None
     shape: Shape = ()
-    conditions: Callable[[Any], tuple[Any, Any]] = nothing
+    conditions: Callable[[Any], tuple[Any, Any]] = unconditioned
     latents: Latents | None = None
     caption: Any = None
     learner: Learner | None = None
 
-    def told(self, views: Any, learner: Learner | None = None) -> Guide:
+    def conditioned_on(self, views: Any, learner: Learner | None = None) -> Guide:
         """The same, conditioned on these views."""
         c, c_aux = self.conditions(views)
         return replace(self, c=c, c_aux=c_aux, learner=learner)
@@ -91,11 +91,11 @@ class Guide:
 
     @property
     def shared(self) -> bool:
-        """Whether D is D', or D' guided, and both are told the same: D'(x) is then a part of D(x)."""
-        return self.c is self.c_aux and self.bare is self.aux
+        """Whether D is D', or D' guided, under the same conditioning: D'(x) is then a part of D(x)."""
+        return self.c is self.c_aux and self.unguided is self.aux
 
     @property
-    def bare(self) -> Denoiser:
+    def unguided(self) -> Denoiser:
         """D without its guidance."""
         return getattr(self.main, "denoiser", self.main)
 
@@ -109,12 +109,12 @@ class Guide:
         return guided(x, sigma, self.c, towards=denoised)
 
     def D_unconditional(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """D without guidance, told nothing of the prompt, where its conditioning can leave that out."""
-        return self.bare(x, sigma, self.c.unconditional() if hasattr(self.c, "unconditional") else self.c)
+        """D without guidance and without the prompt, where its conditioning can leave that out."""
+        return self.unguided(x, sigma, self.c.unconditional() if hasattr(self.c, "unconditional") else self.c)
 
     def with_guidance(self, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
         """D under another guidance than its own: D_unconditional + scale (D(.; c) - D_unconditional)."""
-        conditional = partial(self.bare, c=self.c)
+        conditional = partial(self.unguided, c=self.c)
         if scale in (0, 1):
             return conditional if scale else self.D_unconditional
 

@@ -81,7 +81,7 @@ def spoken(event: Event) -> list[str]:
     if isinstance(event, Started):
         return [f"{event.prompt!r} on {event.device}, kernels {event.kernels}, to {event.folder}"]
     if isinstance(event, Finished):
-        return [spent(event.summary), verdict(event.summary, event.told, event.folder)]
+        return [spent(event.summary), verdict(event.summary, event.message, event.folder)]
     return [event.text] if isinstance(event, Noted) else []
 
 
@@ -94,10 +94,10 @@ def spent(summary: Any) -> str:
     return f"seconds: {run}; of the loop: {loop}"
 
 
-def verdict(summary: Any, told: str, folder: Path) -> str:
+def verdict(summary: Any, message: str, folder: Path) -> str:
     """The last line a person reads."""
     score = ", ".join(f"{name} {value:.2f}" for name, value in (summary["score"] or {}).items()) or "not asked"
-    return f"done in {summary['seconds']['total']:.0f} s, {told}; judge: {score}; see {folder}"
+    return f"done in {summary['seconds']['total']:.0f} s, {message}; judge: {score}; see {folder}"
 
 
 def remove_empty(folder: Path) -> None:

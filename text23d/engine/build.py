@@ -25,7 +25,7 @@ from text23d.tasks.constraints import Known
 
 @dataclass(frozen=True)
 class Parts:
-    """What an iteration is done with. constraint: of targets in the prior's space. share: the global indices of the
+    """The immutable parts of a run. constraint: of targets in the prior's space. share: the global indices of the
     views that this process renders, of all `recipe.views` of an iteration."""
 
     prompt: str
@@ -86,7 +86,7 @@ def build_run(cfg: Mapping[str, Any], device: torch.device) -> tuple[RunState, P
         optimizer,
         Average(phi.parameters(), recipe.ema) if recipe.ema else None,
         WarmStarts() if views.warm else None,
-        recipe.learner(guide.bare, generator(seed, 0, 0, "learner")),
+        recipe.learner(guide.unguided, generator(seed, 0, 0, "learner")),
     )
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
     return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, range(recipe.views))

@@ -46,10 +46,10 @@ class Noted:
 
 @dataclass(frozen=True)
 class Finished:
-    """summary: what stands in summary.json; told: what was exported, in a few words."""
+    """summary: what stands in summary.json; message: what was exported, in a few words."""
 
     summary: Mapping[str, Any]
-    told: str
+    message: str
     folder: Path
 
 

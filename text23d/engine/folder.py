@@ -1,4 +1,4 @@
-"""The folder of a run, which is one run's alone."""
+"""The folder of a run, locked while it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = (
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """No other run uses `folder` inside; it is made, and taken away again where nothing was written into it.
+    """Locks `folder` for this run; it is made, and taken away again where nothing was written into it.
 
     Raises UserError where another run does, or where it cannot be a folder that can be written to.
     """

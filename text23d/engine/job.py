@@ -89,7 +89,7 @@ def execute(
         write_json(folder / SUMMARY, summary)
     for note in exported.notes:
         on_event(Noted(note))
-    on_event(Finished(summary, exported.told, folder))
+    on_event(Finished(summary, exported.message, folder))
     return summary
 
 
@@ -133,7 +133,8 @@ def computing(backend: str, device: str) -> Iterator[torch.device]:
 
 
 def peak_memory() -> float | None:
-    """The largest resident size of this process so far, with what its GPU held, in MB; None where no one tells."""
+    """The largest resident size of this process so far, with what its GPU held, in MB; None where the platform does not
+    report it."""
     try:
         import resource
     except ImportError:  # Windows

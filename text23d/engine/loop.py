@@ -61,7 +61,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         guide.wrap(state.phi),  # type: ignore[arg-type]
         views,
         recipe.method_at(progress),
-        guide.told(views, state.learner),
+        guide.conditioned_on(views, state.learner),
         sigma,
         parts.updater(state),
         draw,

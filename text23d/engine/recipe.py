@@ -92,7 +92,7 @@ class LangevinRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class FixedRecipe(Recipe):
-    """A method that is the same all along."""
+    """A method that does not change during the run."""
 
     strategy: Method
 

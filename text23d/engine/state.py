@@ -1,4 +1,4 @@
-"""Everything that changes in a run. What it is done with, and never changes, are `build.Parts`."""
+"""All mutable state of a run; the immutable parts are `build.Parts`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Algorithm 1 of the patent between rendering and update: invert, churn, aim ([0040]-[0045], claim 1)."""
+"""Algorithm 1 of the patent ([0040]-[0045], claim 1) between rendering and update: inversion,
+Langevin steps, target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exponential moving average of phi (EMA): what an optimiser hovers about, smoother than where it stands."""
+"""Exponential moving average of phi (EMA): the mean that the iterates fluctuate around."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 All are written for the variance-exploding process x = x0 + sigma n with eps(x; sigma, c) = (x - D(x; sigma, c)) /
 sigma, and all weigh a difference of two eps by w(sigma) = sigma: a step of 1 against the g of SDS then lands on D(x).
-Where the papers' prior is told nothing, so is D without its guidance: `Guide.D_unconditional`.
+Where the paper uses the unconditional prior, so is D taken without its guidance: `Guide.D_unconditional`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class ISM:
         with stage("score"):
             guided = Guided.at(guide, x_t, sigma)
         g = x_t - guided.D - spread(sigma, x0) * eps_s
-        nfe = (self.steps + 1) * cost(guide.bare) + guided.nfe
+        nfe = (self.steps + 1) * cost(guide.unguided) + guided.nfe
         return Proposal(x0 - g, (x_t - x0) / spread(sigma, x0), nfe, unmeasured(x0), guided.noise_ratio)
 
 
@@ -92,9 +92,9 @@ class SDI:
     """Score distillation via inversion: g = w(sigma) (eps(x; sigma, c) - kappa(x0)), so that x0_hat = D(x), where kappa
     is the noise that DDIM's inversion of x0 under the prompt arrives with (Lukoianov et al. 2024, section 4).
 
-    x is x0 inverted by DDIM, `steps` steps from sigma_min to sigma, with D under guidance of its own: 1 tells it the
-    prompt, 0 nothing, and the paper takes it negative, the opposite of D's. 2 NFE a step where it is neither 0 nor 1.
-
+    x is x0 inverted by DDIM, `steps` steps from sigma_min to sigma, with D under guidance of its own: 1 is
+    conditional, 0 unconditional, and the paper takes it negative, the opposite of D's. 2 NFE a step where it is neither
+    0 nor 1.
     """
 
     steps: Steps = 5
@@ -109,7 +109,7 @@ class SDI:
             x = integrate(guide.with_guidance(self.guidance), x0, levels)
         with stage("score"):
             guided = Guided.at(guide, x, sigma)
-        nfe = self.steps * (1 if self.guidance in (0, 1) else 2) * cost(guide.bare) + guided.nfe
+        nfe = self.steps * (1 if self.guidance in (0, 1) else 2) * cost(guide.unguided) + guided.nfe
         return Proposal(guided.D, (x - x0) / spread(sigma, x0), nfe, unmeasured(x0), guided.noise_ratio)
 
 

@@ -1,7 +1,7 @@
 """Langevin unit ([0038]-[0040], Eq. 1-2): noise reduction, then noise injection, at constant sigma; h = beta dt.
 
 For Gaussian data N(mu, s^2) and k = sigma^2 / (s^2 + sigma^2) the stationary variance of each scheme is in its
-docstring; the exact law has s^2 + sigma^2.
+docstring; the exact distribution has s^2 + sigma^2.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def step(
     project: Projection | None = None,
     stage: Stage = unwatched,
 ) -> StepReport:
-    """Render `views` to `shape`, let the method say where to go, and update phi in place, at `update_shape` if given.
+    """Render `views` to `shape`, compute the method's target, and update phi in place, at `update_shape` if given.
 
     sigma [] or [B]; rng(purpose) gives the stream of a draw; noise [B, C, *S] is what the method begins with (None:
     fresh); stage(name) is entered around each box. No gradient flows through D or D'.

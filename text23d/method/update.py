@@ -25,7 +25,7 @@ class Update:
     """`inner` steps of `optimizer` on mean((render(phi, views) - x0_hat)^2) + penalty().
 
     The rendering of the update may be coarser or finer than the target ([0036]): the target is resampled by area to
-    it. `penalty` returns one number, differentiable in phi: what the representation wants to stay small. `split` parts
+    it. `penalty` returns one number, differentiable in phi: a regulariser of the representation. `split` parts
     views into batches of one, which are rendered one after another while their gradients add up: on a CPU the
     temporaries of one view stay in its cache. None: all at once.
     """

@@ -22,7 +22,8 @@ class WarmStarts:
         self.noise: dict[Key, Tensor] = {}
 
     def recall(self, views: Views, stream: Stream) -> Tensor | None:
-        """n [B, C, *S] to begin with: what was kept, or fresh where nobody was yet; None before any visit."""
+        """n [B, C, *S] to begin with: what was kept, or fresh for views that were not visited before. None before any
+        visit."""
         if not self.noise:
             return None
         known = [self.noise.get(key) for key in keys(views)]

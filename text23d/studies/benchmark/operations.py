@@ -10,7 +10,7 @@ from torch import Tensor
 
 from text23d.cameras import Cameras, orbit
 from text23d.errors import UserError
-from text23d.kernels import ops
+from text23d.kernels import nerfacc_march, ops
 from text23d.kernels.backend import select
 from text23d.kernels.layout import GridLayout
 from text23d.kernels.reference import enter_cube
