@@ -37,7 +37,7 @@ def number(
     least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
 ) -> Any:
     """The constraint of a finite number, at least and at most, above and below so much, for `Annotated[float, ...]`."""
-    limits = {"at least": least, "at most": most, "above": above, "below": below}
+    limits = {"above": above, "at least": least, "below": below, "at most": most}
     told = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
     return Field(
         strict=True, allow_inf_nan=False, ge=least, le=most, gt=above, lt=below, description=f"a number {told}".strip()
