@@ -75,4 +75,5 @@ def leave_run(folder: Path, prompt: str = "an orange ball", density: float = 0.0
     last.bias.copy_(torch.tensor([density, *torch.tensor([1.0, 0.5, 0.1]).clamp(0.01, 0.99).logit()]))
     nerf.occupancy.update(nerf.density, nerf.dt)
     write_text(folder / "config.yaml", OmegaConf.to_yaml({"prompt": prompt, "representation": REPRESENTATION}))
-    save_tensors(folder / "nerf.safetensors", nerf.state_dict(), "nerf")
+    facts = {"prompt": prompt, "iteration": 1, "representation": REPRESENTATION}
+    save_tensors(folder / "nerf.safetensors", nerf.state_dict(), "nerf", facts)

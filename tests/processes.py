@@ -29,7 +29,7 @@ def children(pid: int) -> list[int]:
 
 def uses(pid: int, library: str) -> bool:
     """Whether a process has loaded a library."""
-    return library in Path(f"/proc/{pid}/maps").read_text()
+    return library in _read(Path(f"/proc/{pid}/maps"))
 
 
 def ends(pid: int) -> bool:
@@ -39,8 +39,12 @@ def ends(pid: int) -> bool:
 
 def _state(process: Path) -> list[str] | None:
     """Its letter, its parent and what follows; None for a process that has ended, collected or not."""
+    state = _read(process / "stat").rpartition(") ")[2].split()
+    return state if state and state[0] not in "ZX" else None
+
+
+def _read(path: Path) -> str:
     try:
-        state = (process / "stat").read_text().rpartition(") ")[2].split()
+        return path.read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if state[0] in "ZX" else state
+        return ""

@@ -58,7 +58,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for colour, formats in (("texture", ("glb", "obj", "ply")), ("vertices", ("glb", "obj"))):
         made[colour] = tmp_path_factory.mktemp(colour)
-        settings = meshing.MeshSettings(formats, colour, 128, 200, 64, None, 3000, 1.0)
+        settings = meshing.MeshSettings(formats, colour, 128, 200, 64, faces=3000)  # type: ignore[arg-type]
         meshing.export(marked_box(), NAME, made[colour], settings, torch.device("cpu"))
     return made
 

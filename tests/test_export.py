@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -21,21 +22,24 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 from processes import awaited, children, ends, uses
+from safetensors.torch import save_file
 from torch import Tensor
 
 import text23d
 from text23d import export as verb
 from text23d.artifact import atlas
 from text23d.artifact.colour import Painter, Photographs, composited
-from text23d.artifact.formats import facts, read
+from text23d.artifact.formats import WRITERS, facts, files_of, read
 from text23d.artifact.glb import write_glb
 from text23d.artifact.model import Model, Placement, display, linear
 from text23d.artifact.obj import write_obj
-from text23d.artifact.score import look, score
+from text23d.artifact.score import look, score, texture_of
 from text23d.cameras import Cameras, orbit
 from text23d.cli import quote_text
 from text23d.errors import UserError
+from text23d.files import load_tensors
 from text23d.paths import conf_dir
+from text23d.settings import read as checked_settings
 from text23d.spaces import to_picture
 from text23d.tasks import meshing
 
@@ -44,8 +48,7 @@ NAME = "a red, tall bôx"
 
 
 def settings(**changes: Any) -> meshing.MeshSettings:
-    given = {"format": "glb", "colour": "texture", "texture": 128, "unwrap_seconds": 120, "resolution": 64}
-    return meshing.read_settings({**given, "threshold": None, "faces": 3000, "scale": 1.0, **changes})
+    return checked_settings(meshing.MeshSettings, {"texture": 128, "resolution": 64, "faces": 3000, **changes}, "m.")
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +192,7 @@ def test_a_texture_holds_what_was_painted() -> None:
     mesh.visual = trimesh.visual.TextureVisuals(model.atlas.uv, trimesh.visual.material.SimpleMaterial(image))
     views = orbit(6, 10.0)
     _, colour = look(mesh, views, 64)
-    origins, directions = (rays.double().numpy() for rays in views.rays(64))
+    origins, directions = (rays.double().numpy() for rays in views.rays((64, 64)))
     along = (origins * directions).sum(-1)
     inside = along**2 - 9 + 1  # of the square root for the nearer hit of the unit ball
     well = inside > 0.1
@@ -205,6 +208,14 @@ def test_no_texel_is_left_without_a_colour() -> None:
     assert (spread == 0).mean() > 0.5, "painted, and spread to between the charts"
     own = {tuple(colour) for colour in model.colours.tolist()} | {(200, 200, 200)}
     assert {tuple(colour) for colour in model.atlas.texture.reshape(-1, 3).tolist()} <= own
+
+
+def test_a_texture_is_drawn_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = unit_ball(2)
+    flat = atlas.unwrapped(model, 100, 120)
+    whole = atlas.drawn(model, *flat, by_place, 100)
+    monkeypatch.setattr(atlas, "TEXELS", 300)
+    assert np.array_equal(atlas.drawn(model, *flat, by_place, 100), whole)
 
 
 def test_the_same_mesh_gives_the_same_atlas() -> None:
@@ -383,6 +394,34 @@ def test_a_name_cannot_break_a_file(tmp_path: Path) -> None:
     assert facts(read(tmp_path / "x.glb"), tmp_path / "x.glb")["name"] == 'a "quoted"\n name'
 
 
+@pytest.mark.parametrize("side", [1e-6, 0.0001, 0.3, 1.0, 7.0, 1e6])
+@pytest.mark.parametrize("format", ["glb", "obj", "ply"])
+def test_a_mesh_of_any_size_is_closed_and_true(tmp_path: Path, format: str, side: float) -> None:
+    model, path = unit_ball(4), tmp_path / f"mesh.{format}"
+    placement = Placement.standing(model, side)
+    WRITERS[format](placement.place(model), path, "x")
+    mesh = read(path)
+    told = facts(mesh, path)
+    assert told["watertight"] and told["upright"] and told["vertices"] == len(model.vertices)
+    assert told["size"] == pytest.approx([side] * 3, rel=1e-5)
+    assert np.abs(placement.back(np.asarray(mesh.vertices)) - model.vertices).max() < 2e-6
+
+
+def test_an_obj_of_a_metre_has_six_digits_after_the_point(tmp_path: Path) -> None:
+    write_obj(Placement.standing(unit_ball(), 1.0).place(unit_ball()), tmp_path / "x.obj", "x")
+    line = next(line for line in (tmp_path / "x.obj").read_text().splitlines() if line.startswith("v "))
+    assert all(re.fullmatch(r"-?\d\.\d{6}", number) for number in line.split()[1:])
+
+
+@pytest.mark.parametrize("name", ["two words", "100%", "größe", "赤い車", "-dash", "a#b", "x.y", "(1), =2"])
+def test_an_obj_of_any_name_finds_its_texture(tmp_path: Path, name: str) -> None:
+    model = atlas.textured(unit_ball(), by_place, 64, 120)
+    write_obj(model, tmp_path / f"{name}.obj", name)
+    assert np.array_equal(texture_of(read(tmp_path / f"{name}.obj")), model.atlas.texture)  # type: ignore
+    assert sorted(tmp_path.iterdir()) == sorted(files_of(tmp_path / f"{name}.obj"))
+    assert not any(" " in path.name or path.name.startswith("-") for path in files_of(tmp_path / f"{name}.obj")[1:])
+
+
 def test_facts_and_damage(tmp_path: Path) -> None:
     model = unit_ball()
     placed = Placement.standing(model, 0.001).place(model)
@@ -418,7 +457,7 @@ def test_files_are_whole_or_absent(tmp_path: Path) -> None:
 
 def disc(radius: float, size: int, grey: float) -> Tensor:
     """What a camera at distance 3 sees of a grey ball of that radius, in picture space [1, 4, size, size]."""
-    _, directions = orbit(1, 0.0).rays(size)
+    _, directions = orbit(1, 0.0).rays((size, size))
     covered = (directions @ torch.tensor([0.0, 1.0, 0.0]) > (1 - (radius / 3) ** 2) ** 0.5)[:, None].float()
     return to_picture((covered * grey).expand(-1, 3, -1, -1), covered)
 
@@ -459,6 +498,30 @@ def test_an_unwrap_that_hangs_leaves_colours_at_the_vertices(tmp_path: Path, mon
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_more_faces_than_were_asked_for_are_told() -> None:
+    solid, notes = meshing.build(marked_box(), settings(faces=4, resolution=32, colour="vertices"), CPU)
+    assert 4 < len(solid.faces) <= 24
+    (note,) = notes
+    assert note.startswith(f"faces=4 cannot hold this surface: {len(solid.faces)} faces are about the fewest that keep")
+    assert meshing.build(marked_box(), settings(faces=60, resolution=32, colour="vertices"), CPU)[1] == []
+
+
+def test_colours_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    def colour(p: Tensor) -> Tensor:
+        return torch.where(p[:, :1] > 0, torch.nan, 0.5).expand(-1, 3)
+
+    nerf = nerf_of(lambda p: (0.5 - p.norm(dim=-1)) / 0.004, colour)
+    with pytest.raises(UserError, match=r"the colours of the surface are not numbers: .* diverged"):
+        meshing.export(nerf, "x", tmp_path, settings(resolution=32), CPU)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_score_that_is_not_a_number_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meshing, "score", lambda *_: {"iou": 0.99, "psnr": float("nan")})
+    report = meshing.export(marked_box(), "x", tmp_path, settings(resolution=32, colour="vertices", faces=500), CPU)
+    assert any("differs from the NeRF: silhouette IoU 0.990" in note for note in report["notes"])
+
+
 def test_a_bad_mesh_is_told(tmp_path: Path) -> None:
     """A level far inside a soft ball."""
     leave_run(tmp_path)
@@ -476,30 +539,34 @@ def test_a_huge_resolution_is_cut_down(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"format": "glb,stl"}, r"m\.format=glb,stl: expected one or more of glb, obj, ply"),
+        ({"format": "glb,stl"}, r"m\.format=glb,stl: expected one or more of glb, obj, ply \(as in glb,obj\) or null"),
         ({"format": ""}, r"m\.format=: expected one or more"),
-        ({"format": None}, r"m\.format=None: expected one or more"),
-        ({"texture": 8}, r"m\.texture=8: expected a whole number, at least 16"),
-        ({"texture": 100_000}, r"m\.texture=100000: expected at most 8192"),
+        ({"format": []}, r"m\.format=\[\]: expected one or more"),
+        ({"format": [["glb"]]}, r"m\.format=\[\[glb\]\]: expected one or more"),
+        ({"format": 3}, r"m\.format=3: expected one or more"),
+        ({"texture": 8}, r"m\.texture=8: expected a whole number, 16 to 8192"),
+        ({"texture": 100_000}, r"m\.texture=100000: expected a whole number, 16 to 8192"),
         ({"resolution": 64.5}, r"m\.resolution=64\.5: expected a whole number, at least 2"),
-        ({"faces": True}, r"m\.faces=True: expected a whole number, at least 4"),
-        ({"scale": 0}, r"m\.scale=0: expected a number above 0"),
-        ({"scale": float("nan")}, r"m\.scale=nan: expected a number above 0"),
-        ({"unwrap_seconds": "long"}, r"m\.unwrap_seconds=long: expected a number above 0"),
-        ({"threshold": -1}, r"m\.threshold=-1: expected a density above 0, or null"),
-        ({"colour": "paint"}, r"m\.colour=paint: expected texture or vertices"),
+        ({"faces": True}, r"m\.faces=true: expected a whole number, at least 4"),
+        ({"scale": 0}, r"m\.scale=0: expected a number at least 1e-06 and at most 1e\+06"),
+        ({"scale": 1e-300}, r"m\.scale=1e-300: expected a number at least 1e-06"),
+        ({"scale": float("nan")}, r"m\.scale=nan: expected a number"),
+        ({"unwrap_seconds": "long"}, r"m\.unwrap_seconds=long: expected a number at most 86400 and above 0"),
+        ({"unwrap_seconds": 1e300}, r"m\.unwrap_seconds=1e\+300: expected a number at most 86400 and above 0"),
+        ({"threshold": -1}, r"m\.threshold=-1: expected a number above 0 and below 1e\+06 or null"),
+        ({"threshold": 99999999999}, r"m\.threshold=99999999999: expected a number above 0 and below 1e\+06 or null"),
+        ({"threshold": float("nan")}, r"m\.threshold=nan: expected a number above 0"),
+        ({"colour": "paint"}, r"m\.colour=paint: expected one of texture, vertices"),
     ],
 )
 def test_settings_are_checked(change: dict[str, Any], problem: str) -> None:
-    good = {name: getattr(settings(), name) for name in meshing.MeshSettings.__dataclass_fields__}
-    assert meshing.read_settings(good, "m.") == settings()
     with pytest.raises(UserError, match=problem):
-        meshing.read_settings({**good, **change}, "m.")
+        settings(**change)
 
 
 def test_formats_are_read_as_a_person_writes_them() -> None:
     for given in ("glb,obj", "GLB, .obj", "[glb,obj]", ["glb", "obj"], "glb,obj,glb"):
-        assert meshing.read_formats(given) == ("glb", "obj")
+        assert settings(format=given).format == ("glb", "obj")
     assert quote_text("format=glb,obj", False) == "format='glb,obj'"
 
 
@@ -537,10 +604,92 @@ def test_the_verb_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_another_folder_and_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave_run(tmp_path / "run")
     verb.run(configuration(f"run={tmp_path}/run", f"out={tmp_path}/out", "scale=0.5", "format=ply", *SMALL))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mesh.ply"]
-    assert max(read(tmp_path / "out" / "mesh.ply").extents) == pytest.approx(0.5)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.ply"]
+    assert max(read(tmp_path / "out" / "run.ply").extents) == pytest.approx(0.5)
     assert not (tmp_path / "run" / "summary.json").exists(), "an interrupted run stays one"
     assert capsys.readouterr().err.count("\n") == 2
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field becomes the same small ball, for tests of where files go."""
+    ball = atlas.textured(unit_ball(), by_place, 32, 120)
+    monkeypatch.setattr(meshing, "build", lambda *_: (ball, []))
+    monkeypatch.setattr(meshing, "SCORED", ((1, 0.0),))
+    monkeypatch.setattr(meshing, "score", lambda *_: {"iou": 1.0, "psnr": 60.0})
+
+
+@pytest.mark.usefixtures("quick")
+def test_exports_of_several_runs_into_one_folder_keep_apart(tmp_path: Path) -> None:
+    """Also those of two folders of one name."""
+    out, kept = tmp_path / "all of them", dict[str, bytes]()
+    for folder, names in {
+        "a/0-a red car": ["0-a_red_car"],
+        "b/0-a red car": ["0-a_red_car-2"],
+        "c/1-größe": ["1-größe"],
+    }.items():
+        leave_run(tmp_path / folder, prompt=folder)
+        verb.run(configuration(f"run='{tmp_path / folder}'", f"out='{out}'", "format=obj", *SMALL))
+        new = {path.name: path.read_bytes() for path in out.iterdir()}
+        assert kept.items() <= new.items(), "nothing of another run has changed"
+        assert new.keys() - kept.keys() == {f"{name}.{suffix}" for name in names for suffix in ("obj", "mtl", "png")}
+        kept = new
+        mesh = read(out / f"{names[0]}.obj")
+        assert texture_of(mesh) is not None and facts(mesh, out / f"{names[0]}.obj")["name"] == re.sub(
+            r"\W+", "_", folder
+        )
+    verb.run(configuration(f"run='{tmp_path / folder}'", f"out='{out}'", *SMALL))
+    assert (out / "1-größe.glb").is_file()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_file_of_its_own_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leave_run(tmp_path / "run")
+
+    def export_to(name: str, *more: str) -> list[str]:
+        verb.run(configuration(f"run='{tmp_path}/run'", f"out='{tmp_path}/out/{name}'", *SMALL, *more))
+        said = capsys.readouterr().err.splitlines()
+        assert said[0].startswith(f"text23d: {name}: ") and said[1:] == [f"text23d: see {tmp_path}/out/{name}"]
+        return sorted(path.name for path in (tmp_path / "out").iterdir())
+
+    assert export_to("Auto.GLB") == ["Auto.GLB"]
+    before = (tmp_path / "out" / "Auto.GLB").read_bytes()
+    assert export_to("Auto.GLB", "scale=2", "format=glb") == ["Auto.GLB"]
+    assert (tmp_path / "out" / "Auto.GLB").read_bytes() != before
+    assert export_to("my car.obj") == ["Auto.GLB", "my car.obj", "my_car.mtl", "my_car.png"]
+    (tmp_path / "out" / "holiday.png").write_bytes(b"a photo")
+    for name, format, problem in (
+        ("holiday.obj", "obj", r"holiday\.obj would overwrite .*holiday\.png, which is there already"),
+        ("car.glb", "glb,obj", r"car\.glb names a file of the format glb, which is not glb,obj: leave format out"),
+        ("car.ply", "obj", r"car\.ply names a file of the format ply, which is not obj"),
+        ("car.stl", "glb", r"car\.stl: expected a folder, or a name that ends in \.glb, \.obj, \.ply"),
+    ):
+        with pytest.raises(UserError, match=problem):
+            export_to(name, f"format='{format}'")
+    assert (tmp_path / "out" / "holiday.png").read_bytes() == b"a photo"
+    (tmp_path / "out" / "folder.glb").mkdir()
+    verb.run(configuration(f"run='{tmp_path}/run'", f"out='{tmp_path}/out/folder.glb'", "format=ply", *SMALL))
+    assert [path.name for path in (tmp_path / "out" / "folder.glb").iterdir()] == ["run.ply"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("odd", [b"[1, 2]", b'"text"', b"\x80\x03\xff", b"", b"[" * 100_000, b"null"])
+def test_an_odd_summary_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: bytes) -> None:
+    leave_run(tmp_path)
+    (tmp_path / "summary.json").write_bytes(odd)
+    verb.run(configuration(f"run='{tmp_path}'", "colour=vertices", *SMALL))
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and said[1].startswith("text23d: the run's summary stays as it is: cannot read ")
+    assert (tmp_path / "summary.json").read_bytes() == odd and (tmp_path / "mesh.glb").is_file()
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    leave_run(tmp_path)
+    tensors, _ = load_tensors(tmp_path / "nerf.safetensors", "nerf")
+    tensors["mlp.2.bias"][2] = torch.nan
+    save_file(tensors, tmp_path / "nerf.safetensors")
+    with pytest.raises(UserError, match=r"cannot read .*nerf\.safetensors: mlp\.2\.bias holds values"):
+        verb.run(configuration(f"run='{tmp_path}'", *SMALL))
 
 
 def test_what_cannot_be_exported_leaves_no_file(tmp_path: Path) -> None:

@@ -93,12 +93,6 @@ def test_turntable_reads_back(tmp_path: Path) -> None:
         assert np.abs(frame.astype(int) - COLOURS[number % 3]).max() <= 6
 
 
-def test_a_turntable_says_how_far_it_is(tmp_path: Path) -> None:
-    seen: list[int] = []
-    turntable(plain_frames(5, 32, 32), tmp_path / "turn.mp4", on_frame=seen.append)
-    assert seen == [1, 2, 3, 4, 5]
-
-
 @pytest.mark.parametrize("folder", ["-y", "http:x", "pipe:1", "100%d", "zwei Wörter", "赤い車", "a'b\"c", "concat:a|b"])
 def test_a_turntable_lies_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
     monkeypatch.chdir(tmp_path)

@@ -11,19 +11,17 @@ import trimesh
 from torch import Tensor
 
 from text23d.artifact import mesh as mesh_module
+from text23d.artifact.decimate import VOLUME, decimated, is_closed, parted
 from text23d.artifact.mesh import (
     DEPTH,
     FINEST,
     GIVEN,
     EmptyField,
     _through,
-    decimated,
     evened,
     extract,
     fitting_level,
     halved,
-    is_closed,
-    parted,
     sample,
     smoothed,
     surface,
@@ -233,10 +231,25 @@ def test_smoothing_takes_the_noise_and_leaves_the_volume() -> None:
 
 
 def test_decimation_gives_way_before_it_ruins_the_shape() -> None:
-    """A tetrahedron's worth of faces cannot hold a torus: more are kept."""
+    """A tetrahedron's worth of faces cannot hold a torus: more are kept, but not many."""
     torus = trimesh.creation.torus(0.6, 0.2)
     fewer = decimated(torus, 4)
-    assert is_closed(fewer) and fewer.euler_number == 0 and abs(fewer.volume / torus.volume - 1) < 0.05
+    assert is_closed(fewer) and fewer.euler_number == 0 and abs(fewer.volume / torus.volume - 1) < VOLUME
+    assert len(fewer.faces) <= 64 < len(torus.faces)
+
+
+@pytest.mark.parametrize("faces", [100, 200, 400, 1000])
+def test_a_small_budget_is_kept(faces: int) -> None:
+    """A rough body with a thin leg, of 14 thousand faces."""
+    noise = torch.randn(1, 1, 10, 10, 10, generator=torch.Generator().manual_seed(0))
+
+    def rough(p: Tensor) -> Tensor:
+        value = torch.nn.functional.grid_sample(noise, p.view(1, 1, 1, -1, 3), align_corners=False).view(-1)
+        leg = ((p[:, :2] - 0.3).norm(dim=-1) < 0.05) & (p[:, 2] < 0) & (p[:, 2] > -0.9)
+        return 100 * torch.sigmoid((0.6 + 0.1 * value - p.norm(dim=-1)) / 0.01) + 100 * leg
+
+    mesh = extract(rough, resolution=64, threshold=10.0, faces=faces)
+    assert is_closed(mesh) and 0.8 * faces < len(mesh.faces) <= faces
 
 
 def test_sheets_that_touch_are_parted_and_fins_go() -> None:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from text23d import cli
-from text23d.engine.saved import read_nerf
-from text23d.files import write_json
+from text23d.engine.saved import read_config, read_nerf
 from text23d.kernels.backend import select
-from text23d.tasks.meshing import export, read_settings
+from text23d.settings import read
+from text23d.tasks.meshing import MeshSettings, export, record
 
 
 def run(cfg: DictConfig) -> None:
-    folder, settings = Path(cfg.run), read_settings(cfg)
-    out = Path(cfg.out) if cfg.out else folder
+    folder, settings = Path(cfg.run), read(MeshSettings, cfg)
+    out = Path(cfg.out or folder)
+    own = out.resolve() == folder.resolve()
     device = cli.device(cfg.device)
     select(cfg.backend)
-    nerf = read_nerf(folder, device)
-    prompt = OmegaConf.select(OmegaConf.load(folder / "config.yaml"), "prompt")
-    report = export(nerf, str(prompt or folder.name), out, settings, device)
-    if out == folder:
-        update_summary(folder / "summary.json", report)
+    nerf, prompt = read_nerf(folder, device), read_config(folder).get("prompt")
+    stem = None if own else folder.resolve().name
+    report = export(nerf, str(prompt or folder.name), out, settings, device, stem)
+    if own:
+        record(report, folder)
     for line in lines(report):
         print(f"text23d: {line}", file=sys.stderr)
     print(f"text23d: see {out}", file=sys.stderr)
@@ -40,17 +40,6 @@ def lines(report: dict[str, Any]) -> list[str]:
         for name, found in report["files"].items()
     ]
     return [*told, *report["notes"]]
-
-
-def update_summary(path: Path, report: dict[str, Any]) -> None:
-    """Put the mesh's report into a run's summary.json; an interrupted run has none, and gets none."""
-    if not path.is_file():
-        return
-    try:
-        summary = json.loads(path.read_text())
-        write_json(path, {**summary, "mesh": report})
-    except (ValueError, TypeError):
-        print(f"text23d: {path} is damaged and stays as it is", file=sys.stderr)
 
 
 if __name__ == "__main__":

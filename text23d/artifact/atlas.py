@@ -19,6 +19,7 @@ Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Points [N, 3] and unit normals [N, 3] of a surface -> display colours [N, 3] uint8."""
 
 
+TEXELS = 1 << 20  # drawn at once: about 200 MB
 UNWRAP = Path(__file__).with_name("unwrap.py")
 
 
@@ -56,14 +57,16 @@ def drawn(model: Model, vertex: np.ndarray, faces: np.ndarray, uv: np.ndarray, p
     that of a vertex inside it, or of the nearest texel that has one."""
     from scipy import ndimage
 
-    face, weight = faces_at_texels(uv, faces, size)
-    row, column = np.nonzero(face >= 0)
-    corners, share = model.faces[face[row, column]], weight[row, column][..., None]
-    points, normals = ((value[corners] * share).sum(1) for value in (model.vertices, model.normals))
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    texture = np.zeros((size, size, 3), np.uint8)
-    texture[row, column] = paint(points, normals / np.maximum(length, 1e-9))
-    filled = face >= 0
+    texture, filled = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool)
+    high = max(1, TEXELS // size)
+    for top in range(0, size, high):
+        rows = slice(top, top + high)
+        face, weight = faces_at_texels(uv, faces, size, rows)
+        filled[rows] = on = face >= 0
+        corners, share = model.faces[face[on]], weight[on][..., None]
+        points, normals = ((value[corners] * share).sum(1) for value in (model.vertices, model.normals))
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        texture[rows][on] = paint(points, normals / np.maximum(length, 1e-9))
     at = np.minimum((uv * size).astype(int), size - 1)
     row, column = size - 1 - at[:, 1], at[:, 0]
     bare = ~filled[row, column]
@@ -73,12 +76,14 @@ def drawn(model: Model, vertex: np.ndarray, faces: np.ndarray, uv: np.ndarray, p
     return texture[tuple(nearest)]
 
 
-def faces_at_texels(uv: np.ndarray, faces: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which face [size, size] the centre of each texel lies on (-1: none), row 0 at v = 1, and its weights [size, size,
-    3] of that face's corners. The ray caster draws: the atlas lies flat, and a ray falls on every texel."""
+def faces_at_texels(
+    uv: np.ndarray, faces: np.ndarray, size: int, rows: slice = slice(None)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which face the centre of each texel of R rows lies on [R, size] (-1: none), row 0 at v = 1, and its weights [R,
+    size, 3] of that face's corners. The ray caster draws: the atlas lies flat, and a ray falls on every texel."""
     centre = np.arange(size, dtype=np.float32) + np.float32(0.5)
-    x, y = np.meshgrid(centre, centre[::-1])
+    x, y = np.meshgrid(centre, centre[::-1][rows])
     origins = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3)
     down = np.broadcast_to(np.array([0, 0, -1], np.float32), origins.shape)
     hits = cast(np.insert(uv * size, 2, 0.0, axis=1), faces, origins, down)
-    return hits.face.reshape(size, size), hits.weight.reshape(size, size, 3)
+    return hits.face.reshape(-1, size), hits.weight.reshape(-1, size, 3)

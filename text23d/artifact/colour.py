@@ -13,6 +13,7 @@ from torch.nn.functional import grid_sample, max_pool2d, normalize
 from text23d.artifact.cast import photograph
 from text23d.artifact.mesh import CHUNK, OPAQUE
 from text23d.cameras import Cameras
+from text23d.errors import UserError
 from text23d.spaces import from_picture
 
 Radiance = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -45,7 +46,8 @@ class Painter:
     The mean over the photographs that see a point, by coverage and by the square of the cosine at which they do: a
     field's matter is soft, so that the colour of a place in it is not what is seen there, and depends on where from.
     A point is hidden where the surface, given by vertices [V, 3] and faces [F, 3], lies nearer in or beside its pixel.
-    What no photograph sees has the colour of the field behind it, along its normal.
+    What no photograph sees has the colour of the field behind it, along its normal. Raises UserError for colours that
+    are not numbers.
     """
 
     def __init__(
@@ -67,6 +69,11 @@ class Painter:
             premultiplied, weight = self._gathered(at, normal)
             colour, unseen = premultiplied / weight.clamp(min=LEAST), weight[:, 0] < LEAST
             colour[unseen] = composited(self.field, at[unseen], normal[unseen], self.cell)
+            if not colour.isfinite().all():
+                raise UserError(
+                    "the colours of the surface are not numbers: expected finite ones; the run has diverged, so take "
+                    "an earlier one or lower the learning rate"
+                )
             colours[part] = (colour.clamp(0, 1) * 255).round().byte().cpu().numpy()
         return colours
 

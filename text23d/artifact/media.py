@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,22 +84,12 @@ def contact_sheet(
         sheet.save(temporary, "PNG")
 
 
-def unseen(count: int) -> None:
-    """Nobody follows."""
-
-
-def turntable(
-    frames: Iterable[np.ndarray],
-    path: str | os.PathLike[str],
-    fps: int = 30,
-    on_frame: Callable[[int], None] = unseen,
-) -> int:
+def turntable(frames: Iterable[np.ndarray], path: str | os.PathLike[str], fps: int = 30) -> int:
     """Stream pictures, all [H, W, 3] uint8 of one size, into an H.264 video (yuv420p, BT.709); returns their number.
 
-    One frame is in memory at a time; on_frame is called after each with their number so far. ffmpeg reads them from a
-    pipe, whose end stops it when this process is killed. Raises UserError when H or W is not divisible by 16 (the
-    encoder would resize without a word), when there is no frame, when ffmpeg is missing or stops early, or when the
-    file cannot be written.
+    One frame is in memory at a time. ffmpeg reads them from a pipe, whose end stops it when this process is killed.
+    Raises UserError when H or W is not divisible by 16 (the encoder would resize without a word), when there is no
+    frame, when ffmpeg is missing or stops early, or when the file cannot be written.
     """
     import imageio_ffmpeg
 
@@ -123,7 +113,7 @@ def turntable(
         except RuntimeError as error:
             raise UserError(f"no ffmpeg ({error}): install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE") from error
         try:
-            count = _send(writer, first, stream, on_frame)
+            count = _send(writer, first, stream)
         finally:
             writer.close()
         written = _frames_in(temporary)
@@ -155,19 +145,13 @@ def _frames_in(video: Path) -> int:
         return 0
 
 
-def _send(
-    writer: Generator[None, np.ndarray, None],
-    first: np.ndarray,
-    rest: Iterator[np.ndarray],
-    on_frame: Callable[[int], None],
-) -> int:
+def _send(writer: Generator[None, np.ndarray, None], first: np.ndarray, rest: Iterator[np.ndarray]) -> int:
     count = 0
     for picture in chain([first], rest):
         if _checked(picture).shape != first.shape:
             raise ValueError(f"frame {count} is {picture.shape}, the first was {first.shape}: expected one size")
         writer.send(np.ascontiguousarray(picture))
         count += 1
-        on_frame(count)
     return count
 
 

@@ -2,99 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BeforeValidator, Field
 
 from text23d.artifact.atlas import UnwrapError, textured
 from text23d.artifact.colour import Painter, Photographs
-from text23d.artifact.formats import WRITERS, facts, read
-from text23d.artifact.mesh import FINEST, SIDE, extract
+from text23d.artifact.decimate import VOLUME
+from text23d.artifact.formats import WRITERS, facts, files_of, read
+from text23d.artifact.mesh import FINEST, OPAQUE, SIDE, extract
 from text23d.artifact.model import Model, Placement
 from text23d.artifact.score import LEAST_IOU, LEAST_PSNR, score
 from text23d.cameras import Cameras, orbit
 from text23d.errors import UserError
+from text23d.files import read_json, write_json
 from text23d.representation.nerf import Nerf
+from text23d.settings import number, whole
 
 RINGS = (8, 10.0), (8, 45.0), (8, -25.0), (2, 85.0)  # of the cameras whose pictures the colours are taken from
 PICTURE = 192  # pixels along a side of these: finer than the cells of the NeRF's finest grid
 SCORED = (8, 5.0), (8, 35.0)
 SCORED_SIZE = 128
+UNWRITTEN = {"3ds", "3mf", "blend", "dae", "fbx", "gltf", "off", "stl", "usd", "usda", "usdc", "usdz", "x3d"}
+
+
+def _words(given: Any) -> list[str]:
+    """The formats in "glb,obj" or in a list, each once, as a person writes them."""
+    words = given.strip("[] ").split(",") if isinstance(given, str) else given
+    if not isinstance(words, Sequence):
+        raise ValueError(given)
+    return list(dict.fromkeys(str(word).strip().lower().lstrip(".") for word in words))
+
+
+Formats = Annotated[
+    tuple[Literal["glb", "obj", "ply"], ...],
+    BeforeValidator(_words),
+    Field(min_length=1, description="one or more of glb, obj, ply (as in glb,obj)"),
+]
 
 
 @dataclass(frozen=True)
 class MeshSettings:
-    """What conf/mesh/standard.yaml explains."""
+    """What conf/mesh/standard.yaml explains. format: None for that of the file's name, or glb."""
 
-    format: tuple[str, ...]
-    colour: str
-    texture: int
-    unwrap_seconds: float
-    resolution: int
-    threshold: float | None
-    faces: int
-    scale: float
-
-
-def read_settings(section: Mapping[str, Any], prefix: str = "") -> MeshSettings:
-    """The settings in a section of the configuration, whose keys a person knows with `prefix`. Raises UserError."""
-    given = {field.name: section[field.name] for field in fields(MeshSettings)}
-    for name, least in {"texture": 16, "resolution": 2, "faces": 4}.items():
-        if type(given[name]) is not int or given[name] < least:
-            raise UserError(f"{prefix}{name}={given[name]}: expected a whole number, at least {least}")
-    for name in ("unwrap_seconds", "scale"):
-        if type(given[name]) not in (int, float) or not 0 < given[name] < float("inf"):
-            raise UserError(f"{prefix}{name}={given[name]}: expected a number above 0")
-    threshold = given["threshold"]
-    if threshold is not None and not (type(threshold) in (int, float) and threshold > 0):
-        raise UserError(f"{prefix}threshold={threshold}: expected a density above 0, or null to find one")
-    if given["texture"] > 8192:
-        raise UserError(f"{prefix}texture={given['texture']}: expected at most 8192 texels along a side")
-    if given["colour"] not in ("texture", "vertices"):
-        raise UserError(f"{prefix}colour={given['colour']}: expected texture or vertices")
-    return MeshSettings(**(given | {"format": read_formats(given["format"], prefix)}))
+    format: Formats | None = None
+    colour: Literal["texture", "vertices"] = "texture"
+    texture: Annotated[int, whole(16, 8192)] = 1024
+    unwrap_seconds: Annotated[float, number(most=86_400, above=0)] = 120.0
+    resolution: Annotated[int, whole(2)] = 128
+    threshold: Annotated[float, number(above=0, below=OPAQUE)] | None = None
+    faces: Annotated[int, whole(4)] = 20_000
+    scale: Annotated[float, number(least=1e-6, most=1e6)] = 1.0
 
 
-def read_formats(given: str | Sequence[str], prefix: str = "") -> tuple[str, ...]:
-    """The formats in "glb,obj" or a list, each once. Raises UserError for one that is unknown, or none."""
-    words = given.strip("[] ").split(",") if isinstance(given, str) else [str(word) for word in given or []]
-    named = tuple(dict.fromkeys(word.strip().lower().lstrip(".") for word in words))
-    if not named or any(name not in WRITERS for name in named):
-        raise UserError(f"{prefix}format={given}: expected one or more of {', '.join(WRITERS)}, as in glb,obj")
-    return named
+def targets(where: Path, formats: tuple[str, ...] | None, stem: str | None) -> list[Path]:
+    """The files of a mesh: `where` itself if it is named as one of a format; else, in the folder `where`, one for each
+    format, called mesh.<format>, or by `stem`, with a number where that name is taken.
+
+    Raises UserError for a name of another format than `formats`, for a format that is not written here, and where the
+    material or the texture of a new OBJ would overwrite a file.
+    """
+    named = where.suffix.lower().lstrip(".")
+    if named in UNWRITTEN and not where.is_dir():
+        raise UserError(f"{where}: expected a folder, or a name that ends in .{', .'.join(WRITERS)}")
+    if named not in WRITERS or where.is_dir():
+        return _inside(where, formats or ("glb",), stem)
+    if formats not in (None, (named,)):
+        raise UserError(
+            f"{where} names a file of the format {named}, which is not {','.join(formats or ())}: leave format out, or "
+            "name a folder"
+        )
+    taken = _taken([where])
+    if taken and where not in taken:
+        raise UserError(f"{where} would overwrite {taken[0]}, which is there already: choose another name")
+    return [where]
 
 
-def export(nerf: Nerf, name: str, folder: Path, settings: MeshSettings, device: torch.device) -> dict[str, Any]:
-    """Write mesh.<format> for each format into `folder`; what reading them back found, for summary.json.
+def _inside(folder: Path, formats: tuple[str, ...], stem: str | None) -> list[Path]:
+    name = "mesh" if stem is None else re.sub(r"[^\w.-]+|^[-.]+", "_", stem) or "mesh"
+    for suffix in chain([""], (f"-{copy}" for copy in count(2))):
+        paths = [folder / f"{name}{suffix}.{format}" for format in formats]
+        if stem is None or not _taken(paths):
+            break
+    return paths
+
+
+def _taken(paths: list[Path]) -> list[Path]:
+    """The files that are there of those that writing meshes to `paths` writes."""
+    return [file for path in paths for file in files_of(path) if file.exists()]
+
+
+def export(
+    nerf: Nerf, name: str, where: Path, settings: MeshSettings, device: torch.device, stem: str | None = None
+) -> dict[str, Any]:
+    """Write the mesh to the `targets` of `where`; what reading them back found, for summary.json.
 
     The facts and scores of the first file stand at the top, those of each under "files", and under "notes" a line for
     each thing that a person should know. Raises EmptyField if there is no surface, UserError if a file cannot be
     written.
     """
+    paths = targets(where, settings.format, stem)
     model, notes = build(nerf, settings, device)
     placement = Placement.standing(model, settings.scale)
     cameras = Cameras.cat([orbit(*ring) for ring in SCORED])
     pictures = nerf.render_image(cameras.to(device), SCORED_SIZE).cpu()
     files = {}
-    for format in settings.format:
-        path = folder / f"mesh.{format}"
-        WRITERS[format](placement.place(model), path, name)
+    for path in paths:
+        WRITERS[path.suffix.lower()[1:]](placement.place(model), path, name)
         mesh = read(path)
         found = facts(mesh, path)
         mesh.vertices = placement.back(mesh.vertices)
         files[path.name] = found | score(mesh, cameras, pictures)
-    worst = {key: min(found[key] for found in files.values()) for key in ("iou", "psnr")}
-    if worst["iou"] < LEAST_IOU or worst["psnr"] < LEAST_PSNR:
+    iou, psnr = (float(np.min([found[key] for found in files.values()])) for key in ("iou", "psnr"))
+    if not (iou >= LEAST_IOU and psnr >= LEAST_PSNR):
         notes.append(
-            f"the mesh differs from the NeRF: silhouette IoU {worst['iou']:.3f} (expected {LEAST_IOU} or more), "
-            f"colours {worst['psnr']:.1f} dB (expected {LEAST_PSNR:g} or more); a higher mesh resolution, more faces "
-            "or another threshold may help"
+            f"the mesh differs from the NeRF: silhouette IoU {iou:.3f} (expected {LEAST_IOU} or more), colours "
+            f"{psnr:.1f} dB (expected {LEAST_PSNR:g} or more); a higher mesh resolution, more faces or another "
+            "threshold may help"
         )
     return {**next(iter(files.values())), "files": files, "notes": notes}
+
+
+def record(report: dict[str, Any], folder: Path) -> None:
+    """Put the mesh's report into a run's summary.json; an interrupted run has none, and gets none. One that cannot be
+    read stays as it is, and the report notes that."""
+    summary = folder / "summary.json"
+    if summary.exists():
+        try:
+            write_json(summary, {**read_json(summary), "mesh": report})
+        except UserError as error:
+            report["notes"].append(f"the run's summary stays as it is: {error}")
 
 
 def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Model, list[str]]:
@@ -105,6 +149,11 @@ def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Mod
     solid = extract(
         nerf.density, resolution, settings.threshold, settings.faces, nerf.occupancy.occupied, device
     )  # fmt: skip
+    if len(solid.faces) > settings.faces:
+        notes.append(
+            f"faces={settings.faces} cannot hold this surface: {len(solid.faces)} faces are about the fewest that keep "
+            f"it closed and its volume within {VOLUME:.0%}"
+        )
     rings = Cameras.cat([orbit(*ring) for ring in RINGS]).to(device)
     photographs = Photographs(rings, nerf.render_image(rings, PICTURE))
     paint = Painter(photographs, nerf.query, solid.vertices, solid.faces, SIDE / resolution)

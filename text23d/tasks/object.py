@@ -19,7 +19,7 @@ from text23d.errors import UserError
 from text23d.representation.nerf import Nerf
 from text23d.settings import read, whole
 from text23d.tasks.building import seeded
-from text23d.tasks.meshing import MeshSettings, export, read_settings
+from text23d.tasks.meshing import MeshSettings, export
 
 AZIMUTHS = 8
 PREVIEW_SIZE = 128
@@ -80,7 +80,8 @@ class ObjectTask:
 def task(settings: Mapping[str, Any]) -> ObjectTask:
     """The task of a configuration, of which it reads the sections `turntable` and `mesh`. Raises UserError for values
     out of range."""
-    return ObjectTask(read(Turntable, settings["turntable"], "turntable."), read_settings(settings["mesh"], "mesh."))
+    turntable, mesh = (settings[name] for name in ("turntable", "mesh"))
+    return ObjectTask(read(Turntable, turntable, "turntable."), read(MeshSettings, mesh, "mesh."))
 
 
 def judged_views(device: torch.device) -> Cameras:
