@@ -14,9 +14,8 @@ from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.text import Vocabulary
 from text23d.prior.builtin.unet import UNet, UNetConfig
-from text23d.worlds.objects.caption import part_words, words
-from text23d.worlds.objects.colours import COLOURS
-from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.caption import words
+from text23d.worlds.objects.world import Objects
 
 
 @pytest.fixture(params=["auto", "torch"])
@@ -37,8 +36,8 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
         unet = UNet(config).requires_grad_(False)
         for parameter in unet.parameters():  # the last layers are zero when made, and would hide the others
             parameter.add_(0.05 * torch.randn(parameter.shape))
-    table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_camera", "rms_none")}
-    prior = builtin.BuiltinPrior(edm.Preconditioned(unet), Vocabulary(words()), table, 64, {"images": 48})
+    table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_views", "rms_none")}
+    prior = builtin.BuiltinPrior(edm.Preconditioned(unet), Vocabulary(words()), table, (64, 64), {"images": 48})
     path = tmp_path_factory.mktemp("tiny_prior") / "prior.safetensors"
     builtin.save(path, prior)
     return path
@@ -47,11 +46,12 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A judge's file in the shipped one's place: it has every class and has learned nothing."""
+    world = Objects()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        classifier = network.Classifier(len(KINDS), len(COLOURS), len(part_words()))
+        classifier = network.Classifier(world.heads, world.channels, world.shape)
     seen = {"kind": 0.5, "colour": 0.75}
-    judge = network.Judge(classifier, tuple(KINDS), tuple(COLOURS), part_words(), {"clean": seen, "worn": seen})
+    judge = network.Judge(classifier.eval(), {"clean": seen, "corrupted": seen})
     path = tmp_path_factory.mktemp("tiny_judge") / "judge.safetensors"
     network.save(path, judge)
     return path

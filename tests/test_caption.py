@@ -143,6 +143,16 @@ def test_plurals_and_singulars(form: str, word: str) -> None:
     assert tokenize(form) == [word]
 
 
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [("tyres", "wheels"), ("tyre", "wheels"), ("tires", "wheels"), ("propeller", "rotor"), ("propellers", "rotor")],
+)
+def test_other_words_for_parts_are_read_as_the_words_that_priors_know(word: str, part: str) -> None:
+    kind = {"wheels": "car", "rotor": "helicopter"}[part]
+    assert word not in words() and tokenize(word) == [part]
+    assert parse(f"a red {kind} with a blue {word}") == Caption(kind, "red", parts=((part, "blue"),))
+
+
 def test_every_noun_has_its_plural_and_no_form_is_a_word() -> None:
     forms = variants()
     assert set(forms).isdisjoint(words()) and set(forms.values()) <= set(words())
@@ -153,17 +163,27 @@ def test_every_noun_has_its_plural_and_no_form_is_a_word() -> None:
 
 
 def test_the_verb_lists_every_word(capsys: pytest.CaptureFixture[str]) -> None:
-    vocabulary.main()
+    assert vocabulary.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     row = {line.split()[0]: line for line in lines if line}
     for name, kind in KINDS.items():
-        assert all(word in row[name] for word in (*kind.also, *kind.parts)), name
+        assert all(word in row[name] for word in (*kind.also, *kind.parts, *kind.part_also)), name
     assert all(name in row["colours"] for name in (*COLOURS, *COLOURS_TOO))
     assert all(name in row["adjectives"] for name in STRETCH)
     assert all(way in row["relations"] for ways in RELATIONS.values() for way in ways)
     carriers = [name for name, kind in KINDS.items() if kind.support]
     assert row["on:"].strip() == f"on: {', '.join(carriers)} can carry a thing"
     assert lines[-1] == f"all {len(words())} words: " + " ".join(words())
+
+
+def test_the_verb_has_help_and_no_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        vocabulary.main(["--help"])
+    assert ended.value.code == 0 and "every word that a prompt" in capsys.readouterr().out
+    assert vocabulary.main(["cars"]) == 2
+    told = capsys.readouterr()
+    assert not told.out and told.err.count("\n") == 1
+    assert told.err.startswith("text23d: unrecognized arguments: cars")
 
 
 # What a person writes

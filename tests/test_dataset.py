@@ -10,67 +10,78 @@ import numpy as np
 import pytest
 import torch
 
+from text23d.contracts import Example
 from text23d.errors import UserError
 from text23d.spaces import from_picture
-from text23d.worlds.objects import dataset
-from text23d.worlds.objects.caption import Caption, words
+from text23d.worlds import dataset
+from text23d.worlds.dataset import Dataset, Recipe, build_dataset, open_or_build
+from text23d.worlds.objects.caption import Caption, read_caption, words
 from text23d.worlds.objects.colours import COLOURS
-from text23d.worlds.objects.dataset import Dataset, Recipe, build_dataset, pictures, read_caption, render_object
 from text23d.worlds.objects.kinds import KINDS
-from text23d.worlds.objects.render import Light, render, sample_light
+from text23d.worlds.objects.render import Light, pictures, render, sample_light
 from text23d.worlds.objects.scene import draw_caption, make
 from text23d.worlds.objects.views import sample_cameras, to_rows
+from text23d.worlds.objects.world import Objects
 
-RECIPE = Recipe(views=2, seed=4, size=16)
+RECIPE = Recipe(Objects(size=16), examples=20, views=2, seed=4)
 FILES = ["camera.npy", "captions.json", "images.npy", "meta.json"]
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_dataset(tmp_path_factory.mktemp("world") / "set", 20, RECIPE, workers=1)
+    return build_dataset(tmp_path_factory.mktemp("world") / "set", RECIPE)
 
 
 def test_the_number_of_workers_changes_nothing(built: Path, tmp_path: Path) -> None:
-    other = build_dataset(tmp_path / "set", 20, RECIPE, workers=2)
+    other = build_dataset(tmp_path / "set", RECIPE, workers=2)
     assert sorted(path.name for path in other.iterdir()) == FILES
     for name in FILES:
         assert (built / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def test_a_set_begins_with_the_smaller_set_and_depends_on_the_seed(built: Path, tmp_path: Path) -> None:
-    small = Dataset.open(build_dataset(tmp_path / "small", 5, RECIPE, workers=0))
-    other = Dataset.open(build_dataset(tmp_path / "other", 5, replace(RECIPE, seed=5), workers=0))
-    whole = Dataset.open(built)
-    np.testing.assert_array_equal(small.images, whole.images[:10])
-    np.testing.assert_array_equal(small.camera, whole.camera[:10])
-    assert small.captions == whole.captions[:5] and (small.images != other.images).any()
+    small, other = (open_or_build(tmp_path / f"{seed}", replace(RECIPE, examples=5, seed=seed), 0) for seed in (4, 5))
+    whole = Dataset.open(built, RECIPE)
+    for name, rows in small.arrays.items():
+        np.testing.assert_array_equal(rows, whole.arrays[name][:10])
+        assert (rows != other.arrays[name]).any()
+    assert small.captions == whole.captions[:5]
 
 
 def test_labels_are_what_was_rendered(built: Path) -> None:
-    data = Dataset.open(built)
-    assert len(data) == 40 and data.images.shape == (40, 16, 16, 4) and data.camera.shape == (40, 4)
+    data = Dataset.open(built, RECIPE)
+    images, camera = data.arrays["images"], data.arrays["camera"]
+    assert len(data) == 40 and images.shape == (40, 16, 16, 4) and camera.shape == (40, 4)
     for index in (0, 7, 13):
         rng = np.random.default_rng(np.random.SeedSequence((4, index)))
         caption = draw_caption(index, rng)
         thing, light, rows = make(caption, rng), sample_light(rng), slice(2 * index, 2 * index + 2)
-        np.testing.assert_array_equal(to_rows(sample_cameras(2, rng)), data.camera[rows])
-        np.testing.assert_array_equal(render(thing, data.cameras(rows), light, 16), data.images[rows])
+        x, cameras = data.rows(np.arange(rows.start, rows.stop))
+        np.testing.assert_array_equal(to_rows(sample_cameras(2, rng)), camera[rows])
+        np.testing.assert_array_equal(to_rows(cameras), camera[rows])
+        np.testing.assert_array_equal(render(thing, cameras, light, 16), images[rows])
+        assert torch.equal(x, pictures(images[rows]))
         assert data.caption(2 * index) == data.caption(2 * index + 1) == data.captions[index] == caption
 
 
-def test_a_recipe_is_followed() -> None:
+def caption(index: int, world: Objects) -> Caption:
+    it: Caption = world.example(0, index, 1).caption
+    return it
+
+
+def test_a_worlds_settings_are_followed() -> None:
     """The light, the size and the number of pictures; pairs and held-out pairs as told."""
-    caption, images, rows = render_object(3, Recipe(views=3, seed=0, size=8, light_variation=0.0))
+    made = Objects(size=8, light_variation=0.0).example(0, 3, 3)
+    images, rows = made.arrays["images"], made.arrays["camera"]
     assert images.shape == (3, 8, 8, 4) and rows.shape == (3, 4) and images.dtype == np.uint8
     rng = np.random.default_rng(np.random.SeedSequence((0, 3)))
-    assert draw_caption(3, rng) == caption
-    thing, _ = make(caption, rng), sample_light(rng)
+    assert draw_caption(3, rng) == made.caption
+    thing, _ = make(made.caption, rng), sample_light(rng)
     np.testing.assert_allclose(render(thing, sample_cameras(3, rng), Light(), 8), images, atol=1)
-    pair = next(i for i in range(200) if render_object(i, Recipe(1, 0, 1))[0].other is not None)
-    assert render_object(pair, Recipe(1, 0, 1, pairs=False))[0].other is None
+    pair = next(i for i in range(200) if caption(i, Objects(1)).other is not None)
+    assert caption(pair, Objects(1, pairs=False)).other is None
     purple_car = list(COLOURS).index("purple") * len(KINDS) + list(KINDS).index("car")
-    recipes = [Recipe(1, 0, 1, held_out=each, pairs=False) for each in (False, True)]
-    colours = [render_object(purple_car, recipe)[0].colour for recipe in recipes]
+    colours = [caption(purple_car, Objects(1, held_out=each, pairs=False)).colour for each in (False, True)]
     assert colours == ["pink", "purple"]
 
 
@@ -83,7 +94,7 @@ def test_captions_survive_json() -> None:
 
 
 def test_pictures_are_in_picture_space(built: Path) -> None:
-    images = Dataset.open(built).images[:6]
+    images = Dataset.open(built, RECIPE).arrays["images"][:6]
     x = pictures(images)
     assert x.shape == (6, 4, 16, 16) and x.dtype == torch.float32
     premultiplied, alpha = from_picture(x)
@@ -93,30 +104,47 @@ def test_pictures_are_in_picture_space(built: Path) -> None:
 
 def test_what_is_written_about_it(built: Path) -> None:
     meta = json.loads((built / "meta.json").read_text())
-    assert meta == {"version": dataset.VERSION, "words": list(words()), "objects": 20, **asdict(RECIPE)}
-    assert Dataset.open(built).meta == meta
+    counts = {"objects": 20, "views": 2, "seed": 4}
+    assert meta == {"version": dataset.VERSION, "words": list(words()), **counts, **asdict(Objects(size=16))}
+
+
+def test_a_set_of_another_recipe_is_named(built: Path) -> None:
+    others = {
+        "objects": replace(RECIPE, examples=19),
+        "views": replace(RECIPE, views=3),
+        "seed": replace(RECIPE, seed=5),
+        "size": replace(RECIPE, world=Objects(size=17)),
+        "light_variation": replace(RECIPE, world=Objects(size=16, light_variation=2.5)),
+    }
+    for name, recipe in others.items():
+        with pytest.raises(UserError, match=f"has {name}=.*asked for: remove it, or choose another folder"):
+            open_or_build(built, recipe)
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    build_dataset(tmp_path / "set", replace(RECIPE, examples=3), progress=lambda *each: told.append(each))
+    assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_nothing_is_left_of_a_set_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(index: int, **_: object) -> dataset.Rendered:
+    def breaks(world: Objects, seed: int, index: int, views: int) -> Example:
         raise RuntimeError(f"object {index}")
 
-    monkeypatch.setattr(dataset, "render_object", breaks)
+    monkeypatch.setattr(Objects, "example", breaks)
     with pytest.raises(RuntimeError):
-        build_dataset(tmp_path / "set", 2, RECIPE, workers=1)
+        build_dataset(tmp_path / "set", RECIPE)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_are_explained(built: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
-        build_dataset(built, 1, RECIPE, workers=1)
-    with pytest.raises(UserError, match="got 0 objects: expected at least 1"):
-        build_dataset(tmp_path / "none", 0, RECIPE, workers=1)
+        build_dataset(built, RECIPE)
     with pytest.raises(UserError, match="no data set at"):
-        Dataset.open(tmp_path / "none")
-    for wrong in ({"views": 0}, {"size": 0}, {"seed": -1}):
+        Dataset.open(tmp_path / "none", RECIPE)
+    for wrong in ({"views": 0}, {"examples": 0}, {"seed": -1}):
         with pytest.raises(UserError, match="expected at least 1, 1 and 0"):
-            Recipe(**{"views": 1, "seed": 0} | wrong)  # type: ignore[arg-type]
+            replace(RECIPE, **wrong)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,7 +171,9 @@ HARMS = {
     "meta of another kind": lambda at: (at / "meta.json").write_text("[1]"),
     "no meta": lambda at: (at / "meta.json").unlink(),
     "bytes for text": lambda at: (at / "meta.json").write_bytes(b"\xff\xfe\x00"),
-    "another number of objects": lambda at: rewritten(at / "meta.json", objects=19),
+    "another number of captions": lambda at: (at / "captions.json").write_text(
+        json.dumps(json.loads((at / "captions.json").read_text())[1:])
+    ),
     "another vocabulary": lambda at: rewritten(at / "meta.json", words=["teapot"]),
     "another version": lambda at: rewritten(at / "meta.json", version=1),
 }
@@ -153,8 +183,8 @@ HARMS = {
 def test_a_damaged_set_is_refused(built: Path, tmp_path: Path, harm: str) -> None:
     for file in built.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    Dataset.open(tmp_path)
+    Dataset.open(tmp_path, RECIPE)
     HARMS[harm](tmp_path)
-    with pytest.raises(UserError, match="remove it to have it rendered again") as error:
-        Dataset.open(tmp_path)
+    with pytest.raises(UserError, match="remove it to have it made again") as error:
+        Dataset.open(tmp_path, RECIPE)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)

@@ -650,7 +650,11 @@ def test_the_table() -> None:
     table = results_table(
         {
             "suite": "own",
-            "about": {"date": "2026-01-02", "images": 48, "judge": {"clean": {"kind": 0.987}, "worn": {"kind": 0.9}}},
+            "about": {
+                "date": "2026-01-02",
+                "images": 48,
+                "judge": {"clean": {"kind": 0.987}, "corrupted": {"kind": 0.9}},
+            },
             "figures": {"all": {"samples": row, "world": {"kind": 1.0}}, "own group": {"runs": {"part": 0.25}}},
             "prompts": {
                 "a red car": {"samples": row, "mesh": {"iou": 0.9, "psnr": 22}},

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from text23d.worlds.objects.dataset import Recipe, pictures, render_object
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +19,6 @@ from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition, known
 from text23d.prior.builtin.prior import BuiltinPrior
 from text23d.worlds.objects.caption import caption_text, tokenize
-from text23d.worlds.objects.dataset import Recipe, pictures, render_object
 from text23d.worlds.objects.views import cameras_from
 
 COUNT, SEED = 16, 4242

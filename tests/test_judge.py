@@ -1,41 +1,55 @@
-"""The judge: its network, file and scores, the wear it is trained on, and the weights that are shipped."""
+"""The judge: its network, file and scores, and the weights that are shipped."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from text23d import train_judge
+from text23d.contracts import Head, Label
+from text23d.engine.judge_training import labelled
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
-from text23d.judge import network, training
-from text23d.judge.network import AZIMUTHS, WIDTH, Asked, Classifier, Judge, Opinion
-from text23d.judge.training import NOT_TOLD, Labels
-from text23d.paths import conf_dir, weights_dir
+from text23d.judge import network
+from text23d.judge.network import WIDTH, Classifier, Judge, Opinion
+from text23d.judge.training import accuracy
+from text23d.paths import weights_dir
 from text23d.rng import generator
-from text23d.spaces import to_picture
-from text23d.worlds.objects.caption import part_words
+from text23d.worlds.dataset import Recipe, open_or_build
 from text23d.worlds.objects.colours import COLOURS
-from text23d.worlds.objects.dataset import Dataset, Recipe, build_dataset, pictures
 from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.world import Objects
 
-EMPTY = torch.tensor([0.0, 0.0, 0.0, -1.0])[:, None, None].expand(4, 64, 64)
-FIELDS = ("kind", "colour", "part", "azimuth", "features")
-CLASSES = ("car", "tree", "mug"), ("blue", "red", "white", "black", "green"), ("roof", "wheels")
+SOME_KINDS, SOME_PARTS = ("car", "tree", "mug"), ("roof", "wheels")
+SOME_COLOURS = ("blue", "red", "white", "black", "green")
+BINS = 24
 
 
-def seeded(kinds: int = 3, colours: int = 5, parts: int = 2) -> Classifier:
+def heads(kinds: tuple[str, ...], colours: tuple[str, ...], parts: tuple[str, ...]) -> tuple[Head, ...]:
+    return (
+        Head("kind", "global", kinds),
+        Head("colour", "located", colours),
+        Head("part", "located", colours, parts),
+        Head("azimuth", "circular", tuple(f"{15 * index}" for index in range(BINS))),
+    )
+
+
+HEADS = heads(SOME_KINDS, SOME_COLOURS, SOME_PARTS)
+NAMES = ("kind", "colour", "part", "azimuth")
+
+
+def seeded(heads: tuple[Head, ...] = HEADS) -> Classifier:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Classifier(kinds, colours, parts).eval()
+        return Classifier(heads, 4, (64, 64)).eval()
+
+
+def all_of(opinion: Opinion) -> dict[str, Tensor]:
+    return {**opinion.logits, "features": opinion.features}
 
 
 def noise(count: int) -> Tensor:
@@ -48,12 +62,18 @@ def noise(count: int) -> Tensor:
 def test_heads_and_independent_rows() -> None:
     classifier, x = seeded(), noise(3)
     with torch.no_grad():
-        seen, alone = classifier(x), classifier(x[1:2])
-    shapes = [tuple(getattr(seen, name).shape) for name in FIELDS]
-    assert shapes == [(3, 4), (3, 5), (3, 2, 5), (3, AZIMUTHS), (3, WIDTH)], "one kind more: none of them"
-    for name in FIELDS:
-        torch.testing.assert_close(getattr(alone, name), getattr(seen, name)[1:2], rtol=1e-4, atol=1e-5)
-        assert torch.pdist(getattr(seen, name).flatten(1)).min() > 1e-4
+        seen, alone = all_of(classifier(x)), all_of(classifier(x[1:2]))
+    shapes = {name: tuple(each.shape) for name, each in seen.items()}
+    assert shapes == {
+        "kind": (3, 4),  # one kind more: none of them
+        "colour": (3, 5),
+        "part": (3, 2, 5),
+        "azimuth": (3, BINS),
+        "features": (3, WIDTH),
+    }
+    for name, each in seen.items():
+        torch.testing.assert_close(alone[name], each[1:2], rtol=1e-4, atol=1e-5)
+        assert torch.pdist(each.flatten(1)).min() > 1e-4
 
 
 def test_colours_are_read_where_their_places_are() -> None:
@@ -65,41 +85,78 @@ def test_colours_are_read_where_their_places_are() -> None:
             h = stage(h)
         h = torch.nn.functional.silu(h)
         maps, found = classifier.place(h)[0].flatten(1).exp(), classifier.look(h)[0].flatten(1)
-        for index, logits in enumerate([seen.colour[0], *seen.part[0]]):
+        for index, logits in enumerate([seen["colour"][0], *seen["part"][0]]):
             mean = sum(w * found[:, at] for at, w in enumerate(maps[index])) / maps[index].sum()
             torch.testing.assert_close(logits, classifier.colour(mean), rtol=1e-4, atol=1e-5)
     assert (maps / maps.sum(1, keepdim=True)).std(1).min() > 1e-4, "or every place counts the same"
 
 
+def test_located_heads_share_what_tells_their_classes_apart_and_no_more() -> None:
+    """Each has places of its own; those of the same classes share a classifier, though another stands between them."""
+    mixed = (
+        Head("colour", "located", ("blue", "red")),
+        Head("material", "located", ("wood", "steel", "glass"), ("roof", "wheels", "legs")),
+        Head("part", "located", ("blue", "red"), ("roof",)),
+    )
+    classifier = seeded(mixed)
+    shapes = {name: tuple(each.shape) for name, each in classifier(noise(2)).logits.items()}
+    assert shapes == {"colour": (2, 2), "material": (2, 3, 3), "part": (2, 1, 2)}
+    assert classifier.place.out_channels == 5 and not hasattr(classifier, "part")
+    before = classifier(noise(2))
+    with torch.no_grad():
+        classifier.material.bias.add_(1.0)  # type: ignore[operator, union-attr]
+    after = classifier(noise(2))
+    assert torch.equal(before["colour"], after["colour"]) and torch.equal(before["part"], after["part"])
+    torch.testing.assert_close(after["material"], before["material"] + 1)
+
+
+def test_a_world_may_have_nothing_to_be_found_somewhere() -> None:
+    seen = seeded((Head("kind", "global", ("car", "tree")),))(noise(2))
+    assert list(seen.logits) == ["kind"] and seen["kind"].shape == (2, 3)
+
+
 def test_looking_in_pieces_is_looking() -> None:
     """More pictures than one piece holds, in their order, and without gradients."""
     x = noise(70)
-    seen = Judge(seeded(), *CLASSES, {}).look(x)
+    seen = all_of(Judge(seeded()).look(x))
     with torch.no_grad():
-        last = seeded()(x[64:])
-    for name in FIELDS:
-        torch.testing.assert_close(getattr(seen, name)[64:], getattr(last, name), rtol=1e-4, atol=1e-5)
-        assert len(getattr(seen, name)) == 70 and not getattr(seen, name).requires_grad
+        last = all_of(seeded()(x[64:]))
+    for name, each in seen.items():
+        torch.testing.assert_close(each[64:], last[name], rtol=1e-4, atol=1e-5)
+        assert len(each) == 70 and not each.requires_grad
 
 
 def test_a_judge_comes_back_rounded_to_float16(tmp_path: Path) -> None:
-    judge = Judge(seeded(), *CLASSES, {"clean": {"kind": 0.5}})
+    judge = Judge(seeded(), {"clean": {"kind": 0.5}})
     network.save(tmp_path / "judge.safetensors", judge)
     back = network.load(tmp_path / "judge.safetensors")
-    assert (back.kinds, back.colours, back.parts, back.card) == (*CLASSES, {"clean": {"kind": 0.5}})
+    assert tuple(back.heads.values()) == HEADS and back.card == {"clean": {"kind": 0.5}}
     rounded = seeded().requires_grad_(False)
     for parameter in rounded.parameters():
         parameter.copy_(parameter.half().float())
-    for name in FIELDS:
-        torch.testing.assert_close(getattr(back.network(noise(2)), name), getattr(rounded(noise(2)), name))
+    for name, each in all_of(rounded(noise(2))).items():
+        torch.testing.assert_close(all_of(back.network(noise(2)))[name], each)
     assert not back.network.training and not any(p.requires_grad for p in back.network.parameters())
     network.save(tmp_path / "again.safetensors", back)
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "judge.safetensors").read_bytes()
 
 
+def test_a_file_of_the_earlier_format_says_the_same(tmp_path: Path) -> None:
+    judge = Judge(seeded(), {"clean": {"kind": 0.5}, "corrupted": {"kind": 0.25}})
+    network.save(tmp_path / "now.safetensors", judge)
+    tensors, _ = load_tensors(tmp_path / "now.safetensors", "judge")
+    classes = {"kinds": SOME_KINDS, "colours": SOME_COLOURS, "parts": SOME_PARTS}
+    card = {"clean": {"kind": 0.5}, "worn": {"kind": 0.25}}
+    facts = {"format": network.EARLIER, **classes, "card": card}
+    save_tensors(tmp_path / "then.safetensors", tensors, "judge", facts)
+    now, then = network.load(tmp_path / "now.safetensors"), network.load(tmp_path / "then.safetensors")
+    assert now.heads == then.heads and now.card == then.card
+    assert torch.equal(now.look(noise(2))["part"], then.look(noise(2))["part"])
+
+
 def test_bad_weights_are_explained_in_one_line(tmp_path: Path) -> None:
     good = tmp_path / "good.safetensors"
-    network.save(good, Judge(seeded(), *CLASSES, {}))
+    network.save(good, Judge(seeded()))
     tensors, facts = load_tensors(good, "judge")
     (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:-1])
     save_tensors(tmp_path / "older.safetensors", tensors, "judge", {**facts, "format": "text23d-judge-1"})
@@ -109,13 +166,44 @@ def test_bad_weights_are_explained_in_one_line(tmp_path: Path) -> None:
     for name, problem in (
         ("missing", "no file"),
         ("cut", "cut short"),
-        ("older", r"not a judge \(text23d-judge-2 expected\)"),
+        ("older", r"not a judge \(text23d-judge-3 expected\)"),
         ("foreign", "is of the kind prior: expected one of the kind judge"),
         ("partial", "does not fit the network"),
     ):
         with pytest.raises(UserError, match=problem) as raised:
             network.load(tmp_path / f"{name}.safetensors")
         assert f"{name}.safetensors" in str(raised.value) and "\n" not in str(raised.value)
+
+
+HEAD = {"name": "kind", "how": "global", "classes": ["car"]}
+NONSENSE: dict[str, Any] = {
+    "no heads": {"heads": None},
+    "heads of another type": {"heads": "kind"},
+    "a head without a name": {"heads": [{**HEAD, "name": None}]},
+    "a head of another kind": {"heads": [{**HEAD, "how": "sideways"}]},
+    "a head without classes": {"heads": [{**HEAD, "classes": []}]},
+    "two heads of one name": {"heads": [HEAD, HEAD]},
+    "a head with the name of something else": {"heads": [{**HEAD, "name": "forward"}]},
+    "a head with a point": {"heads": [{**HEAD, "name": "a.b"}]},
+    "no channels": {"channels": 0},
+    "far too many channels": {"channels": 10**12},
+    "a shape of text": {"shape": "64"},
+    "four dimensions": {"shape": [64, 64, 64, 64]},
+    "a huge shape": {"shape": [2**31 - 1, 2**31 - 1]},
+    "no card": {"card": None},
+    "a missing key": {"card": ...},
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_nonsense_in_the_file_is_explained_in_one_line(tmp_path: Path, what: str) -> None:
+    network.save(tmp_path / "good.safetensors", Judge(seeded()))
+    tensors, facts = load_tensors(tmp_path / "good.safetensors", "judge")
+    facts = {name: value for name, value in {**facts, **NONSENSE[what]}.items() if value is not ...}
+    save_tensors(tmp_path / "bad.safetensors", tensors, "judge", facts)
+    with pytest.raises(UserError, match=r"bad\.safetensors") as raised:
+        network.load(tmp_path / "bad.safetensors")
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
 
 
 # What it says of pictures
@@ -126,7 +214,7 @@ class Says(nn.Module):
 
     def __init__(self, opinion: Opinion) -> None:
         super().__init__()
-        self.opinion = opinion
+        self.opinion, self.heads = opinion, heads(("car", "tree"), ("blue", "red"), SOME_PARTS)
 
     def forward(self, x: Tensor) -> Opinion:
         return self.opinion
@@ -138,18 +226,25 @@ def log(*odds: list[float]) -> Tensor:
 
 # Three pictures, of cars, trees or nothing known; blue or red; the roof's and the wheels' colours; seen from the front.
 OPINION = Opinion(
-    kind=log([1, 3, 4], [1, 7, 2], [8, 1, 1]),
-    colour=log([1, 3], [3, 1], [1, 4]),
-    part=torch.stack([log([1, 1], [1, 3], [4, 1]), log([9, 1], [1, 9], [1, 9])], 1),
-    azimuth=torch.nn.functional.one_hot(torch.tensor([0, 5, 23]), AZIMUTHS).float(),
+    {
+        "kind": log([1, 3, 4], [1, 7, 2], [8, 1, 1]),
+        "colour": log([1, 3], [3, 1], [1, 4]),
+        "part": torch.stack([log([1, 1], [1, 3], [4, 1]), log([9, 1], [1, 9], [1, 9])], 1),
+        "azimuth": torch.nn.functional.one_hot(torch.tensor([0, 5, 23]), BINS).float(),
+    },
     features=torch.zeros(3, WIDTH),
 )
-JUDGE = Judge(cast(Classifier, Says(OPINION)), ("car", "tree"), ("blue", "red"), ("roof", "wheels"), {})
+JUDGE = Judge(cast(Classifier, Says(OPINION)))
+
+
+def asked(kind: str, colour: str | None = None, *parts: tuple[str, str]) -> list[Label]:
+    told = [Label("colour", colour)] if colour else []
+    return [Label("kind", kind), *told, *(Label("part", each, word) for word, each in parts)]
 
 
 def test_score_by_hand() -> None:
     """One of three is a tree: the first is more likely nothing known."""
-    assert JUDGE.score(noise(3), Asked("tree", "blue")) == pytest.approx(
+    assert JUDGE.score(noise(3), asked("tree", "blue")) == pytest.approx(
         {
             "kind_probability": (3 / 8 + 7 / 10 + 1 / 10) / 3,
             "kind_accuracy": 1 / 3,
@@ -157,16 +252,16 @@ def test_score_by_hand() -> None:
             "colour_accuracy": 1 / 3,
         }
     )
-    assert JUDGE.score(noise(3), Asked("car")) == pytest.approx(
+    assert JUDGE.score(noise(3), asked("car")) == pytest.approx(
         {"kind_probability": (1 / 8 + 1 / 10 + 8 / 10) / 3, "kind_accuracy": 1 / 3}
     )
 
 
 def test_parts_are_scored_together_by_hand() -> None:
     roof = {"part_probability": (1 / 2 + 3 / 4 + 1 / 5) / 3, "part_accuracy": 1 / 3}
-    one = JUDGE.score(noise(3), Asked("car", "red", (("roof", "red"),)))
+    one = JUDGE.score(noise(3), asked("car", "red", ("roof", "red")))
     assert {name: one[name] for name in roof} == pytest.approx(roof)
-    both = JUDGE.score(noise(3), Asked("car", "red", (("wheels", "blue"), ("roof", "red"))))
+    both = JUDGE.score(noise(3), asked("car", "red", ("wheels", "blue"), ("roof", "red")))
     wheels = {"part_probability": (9 / 10 + 1 / 10 + 1 / 10) / 3, "part_accuracy": 1 / 3}
     expected = {name: (roof[name] + wheels[name]) / 2 for name in roof}
     assert {name: both[name] for name in roof} == pytest.approx(expected)
@@ -175,256 +270,54 @@ def test_parts_are_scored_together_by_hand() -> None:
 
 def test_likelihood_by_hand() -> None:
     """A product over what was asked and nothing else."""
-    for asked, expected in (
-        (Asked("car"), [1 / 8, 1 / 10, 8 / 10]),
-        (Asked("tree", "red"), [3 / 8 * 3 / 4, 7 / 10 / 4, 1 / 10 * 4 / 5]),
-        (Asked("car", None, (("roof", "blue"),)), [1 / 8 / 2, 1 / 10 / 4, 8 / 10 * 4 / 5]),
-        (Asked("car", "blue", (("roof", "blue"), ("wheels", "red"))), [1 / 640, 27 / 1600, 0.8 / 5 * 0.8 * 0.9]),
+    for labels, expected in (
+        (asked("car"), [1 / 8, 1 / 10, 8 / 10]),
+        (asked("tree", "red"), [3 / 8 * 3 / 4, 7 / 10 / 4, 1 / 10 * 4 / 5]),
+        (asked("car", None, ("roof", "blue")), [1 / 8 / 2, 1 / 10 / 4, 8 / 10 * 4 / 5]),
+        (asked("car", "blue", ("roof", "blue"), ("wheels", "red")), [1 / 640, 27 / 1600, 0.8 / 5 * 0.8 * 0.9]),
     ):
-        found = JUDGE.log_likelihood(OPINION, asked).exp()
+        found = JUDGE.log_likelihood(OPINION, labels).exp()
         torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-4, atol=1e-6)
 
 
+def test_what_it_knows() -> None:
+    assert all(JUDGE.knows(label) for label in asked("tree", "red", ("wheels", "blue")))
+    for label in (
+        Label("kind", "mug"),
+        Label("size", "big"),
+        Label("part", "red"),
+        Label("part", "red", "beak"),
+        Label("kind", "car", "roof"),
+    ):
+        assert not JUDGE.knows(label)
+
+
 def test_azimuths_in_degrees() -> None:
-    assert JUDGE.azimuth(OPINION).tolist() == [0.0, 75.0, 345.0]
-
-
-# What it is trained on
-
-
-def test_wear_leaves_an_empty_picture_empty_but_for_noise_and_background() -> None:
-    worn = training.wear(EMPTY.repeat(64, 1, 1, 1), generator(0, 0, 0, "wear"))
-    left = worn - EMPTY
-    spread = left.std((2, 3))  # within each channel
-    assert spread.max() < 0.16 and 0 <= spread.min() < 0.03 and spread.max() > 0.12
-    mean = left.mean((2, 3))
-    assert (mean[:, 3].abs() < 5 * spread[:, 3] / 64).all(), "no coverage comes from nowhere"
-    coloured = (mean[:, :3].abs() > 0.02).any(1)
-    assert 0.2 < coloured.float().mean() < 0.6 and mean.abs().max() < 0.75, "before backgrounds, four of ten"
-    assert mean[coloured, :3].std(1).mean() > 0.1, "of any colour"
-
-
-def disc() -> Tensor:
-    """An opaque red disc of radius 20 pixels [4, 64, 64] in picture space."""
-    at = torch.arange(64) - 31.5
-    alpha = (at[:, None].square() + at.square() < 20**2).float()[None]
-    return to_picture(alpha * torch.tensor([0.8, 0.1, 0.1])[:, None, None], alpha)
-
-
-def test_wear_keeps_what_there_is_to_see() -> None:
-    """Moved and scaled within its limits, a red disc stays a red disc of about its size and place."""
-    x = disc().repeat(32, 1, 1, 1)
-    worn = training.wear(x, generator(1, 0, 0, "wear"))
-    coverage = (worn[:, 3] + 1) / 2
-    area = coverage.sum((1, 2)) / ((x[0, 3] + 1) / 2).sum()
-    assert area.min() > 0.8**2 and area.max() < 1.25**2
-    at = torch.arange(64) - 31.5
-    for centre in ((coverage * at).sum((1, 2)), (coverage * at[:, None]).sum((1, 2))):
-        offset = centre / coverage.sum((1, 2))
-        assert offset.abs().max() < 8 and offset.std() > 1, "moved by up to 0.12 of half the side"
-    middle = worn[:, :3, 28:36, 28:36].mean((2, 3))
-    assert (middle[:, 0] > middle[:, 1] + 0.8).all() and (middle[:, 0] > middle[:, 2] + 0.8).all()
-
-
-def test_wear_is_a_function_of_its_generator() -> None:
-    x = disc().repeat(4, 1, 1, 1)
-    once, again = (training.wear(x, generator(0, 0, 5, "wear")) for _ in range(2))
-    assert torch.equal(once, again) and not torch.equal(once, training.wear(x, generator(0, 0, 6, "wear")))
-    assert not torch.equal(once[0], once[1]), "every picture wears differently"
-
-
-def tiles(x: Tensor, side: int) -> list[bytes]:
-    """The square pieces of a picture [4, 64, 64], sorted."""
-    cut = x.unfold(1, side, side).unfold(2, side, side).flatten(1, 2).transpose(0, 1)
-    return sorted(each.contiguous().numpy().tobytes() for each in cut)
-
-
-def test_a_broken_picture_has_the_same_pieces_elsewhere() -> None:
-    x, sides = noise(6), set()
-    for seed in range(8):
-        found = training.broken(x, generator(seed, 0, 0, "broken"))
-        side = 16 if tiles(found[0], 16) == tiles(x[0], 16) else 8
-        assert all(tiles(a, side) == tiles(b, side) for a, b in zip(found, x, strict=True))
-        kept = (found == x).all(1).float().mean((1, 2))
-        assert kept.max() < 0.4 and len({each.item() for each in kept}) > 1, "each in an order of its own"
-        sides.add(side)
-    assert sides == {8, 16}
-
-
-# The loss and the accuracies
-
-
-def smoothed(logits: Tensor, target: int) -> float:
-    """Cross entropy with 5 % of the label spread over all classes."""
-    likelihood = logits.log_softmax(-1)
-    return -(0.95 * likelihood[target] + 0.05 * likelihood.mean()).item()
-
-
-def test_the_loss_by_hand() -> None:
-    """Each head's mean over the pictures that are told its answer; azimuths as a bell around the true one."""
-    logits = [torch.randn(3, *shape, generator=generator(1, 0, 0, "t")) for shape in ((3,), (2,), (2, 2), (AZIMUTHS,))]
-    kind, colour, part, azimuth = logits
-    opinion = Opinion(kind, colour, part, azimuth, torch.zeros(3, WIDTH))
-    labels = Labels(
-        torch.tensor([0, 2, 1]),
-        torch.tensor([1, NOT_TOLD, 0]),
-        torch.tensor([[NOT_TOLD, 1], [NOT_TOLD] * 2, [0, 0]]),
-        torch.tensor([350.0, math.nan, 90.0]),
-    )
-    bells = []
-    for row in (0, 2):
-        apart = [abs((labels.azimuth[row].item() - 15.0 * each + 180) % 360 - 180) for each in range(AZIMUTHS)]
-        weight = [math.exp(-((each / 15) ** 2) / 2) for each in apart]
-        found = azimuth[row].log_softmax(-1).tolist()
-        bells.append(-sum(w * f for w, f in zip(weight, found, strict=True)) / sum(weight))
-    expected = sum(smoothed(kind[row], right) for row, right in enumerate((0, 2, 1))) / 3
-    expected += (smoothed(colour[0], 1) + smoothed(colour[2], 0)) / 2
-    expected += (smoothed(part[0, 1], 1) + smoothed(part[2, 0], 0) + smoothed(part[2, 1], 0)) / 3
-    assert training.loss(opinion, labels).item() == pytest.approx(expected + 0.5 * sum(bells) / 2, rel=1e-5)
-    untold = replace(labels, part=torch.full((3, 2), NOT_TOLD), azimuth=torch.full((3,), math.nan))
-    expected = sum(smoothed(kind[row], right) for row, right in enumerate((0, 2, 1))) / 3
-    expected += (smoothed(colour[0], 1) + smoothed(colour[2], 0)) / 2
-    assert training.loss(opinion, untold).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_accuracies_by_hand() -> None:
-    """Of OPINION: none of them, tree, car; red, blue, red; from 0, 75 and 345 degrees."""
-    told = Labels(
-        kind=torch.tensor([1, 1, 0]),
-        colour=torch.tensor([1, 1, 1]),
-        part=torch.tensor([[NOT_TOLD, 0], [1, 0], [NOT_TOLD, NOT_TOLD]]),
-        azimuth=torch.tensor([math.nan, 106.0, 14.9]),
-    )
-    expected = {"kind": 2 / 3, "colour": 2 / 3, "part": 2 / 3, "azimuth": 1 / 2}
-    assert training.accuracy(OPINION, told) == pytest.approx(expected)
-    bare = replace(told, part=torch.full((3, 2), NOT_TOLD), azimuth=torch.full((3,), math.nan))
-    assert training.accuracy(OPINION, bare) == pytest.approx({"kind": 2 / 3, "colour": 2 / 3}), "no share of nothing"
-
-
-def test_a_step_breaks_some_and_tells_nothing_else_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first BROKEN_SHARE are labelled as none of the kinds, without colour, part or side."""
-    seen: list[Labels] = []
-    before = training.loss
-
-    def spy(opinion: Opinion, labels: Labels) -> Tensor:
-        seen.append(labels)
-        return before(opinion, labels)
-
-    monkeypatch.setattr(training, "loss", spy)
-    count = 25
-    labels = Labels(
-        torch.arange(count) % 3, torch.arange(count) % 5, torch.zeros(count, 2, dtype=torch.int64), torch.zeros(count)
-    )
-    classifier = seeded().train()
-    optimiser = torch.optim.SGD(classifier.parameters(), 0.0)
-    training.train_step(classifier, optimiser, noise(count), labels, generator(0, 0, 0, "wear"))
-    (told,) = seen
-    broken = int(training.BROKEN_SHARE * count)
-    assert broken == 3 and told.kind.tolist() == [3] * broken + labels.kind[broken:].tolist()
-    assert told.colour.tolist() == [NOT_TOLD] * broken + labels.colour[broken:].tolist()
-    assert (told.part[:broken] == NOT_TOLD).all() and (told.part[broken:] == 0).all()
-    assert told.azimuth[:broken].isnan().all() and (told.azimuth[broken:] == 0).all()
-    assert labels.kind[0] == 0, "what came in stays as it was"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Fresh objects: every kind in two colours, seen twice, from a seed that no training uses."""
-    folder = tmp_path_factory.mktemp("world") / "fresh"
-    return Dataset.open(build_dataset(folder, 2 * len(KINDS), Recipe(2, 32, held_out=True, pairs=False), 0))
-
-
-def test_labels_are_the_captions(world: Dataset) -> None:
-    kinds, colours, words = list(KINDS), list(COLOURS), part_words()
-    rows = np.arange(len(world))
-    found = train_judge.labels(world, rows, torch.device("cpu"))
-    for row in rows:
-        caption = world.captions[row // 2]
-        assert kinds[found.kind[row]] == caption.kind and colours[found.colour[row]] == caption.colour
-        parts = {(words[i], colours[each]) for i, each in enumerate(found.part[row].tolist()) if each != NOT_TOLD}
-        assert parts == set(caption.parts)
-        azimuth = found.azimuth[row].item()
-        assert azimuth == world.camera[row, 0] if KINDS[kinds[found.kind[row]]].front else math.isnan(azimuth)
-    assert found.kind.dtype == found.colour.dtype == found.part.dtype == torch.int64
-    assert (found.part != NOT_TOLD).any() and found.azimuth.isnan().any() and not found.azimuth.isnan().all()
-
-
-def test_training_lowers_the_loss(world: Dataset) -> None:
-    """A few steps on the same pictures already teach it some of what they show."""
-    classifier, rows = seeded(len(KINDS), len(COLOURS), len(part_words())), np.arange(0, len(world), 4)
-    x, told = pictures(world.images[rows]), train_judge.labels(world, rows, torch.device("cpu"))
-    judge = Judge(classifier, tuple(KINDS), tuple(COLOURS), part_words(), {})
-    optimiser = torch.optim.AdamW(classifier.parameters(), 3e-3)
-    before = training.loss(judge.look(x), told).item()
-    steps = [generator(0, 0, step, "wear") for step in range(25)]
-    losses = [training.train_step(classifier, optimiser, x, told, each) for each in steps]
-    chance = math.log(len(KINDS) + 1) + 2 * math.log(len(COLOURS)) + 0.5 * math.log(AZIMUTHS)
-    assert losses[0] == pytest.approx(chance, abs=0.5)
-    assert training.loss(judge.look(x), told).item() < 0.85 * before
-    assert np.mean(losses[-3:]) < 0.9 * losses[0]
-
-
-# The verb
-
-
-def settings(*overrides: str) -> list[str]:
-    return ["train.steps=2", "train.batch=4", "device=cpu", *overrides]
-
-
-def test_the_verb_writes_a_judge(world: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Recipe] = []
-
-    def dataset(folder: Path, objects: int, recipe: Recipe, workers: int) -> Dataset:
-        asked.append(recipe)
-        return world
-
-    monkeypatch.setattr(train_judge, "dataset", dataset)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train_judge", settings(f"folder={tmp_path}"))
-        prior = compose("train_prior")
-    train_judge.run(cfg)
-    judge = network.load(tmp_path / "judge.safetensors")
-    assert (judge.kinds, judge.colours, judge.parts) == (tuple(KINDS), tuple(COLOURS), part_words())
-    assert judge.card["steps"] == 2 and judge.card["objects"] == cfg.data.objects
-    for how in ("clean", "worn"):
-        assert judge.card[how].keys() == {"kind", "colour", "part", "azimuth"}
-        assert all(0 <= share <= 1 for share in judge.card[how].values())
-    seeds = {recipe.seed for recipe in asked} | {prior.data.seed, prior.data.seed + 1000}
-    assert len(seeds) == 4, "nobody's objects are another's"
-    assert all(recipe.held_out and not recipe.pairs and recipe.light_variation > 1 for recipe in asked)
-
-
-@pytest.mark.parametrize("override", ["train.steps=0", "train.steps=2.5", "train.batch=0", "train.batch=many"])
-def test_the_verb_refuses(tmp_path: Path, override: str) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("train_judge", settings(f"folder={tmp_path / 'made'}", override))
-    with pytest.raises(UserError, match=f"{override}: expected a whole number, at least 1"):
-        train_judge.run(cfg)
-    assert list(tmp_path.iterdir()) == []
+    assert JUDGE.angles(OPINION, "azimuth").tolist() == [0.0, 75.0, 345.0]
 
 
 # What is shipped
 
-CLEAN, WORN = 0.9, 0.8
-"""What it must name right of fresh objects, as they are and worn."""
+CLEAN, CORRUPTED = 0.9, 0.8
+"""What it must name right of fresh objects, as they are and corrupted."""
 PART, AZIMUTH = 0.75, 0.75
 """The same for the parts' colours and the azimuth, of clean ones: parts may be hidden, and some sides look alike."""
-BROKEN = 0.8
-"""Of broken pictures, which must be none of the kinds."""
+SCRAMBLED = 0.8
+"""Of scrambled pictures, which must be none of the kinds."""
 
 
-def test_the_shipped_judge(world: Dataset) -> None:
-    path = weights_dir() / "judge.safetensors"
+def test_the_shipped_judge(tmp_path: Path) -> None:
+    path, world = weights_dir() / "judge.safetensors", Objects().judged()
     assert path.stat().st_size <= 4 * 2**20
     judge = network.load()
-    assert (judge.kinds, judge.colours, judge.parts) == (tuple(KINDS), tuple(COLOURS), part_words())
-    assert len(judge.kinds) == 32 and len(judge.colours) == 12
-    rows = np.arange(len(world))
-    x, told = pictures(world.images[rows]), train_judge.labels(world, rows, torch.device("cpu"))
-    named = training.accuracy(judge.look(x), told)
-    worn = training.accuracy(judge.look(training.wear(x, generator(2, 0, 0, "wear"))), told)
+    assert tuple(judge.heads.values()) == world.heads and judge.network.shape == world.shape
+    assert len(world.heads[0].classes) == len(KINDS) == 32 and len(COLOURS) == 12
+    data = open_or_build(tmp_path / "fresh", Recipe(world, 2 * len(KINDS), 2, 32))
+    x, told = labelled(data, np.arange(len(data)), torch.device("cpu"))
+    named = accuracy(world.heads, judge.look(x), told)
+    corrupted = accuracy(world.heads, judge.look(world.corrupt(x, generator(2, 0, 0, "wear"))), told)
     assert min(named["kind"], named["colour"]) >= CLEAN and named["part"] >= PART, named
     assert named["azimuth"] >= AZIMUTH, named
-    assert min(worn["kind"], worn["colour"]) >= WORN, worn
-    pieces = judge.look(training.broken(x, generator(1, 0, 0, "broken"))).kind.argmax(-1)
-    assert (pieces == len(KINDS)).float().mean() >= BROKEN
+    assert min(corrupted["kind"], corrupted["colour"]) >= CORRUPTED, corrupted
+    pieces = judge.look(world.scramble(x, generator(1, 0, 0, "broken")))["kind"].argmax(-1)
+    assert (pieces == len(KINDS)).float().mean() >= SCRAMBLED

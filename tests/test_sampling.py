@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
+from text23d.worlds.objects.dataset import Recipe, render_object
 
 from text23d import sampling
 from text23d.errors import UserError
@@ -19,7 +20,6 @@ from text23d.prior.builtin import prior as builtin
 from text23d.studies.evaluation import law
 from text23d.studies.evaluation.figures import kid
 from text23d.worlds.objects.caption import tokenize
-from text23d.worlds.objects.dataset import Recipe, render_object
 from text23d.worlds.objects.views import cameras_from
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from text23d.engine.warm import WarmStarts, keys
 
 from text23d.cameras import orbit
 from text23d.cli import register_resolvers
 from text23d.engine.build import Run, build
 from text23d.engine.loop import iterate
-from text23d.engine.warm import WarmStarts, keys
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.paths import conf_dir

@@ -235,6 +235,9 @@ def test_the_seed_chooses_the_objects() -> None:
         (["--seed", "-1"], "got seed -1"),
         (["--size", "0"], "got seed 0, size 0"),
         (["--size", "513"], "size 513: seed must be 0 or more, size 1 to 512"),
+        (["--size", "many"], "argument --size: invalid int value: 'many'"),
+        (["--show", "all"], "argument --show: invalid choice: 'all'"),
+        (["--shape", "3"], "unrecognized arguments: --shape 3"),
     ],
 )
 def test_mistakes_are_told_in_one_line(

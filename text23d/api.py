@@ -176,7 +176,7 @@ def load_prior(
 
     def conditions(count: int) -> Any:
         told = prior.condition(tokens, camera.sample(count))
-        return told.without_camera() if azimuth is None else told
+        return told.without_views() if azimuth is None else told
 
     denoiser = prior.denoiser if scale == 1 else Guided(prior.denoiser, scale)
-    return Conditioned(denoiser, conditions, (4, prior.size, prior.size))
+    return Conditioned(denoiser, conditions, (4, *prior.shape))

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Shape = tuple[int, ...]
@@ -135,15 +137,138 @@ class Learner(Protocol):
     def load(self, state: Mapping[str, Tensor]) -> None: ...
 
 
-class World(Protocol):
-    """A procedural world, which a prior is trained on and whose captions its prompts are."""
+Said = TypeVar("Said")
+"""A world's captions: frozen dataclasses of plain values."""
 
-    def read(self, prompt: str) -> Any:
-        """A prompt as a caption. Raises UserError for what is no caption of this world."""
-        ...
+
+@dataclass(frozen=True)
+class Head:
+    """One question about an example that a judge answers.
+
+    name     of the head
+    how      global: read off the whole example, its classes and one more: none of them;
+             located: read where the judge finds it, once, or once for each of `places`;
+             circular: an angle, its classes bins of equal width, the first centred on 0
+    classes  the possible answers; located heads of the same classes share what tells them apart
+    places   what a located head is asked of, such as parts; none: of the thing itself
+    """
+
+    name: str
+    how: Literal["global", "located", "circular"]
+    classes: tuple[str, ...]
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Label:
+    """The right answer of a global or a located head: one of its classes, at one of its places if it has any."""
+
+    head: str
+    answer: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What was made in one go: a caption, and under each name of the world's `arrays` one row for each view."""
+
+    caption: Any
+    arrays: Mapping[str, NDArray[Any]]
+
+
+class World(Protocol[Said]):
+    """Captioned examples without end: what built-in priors and judges are trained on, and what their prompts mean.
+
+    A world is a frozen dataclass whose fields are its settings: equal worlds give equal examples.
+
+    channels, shape  an example as priors see it is x [B, channels, *shape], in about [-1, 1]
+    medium           in words, what a prior of it sees and is conditioned on
+    words            the vocabulary of its captions, sorted
+    heads            what a judge of it is asked
+    splits           seeds of examples that must not meet: training, validation, judge, judge_validation, and those of
+                     evaluations
+    unseen           captions of what no example shows, unless the world's settings say so: held out from priors
+    arrays           how examples are stored: the shape of a row and its type, by the array's name
+    """
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def medium(self) -> str: ...
+
+    @property
+    def words(self) -> tuple[str, ...]: ...
+
+    @property
+    def heads(self) -> tuple[Head, ...]: ...
+
+    @property
+    def splits(self) -> Mapping[str, int]: ...
+
+    @property
+    def unseen(self) -> tuple[Said, ...]: ...
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[tuple[int, ...], str]]: ...
 
     def tokens(self, prompt: str, setting: str = "prompt") -> tuple[str, ...]:
         """A prompt as words, given as `setting`. Raises UserError for words that this world has not."""
+        ...
+
+    def read(self, prompt: str) -> Said:
+        """What a prompt asks for. Raises UserError, in one line, for what the grammar does not understand."""
+        ...
+
+    def say(self, caption: Said, rng: np.random.Generator | None = None) -> str:
+        """The plain phrase for a caption, or with `rng` one of the grammar's many, now and then telling less."""
+        ...
+
+    def caption(self, fields: Mapping[str, Any]) -> Said:
+        """A caption from the JSON of its fields. Raises KeyError, TypeError or ValueError for other fields."""
+        ...
+
+    def example(self, seed: int, index: int, views: int) -> Example:
+        """Example `index` of the world's `seed`, by so many views: the same whatever else is made."""
+        ...
+
+    def decode(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Any]:
+        """Stored rows -> x [B, channels, *shape] as priors see it, and the `Views` of its rows."""
+        ...
+
+    def labels(self, caption: Said) -> tuple[Label, ...]:
+        """What a judge should answer about examples of this caption; empty: it cannot be asked."""
+        ...
+
+    def angles(self, captions: Sequence[Said], views: Any) -> Mapping[str, Tensor]:
+        """The answers of the circular heads in degrees [B], NaN where there is none."""
+        ...
+
+    def judged(self) -> World[Said]:
+        """The world that judges are trained on: with what is held out from priors, and only what labels can tell."""
+        ...
+
+    def corrupt(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Examples [B, channels, *shape] as unfinished work might show them: a judge must know them all the same."""
+        ...
+
+    def scramble(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """The pieces of examples in another order: none of the classes of a global head."""
+        ...
+
+    def showcase(self) -> tuple[list[Said], Any]:
+        """Captions and views that show what a prior has learned, one sample each."""
+        ...
+
+    def shown(self, x: Tensor) -> Tensor:
+        """Examples [B, channels, *shape] as pictures of them, in picture space [B, 4, H, W]."""
+        ...
+
+    def facts(self) -> list[str]:
+        """What a model card says of the world, a line each."""
         ...
 
 

@@ -43,13 +43,13 @@ def run(cfg: DictConfig) -> None:
     how = {"prior": prior.card, "guidance": cfg.guidance, "seed": cfg.seed}
     sources.begun(folder, {**how, "samplers": samplers})
     captions, views = zip(
-        *(law.of_the_world(each, CAPTIONS_SEED, prior.size)[::2] for each in batches(cfg.pictures)), strict=True
+        *(law.of_the_world(each, CAPTIONS_SEED, prior.shape[0])[::2] for each in batches(cfg.pictures)), strict=True
     )
     drawn: dict[str, list[Tensor]] = {"the world itself": []}
     for numbers in tqdm(batches(cfg.references), "renders", unit="batch"):
         path = folder / "the-world" / f"{numbers.start}.safetensors"
         drawn["the world itself"].append(
-            sources.kept(path, lambda numbers=numbers: law.of_the_world(numbers, WORLD_SEED, prior.size)[1])  # type: ignore[misc]
+            sources.kept(path, lambda numbers=numbers: law.of_the_world(numbers, WORLD_SEED, prior.shape[0])[1])  # type: ignore[misc]
         )
     for name, settings in samplers.items():
         drawn[name] = []
@@ -90,8 +90,8 @@ def draw(
 ) -> Tensor:
     """A picture for each caption and camera row by one sampler, from the noises of pictures `first` on."""
     c, levels = law.told(prior, captions, views), edm.sigma_steps(settings["levels"])
-    noise = torch.randn(len(views), 4, prior.size, prior.size, generator=generator(seed, 0, first, "picture"))
-    x, main = levels[0] * noise.to(c.camera.device), Guided(prior.denoiser, guidance)
+    noise = torch.randn(len(views), 4, *prior.shape, generator=generator(seed, 0, first, "picture"))
+    x, main = levels[0] * noise.to(c.views.device), Guided(prior.denoiser, guidance)
     if "h" not in settings:
         return edm.heun(main, x, levels, c)
     method = Algorithm1(FixedPoint(0), LevelPreserving(settings["h"]), leak=settings["leak"])

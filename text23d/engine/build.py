@@ -37,6 +37,7 @@ class Parts:
     constraint: Constraint[Any]
     recipe: Recipe
     share: Sequence[int]
+    world: World[Any]
 
     def updater(self, state: RunState) -> Updater:
         """How phi follows its targets."""
@@ -69,7 +70,7 @@ def build_run(cfg: Mapping[str, Any], device: torch.device) -> tuple[RunState, P
     task: Task = build(cfg["task"], "task", settings=cfg)
     recipe: Recipe = build(cfg["method"], "method")
     views: Sampler = build(cfg["views"], "views")
-    world: World = build(cfg["world"], "world")
+    world: World[Any] = build(cfg["world"], "world")
     guide: Guide = build(cfg["prior"], "prior", request=Request(prompt, world, views.words, device))
     phi = task.build(cfg["representation"], seed, device)
     constraint: Constraint[Any] = Unconstrained()
@@ -89,7 +90,7 @@ def build_run(cfg: Mapping[str, Any], device: torch.device) -> tuple[RunState, P
         recipe.learner(guide.unguided, generator(seed, 0, 0, "learner")),
     )
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
-    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, range(recipe.views))
+    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, range(recipe.views), world)
 
 
 def require_pixels(phi: Any, guide: Guide, constraint: Constraint[Any]) -> None:

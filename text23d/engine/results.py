@@ -8,7 +8,7 @@ from typing import Any
 from text23d.engine.build import Parts
 from text23d.engine.state import RunState
 from text23d.files import save_tensors
-from text23d.judge.network import Asked, Judge
+from text23d.judge.network import Judge
 
 
 def score(state: RunState, parts: Parts, judge: Judge) -> dict[str, float] | None:
@@ -16,11 +16,10 @@ def score(state: RunState, parts: Parts, judge: Judge) -> dict[str, float] | Non
 
     None for what the judge knows nothing of: a prompt from outside its world, one without a kind, a pair.
     """
-    caption = parts.guide.caption
-    if caption is None or caption.kind is None or caption.other is not None:
+    labels = () if parts.guide.caption is None else parts.world.labels(parts.guide.caption)
+    if not labels:
         return None
-    pictures = parts.task.judged(state.result(), parts.guide.shape).cpu()
-    return judge.score(pictures, Asked(caption.kind, caption.colour, caption.parts))
+    return judge.score(parts.task.judged(state.result(), parts.guide.shape).cpu(), labels)
 
 
 def save_phi(state: RunState, parts: Parts, representation: Any, folder: Path) -> None:

@@ -1,48 +1,66 @@
-"""A small convolutional classifier: what a picture shows, in which colours, and from where; and its weights file."""
+"""A small convolutional classifier: what an example shows, by the heads of its world; and its weights file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from text23d.contracts import Head, Label
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.paths import weights_dir
+from text23d.settings import Count, read, whole
 
-FORMAT = "text23d-judge-2"
-AZIMUTHS = 24
-"""Bins of the azimuth, the first centred on the front: 15 degrees each."""
+FORMAT, EARLIER = "text23d-judge-3", "text23d-judge-2"
 WIDTH = 256
+WIDTHS = (32, 64, 128, 192)
+LOOK = 64
+Asked = Sequence[Label]
+"""What examples should show."""
+CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the judge makes of B pictures: logits, and the features under them.
+    """What the judge makes of B examples.
 
-    kind [B, kinds + 1] (the last: none of them), colour [B, colours], part [B, part words, colours], azimuth
-    [B, AZIMUTHS], features [B, WIDTH].
+    logits    of each head: [B, classes + 1] of a global one (the last: none of them), [B, classes] or
+              [B, places, classes] of a located one, [B, bins] of a circular one
+    features  [B, WIDTH] under them
     """
 
-    kind: Tensor
-    colour: Tensor
-    part: Tensor
-    azimuth: Tensor
+    logits: Mapping[str, Tensor]
     features: Tensor
+
+    def __getitem__(self, head: str) -> Tensor:
+        return self.logits[head]
+
+    @staticmethod
+    def cat(opinions: Sequence[Opinion]) -> Opinion:
+        """Join batches."""
+        names = opinions[0].logits
+        return Opinion(
+            {name: torch.cat([each[name] for each in opinions]) for name in names},
+            torch.cat([each.features for each in opinions]),
+        )
 
 
 class Stage(nn.Module):
-    """Halve the side, then one residual block."""
+    """Halve the extent, then one residual block."""
 
-    def __init__(self, inward: int, outward: int) -> None:
+    def __init__(self, inward: int, outward: int, dimensions: int) -> None:
         super().__init__()
-        self.shrink = nn.Conv2d(inward, outward, 3, stride=2, padding=1)
+        convolution = CONVOLUTION[dimensions]
+        self.shrink = convolution(inward, outward, 3, stride=2, padding=1)
         self.norm1, self.norm2 = nn.GroupNorm(8, outward), nn.GroupNorm(8, outward)
-        self.conv = nn.Conv2d(outward, outward, 3, padding=1)
+        self.conv = convolution(outward, outward, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.shrink(x)
@@ -50,20 +68,28 @@ class Stage(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures x [B, 4, 64, 64] in picture space -> Opinion.
+    """Examples x [B, channels, *shape] -> Opinion.
 
-    Kind and azimuth are read off the whole picture; a colour where it is: for the thing and for each word of a part, a
-    map of places says where to look, and one classifier for all says which colour is there.
+    Global and circular heads are read off the whole example; a located one where it is: for each of its places a map
+    says where to look, and one classifier for all that share their classes says what is there.
     """
 
-    def __init__(self, kinds: int, colours: int, parts: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
+    def __init__(self, heads: Sequence[Head], channels: int, shape: Sequence[int]) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(Stage(a, b) for a, b in zip((4, *widths), widths, strict=False))
-        self.gather = nn.Linear(widths[-1] * (64 >> len(widths)) ** 2, WIDTH)
-        self.kind, self.azimuth = nn.Linear(WIDTH, kinds + 1), nn.Linear(WIDTH, AZIMUTHS)
-        self.place = nn.Conv2d(widths[-2], 1 + parts, 1)  # the thing itself, then the parts
-        self.look = nn.Sequential(nn.Conv2d(widths[-2], 64, 1), nn.SiLU())
-        self.colour = nn.Linear(64, colours)
+        self.heads, self.channels, self.shape, d = tuple(heads), channels, tuple(shape), len(shape)
+        self.stages = nn.ModuleList(Stage(a, b, d) for a, b in zip((channels, *WIDTHS), WIDTHS, strict=False))
+        left = math.prod(-(-side // 2 ** len(WIDTHS)) for side in shape)
+        self.gather = nn.Linear(WIDTHS[-1] * left, WIDTH)
+        for head in heads:
+            if head.how != "located":
+                self.add_module(head.name, nn.Linear(WIDTH, len(head.classes) + (head.how == "global")))
+        self.located = by_classes(heads)
+        slots = sum(max(1, len(head.places)) for group in self.located for head in group)
+        if slots:
+            self.place = CONVOLUTION[d](WIDTHS[-2], slots, 1)
+            self.look = nn.Sequential(CONVOLUTION[d](WIDTHS[-2], LOOK, 1), nn.SiLU())
+        for group in self.located:
+            self.add_module(group[0].name, nn.Linear(LOOK, len(group[0].classes)))
 
     def forward(self, x: Tensor) -> Opinion:
         *early, last = self.stages
@@ -71,85 +97,144 @@ class Classifier(nn.Module):
             x = stage(x)
         h = F.silu(self.gather(F.silu(last(x)).flatten(1)))
         x = F.silu(x)
-        places = self.place(x).flatten(2).softmax(-1)  # [B, 1 + parts, h w]
-        colours = self.colour(places @ self.look(x).flatten(2).transpose(1, 2))
-        return Opinion(self.kind(h), colours[:, 0], colours[:, 1:], self.azimuth(h), h)
+        whole = {head.name: getattr(self, head.name)(h) for head in self.heads if head.how != "located"}
+        return Opinion(whole | self.at_places(x), h)
+
+    def at_places(self, x: Tensor) -> dict[str, Tensor]:
+        """The logits of the located heads, from a map of features [B, C, *S]."""
+        if not self.located:
+            return {}
+        places = self.place(x).flatten(2).softmax(-1)  # [B, slots, prod(S)]
+        seen, found, start = places @ self.look(x).flatten(2).transpose(1, 2), {}, 0
+        for group in self.located:
+            sizes = [max(1, len(head.places)) for head in group]
+            answers = getattr(self, group[0].name)(seen[:, start : start + sum(sizes)])
+            for head, logits in zip(group, answers.split(sizes, 1), strict=True):
+                found[head.name] = logits if head.places else logits[:, 0]
+            start += sum(sizes)
+        return found
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What pictures should show: words of the judge's classes; no colour: any."""
-
-    kind: str
-    colour: str | None = None
-    parts: tuple[tuple[str, str], ...] = ()
+def by_classes(heads: Iterable[Head]) -> list[list[Head]]:
+    """The located heads, those of the same classes together."""
+    groups: dict[tuple[str, ...], list[Head]] = {}
+    for head in heads:
+        if head.how == "located":
+            groups.setdefault(head.classes, []).append(head)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
 class Judge:
-    """network, the names of its classes in order, and what it scored on objects it was not trained on."""
+    """network, and what it scored on examples it was not trained on."""
 
     network: Classifier
-    kinds: tuple[str, ...]
-    colours: tuple[str, ...]
-    parts: tuple[str, ...]
-    card: dict[str, Any]
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        return {head.name: head for head in self.network.heads}
 
     @torch.no_grad()
     def look(self, x: Tensor) -> Opinion:
-        """Pictures [B, 4, 64, 64] -> Opinion, in pieces that fit the cache."""
-        seen = [self.network(piece) for piece in x.split(64)]
-        fields = ("kind", "colour", "part", "azimuth", "features")
-        return Opinion(*(torch.cat([getattr(each, name) for each in seen]) for name in fields))
+        """Examples [B, channels, *shape] -> Opinion, in pieces that fit the cache."""
+        return Opinion.cat([self.network(piece) for piece in x.split(64)])
 
-    def heads(self, opinion: Opinion, asked: Asked) -> dict[str, tuple[Tensor, int]]:
-        """The logits [B, classes] of each head that what was asked touches, and the class that would be right."""
-        found = {"kind": (opinion.kind, self.kinds.index(asked.kind))}
-        if asked.colour is not None:
-            found["colour"] = opinion.colour, self.colours.index(asked.colour)
-        for index, (word, colour) in enumerate(asked.parts):
-            logits = opinion.part[:, self.parts.index(word)]
-            found["part" if index == 0 else f"part{index + 1}"] = logits, self.colours.index(colour)
+    def knows(self, label: Label) -> bool:
+        """Whether it has a class, and where it needs one a place, for that answer."""
+        head = self.heads.get(label.head)
+        return head is not None and label.answer in head.classes and label.place in (head.places or ("",))
+
+    def answers(self, opinion: Opinion, labels: Asked) -> list[tuple[str, Tensor, int]]:
+        """For each label its head, the logits [B, classes] behind it, and the class that would be right."""
+        found = []
+        for label in labels:
+            head, logits = self.heads[label.head], opinion[label.head]
+            logits = logits[:, head.places.index(label.place)] if head.places else logits
+            found.append((head.name, logits, head.classes.index(label.answer)))
         return found
 
-    def log_likelihood(self, opinion: Opinion, asked: Asked) -> Tensor:
-        """log P of everything that was asked, [B]: the heads as if they were independent."""
-        heads = self.heads(opinion, asked).values()
-        return torch.stack([logits.log_softmax(-1)[:, index] for logits, index in heads]).sum(0)
+    def log_likelihood(self, opinion: Opinion, labels: Asked) -> Tensor:
+        """log P of all these labels, [B]: the heads as if they were independent."""
+        answers = self.answers(opinion, labels)
+        return torch.stack([logits.log_softmax(-1)[:, index] for _, logits, index in answers]).sum(0)
 
-    def score(self, x: Tensor, asked: Asked) -> dict[str, float]:
-        """Mean probability and accuracy over pictures [B, 4, 64, 64], in [0, 1], of the kind and, where asked, of the
-        colour and of the parts' colours."""
+    def score(self, x: Tensor, labels: Asked) -> dict[str, float]:
+        """Mean probability and accuracy over examples [B, channels, *shape], in [0, 1], of each head that is labelled,
+        a head's labels taken together."""
         scores: dict[str, list[float]] = {}
-        for name, (logits, index) in self.heads(self.look(x), asked).items():
-            what = name.rstrip("23456789")
+        for name, logits, index in self.answers(self.look(x), labels):
             right = (logits.argmax(-1) == index).float().mean().item()
-            scores.setdefault(f"{what}_probability", []).append(logits.softmax(-1)[:, index].mean().item())
-            scores.setdefault(f"{what}_accuracy", []).append(right)
+            scores.setdefault(f"{name}_probability", []).append(logits.softmax(-1)[:, index].mean().item())
+            scores.setdefault(f"{name}_accuracy", []).append(right)
         return {name: sum(values) / len(values) for name, values in scores.items()}
 
-    def azimuth(self, opinion: Opinion) -> Tensor:
-        """The azimuth that each picture seems to be seen from, in degrees [0, 360), [B]."""
-        return opinion.azimuth.argmax(-1) * (360.0 / AZIMUTHS)
+    def angles(self, opinion: Opinion, head: str) -> Tensor:
+        """What a circular head finds, in degrees [0, 360), [B]."""
+        return opinion[head].argmax(-1) * (360.0 / len(self.heads[head].classes))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a judge's file says beside its weights."""
+
+    heads: tuple[Head, ...]
+    channels: Annotated[int, whole(1, 1024)]
+    shape: tuple[Count, ...]
+    card: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in CONVOLUTION or any(not head.classes for head in self.heads):
+            raise UserError(f"shape {self.shape}, {len(self.heads)} heads: expected classes, and 1 to 3 dimensions")
 
 
 def save(path: Path, judge: Judge) -> None:
     """Write the judge's weights as float16. Raises UserError if that fails."""
-    classes = {"kinds": judge.kinds, "colours": judge.colours, "parts": judge.parts}
-    tensors = {k: v.half() for k, v in judge.network.state_dict().items()}
-    save_tensors(path, tensors, "judge", {"format": FORMAT, **classes, "card": judge.card})
+    network = judge.network
+    facts = {
+        "format": FORMAT,
+        "heads": [asdict(head) for head in network.heads],
+        "channels": network.channels,
+        "shape": network.shape,
+        "card": judge.card,
+    }
+    tensors = {k: v.half() for k, v in network.state_dict().items()}
+    save_tensors(path, tensors, "judge", facts)
 
 
 def load(path: str | Path | None = None) -> Judge:
     """Read a judge's weights; no path: those shipped. Raises UserError where missing, damaged or of another format."""
     path = Path(path) if path is not None else weights_dir() / "judge.safetensors"
-    tensors, facts = load_tensors(path, "judge")
-    if facts.get("format") != FORMAT:
-        raise UserError(f"{path} is not a judge ({FORMAT} expected): train one with python -m text23d.train_judge")
-    kinds, colours, parts = (tuple(facts[name]) for name in ("kinds", "colours", "parts"))
-    network = Classifier(len(kinds), len(colours), len(parts))
+    tensors, facts = read_file(path)
     try:
-        network.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except RuntimeError as error:
+        with torch.device("meta"):  # nothing is drawn, and nothing allocated for what the file only claims
+            network = Classifier(facts.heads, facts.channels, facts.shape)
+        network.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+    except (RuntimeError, KeyError) as error:
         raise UserError(f"{path} does not fit the network it describes: restore it or train again") from error
-    return Judge(network.eval().requires_grad_(False), kinds, colours, parts, facts["card"])
+    return Judge(network.eval().requires_grad_(False), facts.card)
+
+
+def read_file(path: Path) -> tuple[dict[str, Tensor], Facts]:
+    """The float16 weights and the facts in a judge's file. Raises UserError where missing, damaged or foreign."""
+    tensors, facts = load_tensors(path, "judge")
+    if facts.get("format") not in (FORMAT, EARLIER):
+        raise UserError(f"{path} is not a judge ({FORMAT} expected): train one with python -m text23d.train_judge")
+    try:
+        return tensors, read(Facts, upgraded(facts) if facts["format"] == EARLIER else facts)
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({str(error)[:200]}): restore it or train again") from error
+
+
+def upgraded(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file of the EARLIER format says, in the words of this one: it was of the objects' world alone."""
+    kinds, colours, parts, card = (said.get(name) for name in ("kinds", "colours", "parts", "card"))
+    heads = [
+        {"name": "kind", "how": "global", "classes": kinds},
+        {"name": "colour", "how": "located", "classes": colours},
+        {"name": "part", "how": "located", "classes": colours, "places": parts},
+        {"name": "azimuth", "how": "circular", "classes": [f"{15 * index}" for index in range(24)]},
+    ]
+    if isinstance(card, dict):
+        card = {{"worn": "corrupted"}.get(name, name): value for name, value in card.items()}
+    return {"heads": heads, "channels": 4, "shape": [64, 64], "card": card}

@@ -1,125 +1,194 @@
-"""Training of the judge: worn pictures in; kind, colour, the parts' colours and the azimuth out."""
+"""Training of the judge: corrupted examples in; the answers of its world's heads out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from text23d.judge.network import AZIMUTHS, Classifier, Opinion
+from text23d.contracts import Head, Label, World
+from text23d.errors import UserError
+from text23d.judge.network import Classifier, Opinion
+from text23d.settings import Count, Natural, Positive, Seed, read
 
-NOTHING = torch.tensor([0.0, 0.0, 0.0, -1.0])[:, None, None]
-"""An empty pixel in picture space."""
-BROKEN_SHARE = 0.12
+SCRAMBLED_SHARE = 0.12
 NOT_TOLD = -100
 """Cross entropy's own mark for a class that is not to be learned."""
+NEAR = 30.0
+"""Degrees within which an angle counts as found."""
+
+Targets = Mapping[str, Tensor]
+"""By head: class indices [B] or, of one with places, [B, places], NOT_TOLD where there is none to learn; degrees [B] of
+a circular one, NaN where there is none."""
 
 
-@dataclass(frozen=True)
-class Labels:
-    """What B pictures show: class indices kind [B], colour [B], part [B, part words] (NOT_TOLD for parts without a
-    colour of their own), azimuth [B] in degrees (NaN for kinds without a front)."""
-
-    kind: Tensor
-    colour: Tensor
-    part: Tensor
-    azimuth: Tensor
-
-
-def wear(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures [B, 4, 64, 64] as a NeRF might show them: moved, scaled, blurred, faded, noisy, and before other
-    backgrounds, each at random.
-
-    The judge must know a blurred car for a car, or it would score sharpness and not the thing.
-    """
-    b, device = len(x), x.device
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return (low + (high - low) * torch.rand(b, *shape, generator=generator)).to(device)
-
-    scale, turn = uniform(0.85, 1.2), uniform(-0.1, 0.1)
-    move = uniform(-0.12, 0.12, 2)
-    affine = torch.stack([turn.cos() / scale, -turn.sin() / scale, turn.sin() / scale, turn.cos() / scale], -1)
-    affine = torch.cat([affine.reshape(b, 2, 2), move[:, :, None]], -1)
-    empty = NOTHING.to(device)
-    x = empty + F.grid_sample(x - empty, F.affine_grid(affine, list(x.shape), align_corners=False), align_corners=False)
-    soft = F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
-    x = torch.lerp(x, soft, uniform(0.0, 1.0, 1, 1, 1))
-    gain, offset = uniform(0.85, 1.15, 1, 1, 1), uniform(-0.08, 0.08, 3, 1, 1)
-    alpha = (x[:, 3:] + 1) / 2
-    ground = uniform(-0.7, 0.7, 3, 1, 1) * (uniform(0.0, 1.0, 1, 1, 1) < 0.4)
-    x = torch.cat([x[:, :3] * gain + offset * alpha + ground * (1 - alpha), x[:, 3:]], 1)
-    noise = torch.randn(x.shape, generator=generator).to(device)
-    return x + uniform(0.0, 0.15, 1, 1, 1) * noise
+def targets(
+    heads: Sequence[Head], labels: Sequence[Sequence[Label]], angles: Mapping[str, Tensor], device: torch.device
+) -> Targets:
+    """What B examples of those labels and angles show."""
+    found = {name: angle.to(device) for name, angle in angles.items()}
+    for head in heads:
+        if head.how != "circular":
+            classes = {name: index for index, name in enumerate(head.classes)}
+            places = {name: index for index, name in enumerate(head.places or ("",))}
+            answers = torch.full((len(labels), len(places)), NOT_TOLD)
+            for row, its in enumerate(labels):
+                for label in its:
+                    if label.head == head.name:
+                        answers[row, places[label.place]] = classes[label.answer]
+            found[head.name] = (answers if head.places else answers[:, 0]).to(device)
+    return found
 
 
-def broken(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures [B, 4, 64, 64] cut in 16 or 64 tiles and put together at random: its pieces, and not the thing."""
-    tiles = 4 if torch.rand((), generator=generator) < 0.5 else 8
-    b, c, h, w = x.shape
-    cut = x.reshape(b, c, tiles, h // tiles, tiles, w // tiles).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-    order = torch.rand(b, tiles**2, generator=generator).argsort(-1).to(x.device)
-    cut = cut.gather(1, order[:, :, None, None, None].expand_as(cut)).unflatten(1, (tiles, tiles))
-    return cut.permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
+def hardened(
+    world: World[Any], heads: Sequence[Head], x: Tensor, told: Targets, generator: torch.Generator
+) -> tuple[Tensor, Targets]:
+    """x [B, channels, *shape] corrupted, and the first SCRAMBLED_SHARE of it scrambled: none of the classes of a global
+    head, and nothing to be learned from it by the others."""
+    count = int(SCRAMBLED_SHARE * len(x))
+    x = world.corrupt(torch.cat([world.scramble(x[:count], generator), x[count:]]), generator)
+    nothing = {head.name: len(head.classes) if head.how == "global" else NOT_TOLD for head in heads}
+    nothing |= {head.name: math.nan for head in heads if head.how == "circular"}  # type: ignore[misc]
+    return x, {
+        name: torch.cat([torch.full_like(each[:count], nothing[name]), each[count:]]) for name, each in told.items()
+    }
 
 
-def loss(opinion: Opinion, labels: Labels) -> Tensor:
-    """The heads' cross entropies, summed; labels smoothed by 5 %, azimuths by a bin to each side."""
-    total = F.cross_entropy(opinion.kind, labels.kind, label_smoothing=0.05)
-    total = total + F.cross_entropy(opinion.colour, labels.colour, label_smoothing=0.05, ignore_index=NOT_TOLD)
-    if (labels.part != NOT_TOLD).any():
-        total = total + F.cross_entropy(
-            opinion.part.flatten(0, 1), labels.part.flatten(), label_smoothing=0.05, ignore_index=NOT_TOLD
-        )
-    front = ~labels.azimuth.isnan()
-    if front.any():
-        centres = torch.arange(AZIMUTHS, device=labels.azimuth.device) * (360.0 / AZIMUTHS)
-        apart = (labels.azimuth[front, None] - centres + 180) % 360 - 180
-        target = (-0.5 * (apart / 15.0).square()).softmax(-1)
-        total = total + 0.5 * F.cross_entropy(opinion.azimuth[front], target)
+def loss(heads: Sequence[Head], opinion: Opinion, told: Targets) -> Tensor:
+    """The heads' cross entropies, summed, those of angles by half; labels smoothed by 5 %, angles by a bin to each
+    side. What is told nothing of is left out."""
+    total = opinion.features.new_zeros(())
+    for head in heads:
+        logits, answer = opinion[head.name], told[head.name]
+        if head.how == "circular":
+            known = ~answer.isnan()
+            if known.any():
+                total = total + 0.5 * F.cross_entropy(logits[known], bell(answer[known], len(head.classes)))
+        elif (answer != NOT_TOLD).any():
+            logits, answer = logits.flatten(0, -2), answer.flatten()
+            total = total + F.cross_entropy(logits, answer, label_smoothing=0.05, ignore_index=NOT_TOLD)
     return total
 
 
-def train_step(
-    network: Classifier,
-    optimiser: torch.optim.Optimizer,
-    x: Tensor,
-    labels: Labels,
-    generator: torch.Generator,
-    precision: torch.dtype = torch.float32,
-) -> float:
-    """One step on worn pictures, the first BROKEN_SHARE of them broken and labelled as none of the kinds; returns the
-    loss."""
-    count = int(BROKEN_SHARE * len(x))
-    x = wear(torch.cat([broken(x[:count], generator), x[count:]]), generator)
-    none = torch.full_like(labels.kind[:count], network.kind.out_features - 1)
-    told = Labels(
-        torch.cat([none, labels.kind[count:]]),
-        torch.cat([torch.full_like(none, NOT_TOLD), labels.colour[count:]]),
-        torch.cat([torch.full_like(labels.part[:count], NOT_TOLD), labels.part[count:]]),
-        torch.cat([torch.full_like(labels.azimuth[:count], torch.nan), labels.azimuth[count:]]),
-    )
-    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
-        value = loss(network(x), told)
-    optimiser.zero_grad(set_to_none=True)
-    value.backward()
-    optimiser.step()
-    return value.item()
+def bell(angle: Tensor, bins: int) -> Tensor:
+    """Angles [B] in degrees as probabilities [B, bins]: a Gaussian whose standard deviation is a bin."""
+    width = 360.0 / bins
+    centres = torch.arange(bins, device=angle.device) * width
+    return (-0.5 * (apart(angle[:, None], centres) / width).square()).softmax(-1)
+
+
+def apart(a: Tensor, b: Tensor) -> Tensor:
+    """From angle b to angle a, in [-180, 180) degrees."""
+    return (a - b + 180) % 360 - 180
 
 
 @torch.no_grad()
-def accuracy(opinion: Opinion, labels: Labels) -> dict[str, float]:
-    """Share of pictures whose kind, colour and parts' colours are named right and whose azimuth is found within 30
-    degrees, in [0, 1], each over the pictures that have one; none has: left out."""
-    told, front = labels.part != NOT_TOLD, ~labels.azimuth.isnan()
-    azimuth = opinion.azimuth.argmax(-1) * (360.0 / AZIMUTHS)
-    apart = ((azimuth - labels.azimuth + 180) % 360 - 180).abs()
-    right = {
-        "kind": opinion.kind.argmax(-1) == labels.kind,
-        "colour": opinion.colour.argmax(-1) == labels.colour,
-        "part": (opinion.part.argmax(-1) == labels.part)[told],
-        "azimuth": apart[front] <= 30,
-    }
-    return {name: each.float().mean().item() for name, each in right.items() if each.numel()}
+def accuracy(heads: Sequence[Head], opinion: Opinion, told: Targets) -> dict[str, float]:
+    """Share of what each head is told that it names right, and of angles that it finds within NEAR, in [0, 1]; heads
+    that are told nothing are left out."""
+    shares = {}
+    for head in heads:
+        found, answer = opinion[head.name].argmax(-1), told[head.name]
+        if head.how == "circular":
+            right = (apart(found * (360.0 / len(head.classes)), answer).abs() <= NEAR)[~answer.isnan()]
+        else:
+            right = (found == answer)[answer != NOT_TOLD]
+        if right.numel():
+            shares[head.name] = right.float().mean().item()
+    return shares
+
+
+def one_cycle(step: int, steps: int, peak: float) -> tuple[float, float]:
+    """The learning rate and Adam's first beta of a step: up to the peak over 30 % of the steps and down to almost
+    nothing, by half cosines; the beta the other way (Smith and Topin 2018; torch's OneCycleLR)."""
+    top = 0.3 * steps - 1
+    if step <= top:
+        return between(peak / 25, peak, step / top), between(0.95, 0.85, step / top)
+    share = (step - top) / (steps - 1 - top)
+    return between(peak, peak / 25e4, share), between(0.85, 0.95, share)
+
+
+def between(start: float, end: float, share: float) -> float:
+    """Half a cosine from start (share 0) to end (share 1)."""
+    return end + (start - end) / 2.0 * (1 + math.cos(math.pi * share))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """steps: in all, over which the learning rate goes through its one cycle up to `lr`."""
+
+    steps: Count = 3000
+    batch: Count = 64
+    lr: Positive = 2e-3
+    seed: Seed = 0
+
+
+@dataclass
+class TrainState:
+    """All that changes while training. step: those taken; seconds: spent. Implements `engine.training.Trainee`."""
+
+    config: TrainConfig
+    network: Classifier
+    optimiser: torch.optim.AdamW
+    precision: torch.dtype = torch.float32
+    step: int = 0
+    seconds: float = 0.0
+
+    @staticmethod
+    def fresh(world: World[Any], config: TrainConfig, device: torch.device, precision: torch.dtype) -> TrainState:
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            network = Classifier(world.heads, world.channels, world.shape).to(device)
+        return TrainState(
+            config, network, torch.optim.AdamW(network.parameters(), config.lr, weight_decay=0.02), precision
+        )
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        return {"network": self.network}
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.config.steps
+
+    def facts(self) -> dict[str, Any]:
+        return {"heads": [asdict(head) for head in self.network.heads], "step": self.step}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Raises UserError for facts that are not those of a training of this network."""
+        found = read(Facts, facts)
+        if found.heads != self.network.heads:
+            raise UserError("it is of other heads")
+        self.step = found.step
+
+    def accumulate(self, batch: tuple[Tensor, Targets]) -> float:
+        """The gradient of the loss; returns the loss. Raises UserError if it is not finite."""
+        x, told = batch
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
+            value = loss(self.network.heads, self.network(x), told)
+        if not torch.isfinite(value):
+            raise UserError(f"the training loss became {value.item()} after {self.step} steps: use a smaller train.lr")
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        return value.item()
+
+    def advance(self, batch: tuple[Tensor, Targets]) -> None:
+        """One step of AdamW along the gradient."""
+        for group in self.optimiser.param_groups:
+            group["lr"], beta = one_cycle(self.step, self.config.steps, self.config.lr)
+            group["betas"] = beta, 0.999
+        self.optimiser.step()
+        self.step += 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a training's file says beside its tensors."""
+
+    heads: tuple[Head, ...]
+    step: Natural

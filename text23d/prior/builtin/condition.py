@@ -1,4 +1,4 @@
-"""What a text- and camera-conditioned prior is told about each picture."""
+"""What a prior is conditioned on for each example: a caption, and the view that it is seen or heard from."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ class Condition:
     """A batch of B conditions.
 
     text   [B, L] int64 word ids, right-padded with PAD; all PAD: no caption.
-    camera [B, 6] float: `Cameras.features()` and a last 1; all zero: the camera is unknown.
+    views  [B, F + 1] float: the features of the view and a last 1; all zero: the view is unknown.
     """
 
     text: Tensor
-    camera: Tensor
+    views: Tensor
 
     def __len__(self) -> int:
         return self.text.shape[0]
 
     def unconditional(self) -> Condition:
-        """The same cameras without the captions: the reference that guidance on text moves away from."""
+        """The same views without the captions: the reference that guidance on text moves away from."""
         return replace(self, text=torch.full_like(self.text, PAD))
 
     def saying(self, text: Tensor) -> Condition:
-        """The same cameras with one caption [L] for all."""
+        """The same views with one caption [L] for all."""
         return replace(self, text=text.to(self.text).expand_as(self.text))
 
-    def without_camera(self) -> Condition:
+    def without_views(self) -> Condition:
         """The same captions, seen from nobody knows where."""
-        return replace(self, camera=torch.zeros_like(self.camera))
+        return replace(self, views=torch.zeros_like(self.views))
 
     def to(self, device: torch.device | str) -> Condition:
-        return Condition(self.text.to(device), self.camera.to(device))
+        return Condition(self.text.to(device), self.views.to(device))
 
-    def dropped(self, text: Tensor, camera: Tensor) -> Condition:
-        """Forget the caption where `text` [B] is true and the camera where `camera` [B] is true."""
-        return Condition(self.text.masked_fill(text[:, None], PAD), self.camera.masked_fill(camera[:, None], 0.0))
+    def dropped(self, text: Tensor, views: Tensor) -> Condition:
+        """Forget the caption where `text` [B] is true and the view where `views` [B] is true."""
+        return Condition(self.text.masked_fill(text[:, None], PAD), self.views.masked_fill(views[:, None], 0.0))
 
     @staticmethod
     def cat(conditions: Sequence[Condition]) -> Condition:
         """Join batches; captions must be padded to one length."""
-        return Condition(torch.cat([c.text for c in conditions]), torch.cat([c.camera for c in conditions]))
+        return Condition(torch.cat([c.text for c in conditions]), torch.cat([c.views for c in conditions]))
 
 
-def known(cameras: Views) -> Tensor:
-    """The camera rows of a Condition [B, 6] for cameras that are known."""
-    features = cameras.features().float()
+def known(views: Views) -> Tensor:
+    """The rows [B, F + 1] of a Condition for views that are known."""
+    features = views.features().float()
     return torch.cat([features, torch.ones_like(features[:, :1])], -1)

@@ -10,19 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from text23d.contracts import Denoiser
+from text23d.errors import UserError
 from text23d.prior.builtin.condition import Condition
 from text23d.prior.builtin.unet import UNet
 
 
 def column(sigma: Tensor, x: Tensor) -> Tensor:
-    """A noise level [] or [B] as [B, 1, ...], to multiply x [B, ...]."""
+    """A noise level [] or [B] as [B, 1, ...], to multiply x [B, ...]. Raises UserError where they are anything else."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise UserError(f"x is {_told(x)}: expected a float tensor [B, C, ...]")
+    if not isinstance(sigma, Tensor) or sigma.shape not in ((), (1,), x.shape[:1]):
+        raise UserError(f"sigma is {_told(sigma)}: expected a tensor [] or {list(x.shape[:1])}, as torch.tensor(1.0)")
     return sigma.to(x).expand(x.shape[0]).reshape(-1, *[1] * (x.dim() - 1))
+
+
+def _told(value: object) -> str:
+    return f"a tensor {list(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
 class Preconditioned(nn.Module):
     """D(x; sigma, c) = c_skip x + c_out F(c_in x; c_noise, c), Table 1, right column.
 
-    network: F(x [B, C, H, W], noise [B], c) -> [B, C, H, W]; sigma_data: standard deviation of the data;
+    network: F(x [B, C, *S], noise [B], c) -> [B, C, *S]; sigma_data: standard deviation of the data;
     precision: the number type of F's convolutions; the rest is float32.
     """
 
@@ -30,8 +39,9 @@ class Preconditioned(nn.Module):
         super().__init__()
         self.network, self.sigma_data, self.precision = network, sigma_data, precision
 
-    def forward(self, x: Tensor, sigma: Tensor, c: Condition) -> Tensor:
-        """x [B, C, H, W], sigma [] or [B] > 0 -> E[x0 | x] as x, float32."""
+    def forward(self, x: Tensor, sigma: Tensor, c: Condition | None = None) -> Tensor:
+        """x [B, C, *S], sigma [] or [B] > 0 -> E[x0 | x] as x, float32. Raises UserError for an x, sigma or c that does
+        not fit this prior."""
         s, sd = column(sigma, x), self.sigma_data
         c_skip = sd**2 / (s**2 + sd**2)
         c_out = s * sd * (s**2 + sd**2).rsqrt()

@@ -19,6 +19,8 @@ from text23d.prior.wrappers.guidance import Guided
 from text23d.settings import NonNegative
 
 SMALL = "small"
+TOLD = {"full": "full", "camera": "views", "none": "none"}
+"""What D' may be told, by the names of the columns that the table of its noise has for them."""
 
 
 def guide(
@@ -51,8 +53,8 @@ def guide(
     return Guide(
         main,
         aux.denoiser,
-        reference_rms=partial(aux.reference_rms, told=auxiliary),
-        shape=(prior.size, prior.size),
+        reference_rms=partial(aux.reference_rms, told=TOLD[auxiliary]),
+        shape=prior.shape,
         conditions=partial(conditions, prior, aux, words, auxiliary),
         caption=caption,
     )
@@ -70,7 +72,7 @@ def hide(c: Condition, told: str) -> Condition:
     """What is left of c when only `told` is told: full, camera or none."""
     if told == "full":
         return c
-    return c.unconditional() if told == "camera" else c.unconditional().without_camera()
+    return c.unconditional() if told == "camera" else c.unconditional().without_views()
 
 
 def shipped(weights: str | None) -> str | Path | None:

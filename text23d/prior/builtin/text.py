@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from text23d.errors import UserError
 from text23d.prior.builtin.condition import PAD
+from text23d.words import split
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Vocabulary:
     words: tuple[str, ...]
     length: int = 24
 
-    def encode(self, captions: Iterable[Sequence[str]]) -> Tensor:
-        """Tokenised captions -> ids [B, length], padded. Raises UserError for unknown words or too many of them."""
+    def encode(self, captions: Iterable[str | Sequence[str]]) -> Tensor:
+        """Captions, as text or as the words of it, -> ids [B, length], padded. Raises UserError for unknown words or
+        too many of them."""
         ids = {word: index + 1 for index, word in enumerate(self.words)}
         rows = []
-        for caption in captions:
+        for given in captions:
+            caption = split(given) if isinstance(given, str) else given
             unknown = [word for word in caption if word not in ids]
             if unknown:
                 raise UserError(

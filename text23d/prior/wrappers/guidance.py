@@ -11,6 +11,7 @@ from torch import Tensor
 
 from text23d.contracts import Denoiser
 from text23d.errors import UserError
+from text23d.prior.builtin.edm import column
 
 
 def nothing_said(c: Any) -> Any:
@@ -47,7 +48,7 @@ class Guided:
         if towards is not None:
             from_ = self.denoiser(x, sigma, self.away(c))
             return from_ + self.scale * (towards - from_)
-        sigma = sigma.reshape(-1).expand(len(x))
+        sigma = column(sigma, x).flatten()
         both = self.denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), c.cat([c, self.away(c)]))
         towards, from_ = both.chunk(2)
         return from_ + self.scale * (towards - from_)

@@ -52,8 +52,8 @@ def random_prior(network: DictConfig) -> Iterator[Path]:
             raise UserError(f"network={plain(network)}: {error}; expected what conf/network/full.yaml has") from error
         for parameter in unet.parameters():  # the last layers are made of zeros
             parameter.add_(0.02 * torch.randn(parameter.shape))
-    table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_camera", "rms_none")}
-    prior = builtin.BuiltinPrior(edm.Preconditioned(unet), Vocabulary(words()), table, 64, {"images": 0})
+    table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_views", "rms_none")}
+    prior = builtin.BuiltinPrior(edm.Preconditioned(unet), Vocabulary(words()), table, (64, 64), {"images": 0})
     with TemporaryDirectory() as folder:
         path = Path(folder) / "prior.safetensors"
         builtin.save(path, prior)

@@ -65,11 +65,10 @@ def accuracies(judge: Judge, judged: Judged) -> dict[str, float]:
     found: dict[str, list[Tensor]] = {}
     for each, opinion in judged:
         right = {}
-        for name, (logits, index) in judge.heads(opinion, each.asked).items():
+        for name, logits, index in judge.answers(opinion, each.asked):
             right[name] = logits.argmax(-1) == index
-            what = name.rstrip("23456789")
-            found.setdefault(what, []).append(right[name].float())
-            found.setdefault(f"{what}_probability", []).append(logits.softmax(-1)[:, index])
+            found.setdefault(name, []).append(right[name].float())
+            found.setdefault(f"{name}_probability", []).append(logits.softmax(-1)[:, index])
         if "colour" in right:
             found.setdefault("both", []).append((right["kind"] & right["colour"]).float())
     return {name: torch.cat(values).mean().item() for name, values in found.items()}
@@ -104,13 +103,13 @@ def kid(x: Tensor, y: Tensor) -> float:
 
 def azimuth_right(judge: Judge, each: PictureSet, opinion: Opinion) -> float:
     """Share of views that look as if from within AZIMUTH_NEAR of where the camera stands."""
-    return (apart(judge.azimuth(opinion), each.azimuth) <= AZIMUTH_NEAR).float().mean().item()
+    return (apart(judge.angles(opinion, "azimuth"), each.azimuth) <= AZIMUTH_NEAR).float().mean().item()
 
 
 def is_janus(azimuth: Tensor, opinion: Opinion) -> bool:
     """Whether two azimuths more than JANUS_APART degrees from each other both show the front, by the mean of the
     judge's probabilities over the views from there: several elevations outvote one mistake."""
-    chance = opinion.azimuth.softmax(-1).roll(FRONT_BINS, -1)[:, : 2 * FRONT_BINS + 1].sum(-1)
+    chance = opinion["azimuth"].softmax(-1).roll(FRONT_BINS, -1)[:, : 2 * FRONT_BINS + 1].sum(-1)
     at, place = azimuth.unique(return_inverse=True)
     mean = torch.zeros(len(at)).index_add(0, place, chance) / torch.bincount(place)
     seen = at[mean > 0.5]
@@ -124,7 +123,7 @@ def apart(a: Tensor, b: Tensor) -> Tensor:
 
 def consistency(opinion: Opinion) -> float:
     """Share of a thing's views that agree with the most of them on kind and colour, right or wrong."""
-    votes = Counter(zip(opinion.kind.argmax(-1).tolist(), opinion.colour.argmax(-1).tolist(), strict=True))
+    votes = Counter(zip(opinion["kind"].argmax(-1).tolist(), opinion["colour"].argmax(-1).tolist(), strict=True))
     return max(votes.values()) / votes.total()
 
 

@@ -12,8 +12,9 @@ from text23d.prior.builtin.condition import Condition, known
 from text23d.prior.builtin.prior import BuiltinPrior
 from text23d.studies.evaluation.figures import kid
 from text23d.worlds.objects.caption import caption_text, tokenize
-from text23d.worlds.objects.dataset import Recipe, pictures, render_object
+from text23d.worlds.objects.render import pictures
 from text23d.worlds.objects.views import cameras_from
+from text23d.worlds.objects.world import Objects
 
 GROUPS = 16
 """Of pictures, each left out in turn, for the jackknife."""
@@ -22,9 +23,9 @@ GROUPS = 16
 def of_the_world(numbers: range, seed: int, size: int) -> tuple[list[str], Tensor, Tensor]:
     """Objects of those numbers of the world of that seed, each seen once, as the prior's training set shows them:
     captions, pictures [B, 4, size, size] in picture space and camera rows [B, 4] (see `world.views`)."""
-    seen = [render_object(number, Recipe(1, seed, size)) for number in numbers]
-    shown, rows = (np.concatenate([each[part] for each in seen]) for part in (1, 2))
-    return [caption_text(caption) for caption, _, _ in seen], pictures(shown), torch.from_numpy(rows)
+    seen = [Objects(size).example(seed, number, 1) for number in numbers]
+    shown, rows = (np.concatenate([each.arrays[name] for each in seen]) for name in ("images", "camera"))
+    return [caption_text(each.caption) for each in seen], pictures(shown), torch.from_numpy(rows)
 
 
 def told(prior: BuiltinPrior, captions: list[str], rows: Tensor) -> Condition:

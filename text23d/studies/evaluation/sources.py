@@ -21,7 +21,6 @@ from text23d.cameras import Cameras, orbit
 from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors, write_json
-from text23d.judge.training import wear
 from text23d.paths import slug
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.prior import BuiltinPrior
@@ -31,9 +30,9 @@ from text23d.studies.evaluation.figures import PictureSet
 from text23d.studies.evaluation.sampler import algorithm1
 from text23d.studies.evaluation.suite import Suite
 from text23d.tasks.object import judged_views
+from text23d.worlds.corruption import corrupt
 from text23d.worlds.objects.caption import tokenize
-from text23d.worlds.objects.dataset import pictures
-from text23d.worlds.objects.render import render, sample_light
+from text23d.worlds.objects.render import pictures, render, sample_light
 from text23d.worlds.objects.scene import make
 
 SAMPLE_ELEVATION = 15.0
@@ -77,7 +76,7 @@ def samples(
     for prompt in tqdm(suite.prompts, "samples", unit="prompt"):
         c = prior.condition(tokenize(prompt), cameras)
         for index in range(sets):
-            noise = torch.randn(1, 4, prior.size, prior.size, generator=generator(seed, 0, index, f"sample {prompt}"))
+            noise = torch.randn(1, 4, *prior.shape, generator=generator(seed, 0, index, f"sample {prompt}"))
             x = levels[0] * noise.expand(views, -1, -1, -1).to(device)
             path = folder / f"{slug(prompt)}-{index}.safetensors"
             main = Guided(prior.denoiser, guidance)
@@ -103,9 +102,9 @@ def worlds(suite: Suite, objects: int, seed: int, cameras: Cameras, light: float
 
 
 def worn(sets: Sequence[PictureSet]) -> list[PictureSet]:
-    """The same things, blurred, moved, faded and noisy, as the judge's own training wears them."""
+    """The same things, blurred, moved, faded and noisy, as the judge's own training corrupts them."""
     return [
-        PictureSet(s.prompt, s.asked, s.front, wear(s.pictures, generator(1, 0, index, "worn")), s.azimuth)
+        PictureSet(s.prompt, s.asked, s.front, corrupt(s.pictures, generator(1, 0, index, "worn")), s.azimuth)
         for index, s in enumerate(sets)
     ]
 

@@ -9,9 +9,11 @@ from itertools import combinations
 from text23d.errors import UserError
 from text23d.judge.network import Asked, Judge
 from text23d.paths import slug
-from text23d.worlds.objects.caption import Caption, parse
+from text23d.worlds.objects.caption import Caption
 from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.world import Objects
 
+WORLD = Objects()
 GROUPS = ("plain", "parts", "held_out")
 
 
@@ -29,12 +31,10 @@ class Suite:
 
     def asked(self, prompt: str) -> Asked:
         """What pictures of this prompt should show."""
-        caption = self.caption[prompt]
-        assert caption.kind is not None
-        return Asked(caption.kind, caption.colour, caption.parts)
+        return WORLD.labels(self.caption[prompt])
 
     def front(self, prompt: str) -> bool:
-        return KINDS[self.asked(prompt).kind].front
+        return KINDS[self.caption[prompt].kind or ""].front
 
 
 def read_suite(settings: Mapping[str, Sequence[str] | str], judge: Judge) -> Suite:
@@ -49,17 +49,11 @@ def read_suite(settings: Mapping[str, Sequence[str] | str], judge: Judge) -> Sui
     for (one, _), (other, _) in combinations(listed, 2):
         if slug(one) == slug(other):
             raise UserError(f"the suite's prompts {one!r} and {other!r} would share a folder: remove or reword one")
-    caption = {prompt: parse(prompt) for prompt, _ in listed}
+    caption = {prompt: WORLD.read(prompt) for prompt, _ in listed}
     for prompt, it in caption.items():
-        if it.other is not None or not judged(it, judge):
+        labels = WORLD.labels(it)
+        if not labels or not all(map(judge.knows, labels)):
             raise UserError(
                 f"the suite's prompt {prompt!r}: expected one thing, of a kind, parts and colours that the judge knows"
             )
     return Suite(str(settings.get("name", "own")), dict(listed), caption)
-
-
-def judged(caption: Caption, judge: Judge) -> bool:
-    """Whether the judge has a class for all that is said of the first thing."""
-    colours = {caption.colour, *(colour for _, colour in caption.parts)} - {None}
-    words = {word for word, _ in caption.parts}
-    return caption.kind in judge.kinds and colours <= set(judge.colours) and words <= set(judge.parts)

@@ -36,7 +36,8 @@ def results_table(results: Mapping[str, Any]) -> str:
         f"# Evaluation, suite `{results['suite']}`, {about['date']}",
         "",
         f"Prior: {about['images']} images seen. The judge itself is right on unseen objects in "
-        f"{spoken(about['judge']['clean'])}; on blurred, moved and noisy ones in {spoken(about['judge']['worn'])}.",
+        f"{spoken(about['judge']['clean'])}; on blurred, moved and noisy ones in "
+        f"{spoken(about['judge']['corrupted'])}.",
         "",
     ]
     if results["failed"]:

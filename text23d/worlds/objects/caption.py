@@ -7,15 +7,15 @@ thing    =  [adjective] [colour] kind [ "with" [article] colour part [ "and" [ar
 from __future__ import annotations
 
 import difflib
-import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from text23d.errors import UserError
+from text23d.words import split
 from text23d.worlds.objects.adjectives import STRETCH
 from text23d.worlds.objects.colours import COLOURS, COLOURS_TOO
 from text23d.worlds.objects.kinds import KINDS
@@ -30,8 +30,6 @@ SAYING = ("that is", "which is")
 MOST_PARTS = 2
 SYNONYM_SHARE, PREFIX_SHARE = 0.25, 0.2
 IRREGULAR = {"cacti": "cactus", "center": "centre", "scarves": "scarf", "snowmen": "snowman"}
-# A run of letters and digits, or one other character.
-TOKEN = re.compile(r"[^\W_]+|\S")
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,13 @@ class Caption:
     parts: tuple[tuple[str, str], ...] = ()
     relation: str | None = None
     other: Caption | None = None
+
+
+def read_caption(fields: Mapping[str, Any]) -> Caption:
+    """A caption from its fields, as JSON gives them back. Raises KeyError, TypeError or ValueError for others."""
+    other = fields["other"] and read_caption(fields["other"])
+    parts = tuple((word, colour) for word, colour in fields["parts"])
+    return Caption(**{**fields, "parts": parts, "other": other})
 
 
 @cache
@@ -122,12 +127,20 @@ def _an(said: str) -> str:
 
 @cache
 def variants() -> dict[str, str]:
-    """Plurals and singulars that are not in the vocabulary -> the form that is; and one other spelling."""
+    """Words that are not in the vocabulary -> the word that is: plurals and singulars, another spelling, and other
+    words for parts, which weights that are shipped have never heard."""
     known = words()
     kinds = [*KINDS, *(word for kind in KINDS.values() for word in kind.also), ANY]
-    forms = {_plural(noun): noun for noun in (*kinds, *(word for word in part_words() if not word.endswith("s")))}
-    forms |= {word[:-1]: word for word in part_words() if word.endswith("s")} | IRREGULAR
+    parts = {word: word for word in part_words()} | part_synonyms()
+    forms = {_plural(noun): noun for noun in kinds} | part_synonyms() | IRREGULAR
+    forms |= {word[:-1] if word.endswith("s") else _plural(word): meant for word, meant in parts.items()}
     return {form: noun for form, noun in forms.items() if form not in known and noun in known}
+
+
+@cache
+def part_synonyms() -> dict[str, str]:
+    """Every other word for a part -> that part."""
+    return {word: part for kind in KINDS.values() for word, part in kind.part_also.items()}
 
 
 def _plural(noun: str) -> str:
@@ -137,15 +150,9 @@ def _plural(noun: str) -> str:
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-case words of the vocabulary, in order, plural or singular as it has them. Plain punctuation separates
-    words and is dropped; any other character that is no letter or digit (an emoji, say) is a token of its own, so that
-    nothing a person wrote is silently ignored."""
-    folded, forms = unicodedata.normalize("NFKC", text).lower(), variants()
-    return [forms.get(token, token) for token in TOKEN.findall(folded) if not _is_punctuation(token)]
-
-
-def _is_punctuation(token: str) -> bool:
-    return token == "`" or all(unicodedata.category(character)[0] == "P" for character in token)
+    """The words of a text as the vocabulary has them: plural or singular, and its own word for a part."""
+    forms = variants()
+    return [forms.get(word, word) for word in split(text)]
 
 
 def known_tokens(text: str, what: str) -> list[str]:

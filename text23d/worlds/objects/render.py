@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from text23d.cameras import Cameras
+from text23d.spaces import to_picture
 from text23d.worlds.objects.parts import OBJECT_RADIUS, Mesh, Object
 
 SUPERSAMPLE = 2
@@ -96,6 +98,12 @@ def render(thing: Object, cameras: Cameras, light: Light | None = None, size: in
         samples[rays[met], 3] = 1
         pictures[index] = np.rint(_box_filter(samples.reshape(fine, fine, 4)) * 255)
     return pictures
+
+
+def pictures(images: NDArray[np.uint8]) -> torch.Tensor:
+    """Premultiplied RGBA uint8 [B, H, W, 4] -> picture space [B, 4, H, W]."""
+    unit = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
+    return to_picture(unit[:, :3], unit[:, 3:])
 
 
 def _scene(thing: Object) -> tuple[EmbreeScene, NDArray[np.float32], NDArray[np.float32]]:

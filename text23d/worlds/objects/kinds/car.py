@@ -123,4 +123,9 @@ def _lamps(length: float, width: float, floor: float, belt: float, round_lamps: 
     return parts
 
 
-KIND = Kind(build, parts={"wheels": ("tyre",), "roof": ("roof",)}, also=("automobile",), front=True)
+KIND = Kind(
+    build,
+    parts={"wheels": ("tyre",), "roof": ("roof",)},
+    also=("automobile",),
+    part_also={"tyres": "wheels", "tires": "wheels"},
+)

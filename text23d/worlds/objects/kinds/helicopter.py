@@ -73,4 +73,9 @@ def _skids(length: float, wide: float, tall: float) -> list[Part]:
     return parts
 
 
-KIND = Kind(build, parts={"rotor": ("rotor", "tail rotor"), "tail": ("tail",)}, also=("chopper",))
+KIND = Kind(
+    build,
+    parts={"rotor": ("rotor", "tail rotor"), "tail": ("tail",)},
+    also=("chopper",),
+    part_also={"propeller": "rotor"},
+)
