@@ -260,6 +260,18 @@ def test_vsd_resumed_equals_uninterrupted() -> None:
     assert not torch.equal(go(fresh(), halfway, 3, 6), go(resumed, halfway, 3, 6))
 
 
+def test_moments_lie_beside_their_weights() -> None:
+    """A state that was read from a file, on another device or, here, of another type, becomes that of the network."""
+    wide, narrow = NetworkLearner(Affine(), 0.02), NetworkLearner(Affine().float(), 0.02)
+    wide(X0, X0 + SIGMA * N, SIGMA, None)
+    narrow.load(wide.state())
+    narrow(X0.float(), (X0 + SIGMA * N).float(), SIGMA.float(), None)
+    wide(X0, X0 + SIGMA * N, SIGMA, None)
+    for name, value in wide.state().items():
+        torch.testing.assert_close(narrow.state()[name], value.float(), rtol=1e-5, atol=1e-6)
+    assert all(value.dtype == torch.float32 for value in narrow.state().values())
+
+
 def test_vsd_requires_a_learner() -> None:
     with pytest.raises(ValueError, match="requires a guide with a learner"):
         gradient(VSD(), Guide(Gaussian(0.3, 0.5), Gaussian(0.3, 0.5)))

@@ -242,6 +242,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
     assert not torch.equal(other_seed.x, first.x)
 
 
+def test_noise_to_begin_with_becomes_that_of_the_rendering() -> None:
+    """It is kept from a last visit, and may have been read from a file: it goes where and is what the rendering is."""
+    D, sigma, n = Gaussian(0.0, 1.0), torch.tensor(1.0), torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    found = []
+    for noise in (n, n.double(), None):
+        phi = Pixels(torch.ones(2, 3, dtype=torch.float64))
+        step(phi, None, Algorithm1(), Guide(D, D), sigma, phi.replaced(), streams(0), (1,), noise=noise)
+        found.append(phi.x.detach())
+    assert found[0].dtype == torch.float64 and torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
 def test_sizes_of_target_and_update() -> None:
     """The rendering for the prior is made at `shape`, the one for the update at `update_shape`, by default the same."""
 
