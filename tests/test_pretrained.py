@@ -320,7 +320,9 @@ def test_colour_over_grey_is_what_the_autoencoder_is_shown(tiny: Path) -> None:
     codec, plane = LatentCodec(pretrained.load(tiny).vae, 0.5), Plane(nn.Parameter(torch.rand(1, 4, 8, 8) - 0.5))
     shown = OnGrey(plane, 0.8)
     assert list(shown.parameters()) == [plane.pixels]
-    torch.testing.assert_close(codec.encode(shown.render(None, (16, 16))), Encoded(plane, codec, 0.8).render(None, (8, 8)))
+    torch.testing.assert_close(
+        codec.encode(shown.render(None, (16, 16))), Encoded(plane, codec, 0.8).render(None, (8, 8))
+    )
 
 
 # --- a whole run -------------------------------------------------------------------------------------------------
