@@ -46,7 +46,8 @@ class NetworkLearner:
     def load(self, state: Mapping[str, Tensor]) -> None:
         for name, each in self.weights.items():
             each.copy_(state[f"weights.{name}"])
-            kept = {key: state[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state}
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
+            kept = {key: state[f"{key}.{name}"] for key in keys}
             # Steps are counted on the CPU, moments lie beside their weight.
             self.adam.state[each] = {
                 key: value.clone() if key == "step" else value.to(each, copy=True) for key, value in kept.items()
