@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
+import yaml
 from torch import Tensor, nn
 
 from text23d.files import save_tensors, write_text
@@ -74,6 +74,6 @@ def leave_run(folder: Path, prompt: str = "an orange ball", density: float = 0.0
     grid.table.zero_()
     last.bias.copy_(torch.tensor([density, *torch.tensor([1.0, 0.5, 0.1]).clamp(0.01, 0.99).logit()]))
     nerf.occupancy.update(nerf.density, nerf.dt)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml({"prompt": prompt, "representation": REPRESENTATION}))
-    facts = {"prompt": prompt, "iteration": 1, "representation": REPRESENTATION}
-    save_tensors(folder / "nerf.safetensors", nerf.state_dict(), "nerf", facts)
+    facts = {"prompt": prompt, "representation": REPRESENTATION}
+    write_text(folder / "config.yaml", yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
+    save_tensors(folder / "nerf.safetensors", nerf.state_dict(), "nerf", facts | {"iteration": 1})

@@ -9,34 +9,38 @@ import torch
 from torch import Tensor
 
 from text23d.cameras import Cameras, orbit
+from text23d.contracts import each
 from text23d.errors import UserError
 from text23d.representation.views import CameraSampler
 from text23d.rng import generator
 
 
-def project(cameras: Cameras, point: Tensor, size: int) -> Tensor:
-    """Pixel positions [B, 2] (column, row) of one world point: inverse pose, then pinhole intrinsics."""
+def project(cameras: Cameras, point: Tensor, high: int, wide: int | None = None) -> Tensor:
+    """Pixel positions [B, 2] (column, row) of one world point: inverse pose, then pinhole intrinsics of square pixels,
+    in pictures `high` pixels high (and as wide, unless said otherwise)."""
     world = torch.cat([point, point.new_ones(1)])
     eye = torch.einsum("bij,j->bi", torch.linalg.inv(cameras.to_world()), world)
-    focal = 0.5 * size / torch.tan(torch.deg2rad(cameras.fov) / 2)
-    return torch.stack([size / 2 + focal * eye[:, 0] / -eye[:, 2], size / 2 - focal * eye[:, 1] / -eye[:, 2]], -1)
+    focal = 0.5 * high / torch.tan(torch.deg2rad(cameras.fov) / 2)
+    x, y = focal * eye[:, 0] / -eye[:, 2], focal * eye[:, 1] / -eye[:, 2]
+    return torch.stack([(high if wide is None else wide) / 2 + x, high / 2 - y], -1)
 
 
 def one(azimuth: float, elevation: float = 0.0) -> Cameras:
     return Cameras(*(torch.tensor([value], dtype=torch.float64) for value in (azimuth, elevation, 3.0, 40.0)))
 
 
-def test_rays_pass_through_the_points_that_project_onto_their_pixels() -> None:
-    size, generator = 16, torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("shape", [(16, 16), (16, 24), (20, 13)])
+def test_rays_pass_through_the_points_that_project_onto_their_pixels(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
     cameras = CameraSampler().sample(5, generator)
-    jitter = torch.rand(5, size, size, 2, generator=generator)
-    origins, directions = cameras.rays(size, jitter)
-    assert torch.allclose(directions.norm(dim=-1), torch.ones(5, size, size))
+    jitter = torch.rand(5, *shape, 2, generator=generator)
+    origins, directions = cameras.rays(shape, jitter)
+    assert torch.allclose(directions.norm(dim=-1), torch.ones(5, *shape))
     for row, column in ((0, 0), (3, 12), (15, 7)):
         for view in range(5):
             point = origins[view, row, column] + 2.7 * directions[view, row, column]
             expected = torch.tensor([column, row]) + jitter[view, row, column]
-            assert torch.allclose(project(cameras, point, size)[view], expected, atol=1e-3)
+            assert torch.allclose(project(cameras, point, *shape)[view], expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("azimuth", "position"), [(0.0, (0, -3, 0)), (90.0, (3, 0, 0)), (180.0, (0, 3, 0))])
@@ -133,5 +137,5 @@ def test_at_least_one_camera_and_a_possible_orbit() -> None:
 
 def test_cameras_one_by_one_are_the_cameras() -> None:
     cameras = CameraSampler().sample(5, generator(0, 0, 0, "cameras"))
-    assert [len(each) for each in cameras.each()] == [1] * 5
-    assert torch.equal(Cameras.cat(cameras.each()).features(), cameras.features())
+    assert [len(one) for one in each(cameras)] == [1] * 5
+    assert torch.equal(Cameras.cat(list(each(cameras))).features(), cameras.features())

@@ -20,7 +20,8 @@ from text23d.prior.wrappers.codec import Encoded
 from text23d.representation.image import PixelImage, resized
 from text23d.representation.nerf import Nerf
 from text23d.representation.views import CameraSampler, FixedCamera, WithCamera
-from text23d.tasks.known import KnownPixels, KnownView, Place, pixels, view
+from text23d.settings import build
+from text23d.tasks.constraints import KnownPixels, KnownView, Place, inpaint, reference
 
 CPU = torch.device("cpu")
 FRONT = FixedCamera(0.0)
@@ -59,7 +60,7 @@ def test_a_coarser_target_mixes_along_the_masks_edge() -> None:
     known, x0_hat, mask = PixelImage.of(normal(0, 4, 8, 8)), normal(1, 1, 4, 4, 4), left_half(8).clone()
     mask[..., 4] = 1  # five columns of eight: of the third of four, one half
     found = Inpaint(known, mask, lambda views: torch.ones(1)).project(x0_hat, FRONT.sample(1))
-    coarse = resized(known.pixels, 4)
+    coarse = resized(known.pixels, (4, 4))
     assert torch.equal(found[..., :2], coarse[..., :2]) and torch.equal(found[..., 3], x0_hat[..., 3])
     torch.testing.assert_close(found[..., 2], (coarse[..., 2] + x0_hat[..., 2]) / 2)
 
@@ -71,10 +72,10 @@ class Halving:
     factor: int = 2
 
     def encode(self, rgb: Tensor) -> Tensor:
-        return -resized(rgb, rgb.shape[-1] // 2)
+        return -resized(rgb, tuple(side // 2 for side in rgb.shape[2:]))
 
     def decode(self, code: Tensor) -> Tensor:
-        return -resized(code, code.shape[-1] * 2)
+        return -resized(code, tuple(2 * side for side in code.shape[2:]))
 
 
 def test_in_a_latent_space_what_is_known_is_encoded() -> None:
@@ -82,7 +83,7 @@ def test_in_a_latent_space_what_is_known_is_encoded() -> None:
     inside = Inpaint(known, left_half(8), lambda views: torch.ones(1)).within(lambda phi: Encoded(phi, Halving()))
     x0_hat = normal(1, 1, 3, 4, 4)
     found = inside.project(x0_hat, FRONT.sample(1))
-    torch.testing.assert_close(found[..., :2], -resized(known.pixels[:, :3], 4)[..., :2])
+    torch.testing.assert_close(found[..., :2], -resized(known.pixels[:, :3], (4, 4))[..., :2])
     assert torch.equal(found[..., 2:], x0_hat[..., 2:])
 
 
@@ -96,7 +97,7 @@ def test_the_references_loss_is_the_written_one_and_reaches_phi() -> None:
     torch.testing.assert_close(reference.penalty(phi).detach(), by_hand)
 
     Update(torch.optim.SGD(phi.parameters(), lr=1.0), 1, lambda: reference.penalty(phi))(
-        phi, FRONT.sample(1), x0_hat, 8
+        phi, FRONT.sample(1), x0_hat, (8, 8)
     )
     gradient = 2 * (before - x0_hat) / before.numel() + 0.7 * 2 * mask * (before - picture) / (4 * mask.sum())
     torch.testing.assert_close(phi.pixels.detach(), before - gradient)
@@ -151,12 +152,12 @@ def test_an_objects_known_pixels_are_of_one_view_among_others(tmp_path: Path) ->
 def test_a_reference_is_seen_from_where_it_is_said(tmp_path: Path) -> None:
     picture, mask = files(tmp_path)
     sampler = CameraSampler()
-    constraint, cameras = view(picture, mask, 0.5, 8, azimuth=20, elevation=None, fov=35.0).constrain(
+    constraint, cameras = reference(picture, mask, 0.5, 8, azimuth=20, elevation=None, fov=35.0).constrain(
         sampler, False, CPU
     )
     assert cameras is sampler and isinstance(constraint, Reference) and constraint.weight == 0.5
     assert constraint.view.features().tolist() == FixedCamera(20.0, 15.0, 3.0, 35.0).sample(1).features().tolist()
-    torch.testing.assert_close(constraint.picture, resized(read_picture(picture, "")[None], 8))
+    torch.testing.assert_close(constraint.picture, resized(read_picture(picture, "")[None], (8, 8)))
     assert constraint.mask[0, 0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
@@ -177,18 +178,25 @@ def test_what_is_known_and_does_not_serve_is_told(tmp_path: Path) -> None:
         "small": "expected the same size",
     }.items():
         with pytest.raises(UserError, match=rf"constraint\.mask=.*{wrong}\.png.*{problem}"):
-            constrain(pixels(picture, str(tmp_path / f"{wrong}.png")))
+            constrain(inpaint(picture, str(tmp_path / f"{wrong}.png")))
     with pytest.raises(UserError, match=r"photo\.png is covered everywhere: expected the object cut out"):
-        constrain(view(str(tmp_path / "photo.png"), None, 1.0, 16))
-    constrain(view(str(tmp_path / "photo.png"), None, 1.0, 16), FixedCamera())
-    constrain(view(str(tmp_path / "photo.png"), mask, 1.0, 16))
+        constrain(reference(str(tmp_path / "photo.png"), None, 1.0, 16))
+    constrain(reference(str(tmp_path / "photo.png"), None, 1.0, 16), FixedCamera())
+    constrain(reference(str(tmp_path / "photo.png"), mask, 1.0, 16))
     with pytest.raises(UserError, match=r"seen from azimuth 80, .* the image from azimuth 30"):
-        constrain(view(picture, None, 1.0, 16, azimuth=80), FixedCamera(30.0))
+        constrain(reference(picture, None, 1.0, 16, azimuth=80), FixedCamera(30.0))
     with pytest.raises(UserError, match="camera elevation is"):
-        constrain(pixels(picture, mask, elevation=100))
-    for values, problem in (((0, 16), r"weight=0"), (("much", 16), "weight=much"), ((1.0, 4), r"size=4")):
-        with pytest.raises(UserError, match=f"constraint.{problem}: expected"):
-            view(picture, None, *values)  # type: ignore[arg-type]
+        constrain(inpaint(picture, mask, elevation=100))
+    said = {"_target_": "text23d.tasks.constraints.reference", "picture": picture}
+    for name, wrong_value, expected in (
+        ("weight", 0, "a number above 0"),
+        ("weight", "much", "a number above 0"),
+        ("weight", float("inf"), "a number above 0"),
+        ("size", 4, "a whole number, 8 to 1024"),
+    ):
+        with pytest.raises(UserError, match=rf"^constraint\.{name}={wrong_value}: expected {expected}$"):
+            build({**said, name: wrong_value}, "constraint")
+    assert build({**said, "weight": 2, "size": 16}, "constraint") == reference(picture, None, 2.0, 16)
 
 
 def test_only_the_view_itself_is_here(tmp_path: Path) -> None:

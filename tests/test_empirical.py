@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from text23d.cli import register_resolvers
-from text23d.engine.build import build
-from text23d.engine.loop import iterate
+from text23d.compose import compose
+from text23d.engine.build import build_run
+from text23d.engine.loop import advance
 from text23d.errors import UserError
-from text23d.paths import conf_dir
-from text23d.prior.empirical import empirical_pair, read_folder
+from text23d.guide import Request
+from text23d.prior.empirical import guide, read_folder
 from text23d.spaces import from_picture
+from text23d.worlds.objects.world import Objects
 
 CPU = torch.device("cpu")
+ANYTHING = Request("whatever", Objects(), (), CPU)
 
 
 @pytest.fixture
@@ -43,37 +44,34 @@ def test_pictures_are_read_as_they_are(folder: Path) -> None:
 
 
 def test_the_denoiser_is_exact_and_told_nothing(folder: Path) -> None:
-    pair = empirical_pair("whatever", CPU, str(folder))
+    made = guide(ANYTHING, str(folder))
     points, sigma = read_folder(str(folder)).double(), 8.0
     x = points[:1] + sigma * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     weight = [math.exp(-(x - p).square().sum().item() / (2 * sigma**2) + 400) for p in points]
     expected = sum(w * p for w, p in zip(weight, points, strict=True)) / sum(weight)
-    torch.testing.assert_close(pair.main(x, torch.tensor(sigma))[0], expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(made.main(x, torch.tensor(sigma))[0], expected, rtol=1e-6, atol=1e-6)
     assert 0.02 < max(weight) / sum(weight) < 0.98, "no one-sided mixture"
-    assert pair.auxiliary is pair.main and pair.size == 16
+    assert made.aux is made.main and made.shape == (16, 16)
+    assert made.conditioned_on(None).c is made.conditioned_on(None).c_aux is None
+    assert made.caption is None and made.latents is None and made.reference_rms is None
 
 
 def test_an_image_becomes_one_of_the_folder(folder: Path) -> None:
     """Algorithm 1 with direct replacement and warm starts, by its configuration: at a low level it has chosen. (Without
     the leak it would keep whatever lies between the pictures: x0_hat - D'(x') = x0 - D'(x).)"""
-    register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose(
-            "config",
-            [
-                "prompt=one of them", "prior=empirical", f"prior.folder='{folder}'", "representation=image",
-                "representation.size=16", "views=bank", "views.count=1", "method/optimizer=replace", "method.views=1",
-                "method.iterations=40", "method.leak=1", "method.sigma.start=20", "method.sigma.end=0.1",
-            ],
-        )  # fmt: skip
+    usual = [
+        "prompt=one of them", "prior=empirical", "representation=image", "representation.size=16", "views=bank",
+        "views.count=1", "method/optimizer=replace", "method.views=1", "method.iterations=40", "method.leak=1",
+        "method.sigma.start=20", "method.sigma.end=0.1",
+    ]  # fmt: skip
     points, ends = read_folder(str(folder)), []
     for seed in range(4):
-        cfg.seed = seed
-        job = build(cfg, CPU)
-        for job.iteration in range(40):
-            figures = iterate(job)
+        cfg = compose("config", usual, seed=seed, **{"prior.folder": str(folder)})
+        state, parts = build_run(cfg, CPU)
+        for _ in range(40):
+            figures = advance(state, parts)
         assert figures["nfe"] == 4  # two steps of the inversion and its start, and D'(x'): D is D'
-        found = job.phi.pixels.detach()
+        found = state.phi.get_parameter("pixels").detach()
         distance = (found - points).flatten(1).norm(dim=1)
         assert distance.min() < 0.2 * (points[0] - points[1]).norm()
         ends.append(int(distance.argmin()))
@@ -83,7 +81,7 @@ def test_an_image_becomes_one_of_the_folder(folder: Path) -> None:
 def test_mistakes_are_told_in_one_line(folder: Path) -> None:
     def told(where: str | None) -> str:
         with pytest.raises(UserError) as raised:
-            empirical_pair("", CPU, where)
+            guide(ANYTHING, where)
         assert "\n" not in str(raised.value)
         return str(raised.value)
 

@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from torch import Tensor
 
 from text23d import cli
 from text23d.cameras import orbit
-from text23d.engine.build import make_prior
+from text23d.compose import compose
+from text23d.contracts import World
 from text23d.errors import UserError
-from text23d.paths import conf_dir
-from text23d.prior import pair
+from text23d.guide import Request
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import PAD, Condition, known
+from text23d.prior.builtin.guide import guide
 from text23d.prior.wrappers.guidance import Guided, nothing_said
+from text23d.settings import build
 from text23d.worlds.objects.caption import tokenize
+from text23d.worlds.objects.world import Objects
 
 CPU = torch.device("cpu")
 
@@ -79,15 +80,18 @@ def test_saying_changes_the_words_alone() -> None:
 # Of the built-in prior
 
 
+def asked(prompt: str, world: World | None = None) -> Request:
+    return Request(prompt, world or Objects(), (), CPU)
+
+
 def answers(prior: Path, negative: str, guidance: float = 3.0) -> tuple[Tensor, Tensor, Tensor]:
     """D's answer under guidance, and the plain answers for the prompt and for the negative prompt."""
     said, unwanted = tokenize("a red car"), tokenize(negative)
-    made = pair.builtin_pair(said, CPU, str(prior), guidance, unwanted, precision="float32")
+    made = guide(asked("a red car"), str(prior), guidance, negative, precision="float32")
     plain, cameras = builtin.load(prior), orbit(3)
-    c, _ = made.conditions(cameras)
     with torch.no_grad():
         told = [plain.denoiser(X, SIGMA, plain.condition(words, cameras)) for words in (said, unwanted)]
-        return made.main(X, SIGMA, c), told[0], told[1]
+        return made.conditioned_on(cameras).D(X, SIGMA), told[0], told[1]
 
 
 @pytest.mark.parametrize("negative", ["a blue mug", "", "a car"])
@@ -98,28 +102,42 @@ def test_a_negative_prompt_is_what_guidance_moves_away_from(tiny_prior: Path, ne
 
 
 def test_no_negative_prompt_is_no_caption(tiny_prior: Path) -> None:
-    with_none, _, untold = answers(tiny_prior, "")
-    made = pair.builtin_pair(tokenize("a red car"), CPU, str(tiny_prior), 3.0, precision="float32")
-    c, c_aux = made.conditions(orbit(3))
+    with_none, wanted, untold = answers(tiny_prior, "")
+    made = guide(asked("a red car"), str(tiny_prior), 3.0, precision="float32").conditioned_on(orbit(3))
     with torch.no_grad():
-        torch.testing.assert_close(made.main(X, SIGMA, c), with_none, rtol=0, atol=0)
-        torch.testing.assert_close(made.auxiliary(X, SIGMA, c.unconditional()), untold)
-    assert c is c_aux, "the negative prompt is no part of what the denoisers are told"
+        torch.testing.assert_close(made.D(X, SIGMA), with_none, rtol=0, atol=0)
+        torch.testing.assert_close(made.D_unconditional(X, SIGMA), untold)
+        torch.testing.assert_close(made.with_guidance(1)(X, SIGMA), wanted)
+        torch.testing.assert_close(made.with_guidance(-2)(X, SIGMA), untold - 2 * (wanted - untold))
+    assert made.c is made.c_aux, "the negative prompt is no part of what the denoisers are told"
+
+
+class Anything:
+    """A world that knows all words, whatever a prior has learned."""
+
+    def read(self, prompt: str) -> None:
+        return None
+
+    def tokens(self, prompt: str, setting: str = "prompt") -> tuple[str, ...]:
+        return tuple(prompt.split())
 
 
 @pytest.mark.parametrize(
-    ("negative", "problem"),
-    [(["a", "zebra"], "do not know the word 'zebra'"), (["car"] * 30, "30 words, this prior reads at most 24")],
+    ("world", "negative", "problem"),
+    [
+        (Objects(), "a zebra", "does not know the word 'zebra'"),
+        (Anything(), "a zebra", "do not know the word 'zebra'"),
+        (Objects(), " ".join(["car"] * 30), "30 words, this prior reads at most 24"),
+    ],
 )
-def test_a_negative_prompt_that_cannot_be_read(tiny_prior: Path, negative: list[str], problem: str) -> None:
+def test_a_negative_prompt_that_cannot_be_read(tiny_prior: Path, world: World, negative: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
-        pair.builtin_pair(["car"], CPU, str(tiny_prior), negative=negative)
+        guide(asked("car", world), str(tiny_prior), negative=negative)
 
 
-def configured(*overrides: str) -> DictConfig:
-    cli.register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", ["prompt='a red car'", *overrides])
+def configured(*overrides: str) -> dict[str, Any]:
+    found: dict[str, Any] = compose("config", ["prompt='a red car'", *overrides])["prior"]
+    return found
 
 
 def test_the_setting_is_read_as_a_prompt_is(tiny_prior: Path) -> None:
@@ -127,10 +145,10 @@ def test_the_setting_is_read_as_a_prompt_is(tiny_prior: Path) -> None:
     usual = [f"prior.weights='{tiny_prior}'", "prior.precision=float32"]
 
     def from_(text: str) -> Tensor:
-        _, made = make_prior(configured(*usual, f"prior.negative={text}"), CPU)
-        c, _ = made.conditions(orbit(3))
+        made = build(configured(*usual, f"prior.negative={text}"), "prior", request=asked("a red car"))
         with torch.no_grad():
-            return made.main(X, SIGMA, c)
+            answer: Tensor = made.conditioned_on(orbit(3)).D(X, SIGMA)
+        return answer
 
     expected, _, _ = answers(tiny_prior, "a blue mug")
     torch.testing.assert_close(from_("'A blue mugs!'"), expected, rtol=0, atol=0)
@@ -147,4 +165,4 @@ def test_a_negative_prompt_may_hold_anything() -> None:
     """As `prompt=` does: what a person wrote is no grammar of Hydra's."""
     for text in ("a car, red", "null", "${seed}", "it's (a)"):
         quoted = cli.quote_text(f"prior.negative={text}", False)
-        assert configured(quoted).prior.negative == text
+        assert configured(quoted)["negative"] == text

@@ -52,20 +52,32 @@ def test_shrinking_is_the_mean_over_areas() -> None:
             [x[..., i * side : (i + 1) * side, j * side : (j + 1) * side] for j in range(size)] for i in range(size)
         ]
         expected = torch.stack([torch.stack([block.mean((-1, -2)) for block in row], -1) for row in blocks], -2)
-        torch.testing.assert_close(resized(x, size), expected)
+        torch.testing.assert_close(resized(x, (size, size)), expected)
 
 
 def test_growing_is_bilinear_between_pixel_centres() -> None:
     """A ramp stays one, up to the border, beyond which its last values go on."""
     ramp = torch.arange(4.0).expand(1, 1, 4, 4)
     expected = ((torch.arange(12) + 0.5) / 3 - 0.5).clamp(0, 3)
-    torch.testing.assert_close(resized(ramp, 12), expected.expand(1, 1, 12, 12))
-    torch.testing.assert_close(resized(ramp.mT, 12), expected[:, None].expand(1, 1, 12, 12))
+    torch.testing.assert_close(resized(ramp, (12, 12)), expected.expand(1, 1, 12, 12))
+    torch.testing.assert_close(resized(ramp.mT, (12, 12)), expected[:, None].expand(1, 1, 12, 12))
+
+
+def test_shapes_that_are_not_square() -> None:
+    """Means over areas where no side grows, bilinear where one does; the network at its pixels' centres."""
+    x = normal(0, 1, 4, 12, 12)
+    torch.testing.assert_close(resized(x, (4, 6)), x.reshape(1, 4, 4, 3, 6, 2).mean((3, 5)))
+    assert resized(x, (6, 18)).shape == (1, 4, 6, 18)
+    torch.manual_seed(0)
+    image, place = MlpImage(12).double(), torch.tensor([[0.8, 0.0]], dtype=torch.float64)
+    for parameter in image.parameters():
+        parameter.data = normal(4, *parameter.shape).double()
+    torch.testing.assert_close(image.render(VIEW, (3, 5))[0, :, 1, 4], image.query(place)[0])
 
 
 def test_the_same_size_is_the_picture_itself() -> None:
     x = normal(0, 1, 4, 5, 5)
-    assert resized(x, 5) is x
+    assert resized(x, (5, 5)) is x
 
 
 # A grid of pixels
@@ -73,14 +85,14 @@ def test_the_same_size_is_the_picture_itself() -> None:
 
 def test_a_picture_begins_flat_and_grey() -> None:
     for image in (PixelImage(8), MlpImage(8, features=4, hidden=8)):
-        premultiplied, alpha = from_picture(image.render(VIEW, 8))
+        premultiplied, alpha = from_picture(image.render(VIEW, (8, 8)))
         torch.testing.assert_close(premultiplied / alpha, torch.full((1, 3, 8, 8), 0.5))
         torch.testing.assert_close(alpha, torch.full((1, 1, 8, 8), 0.5))
 
 
 def test_the_gradient_of_a_shrunk_rendering_is_spread_over_its_area() -> None:
     image, weights = PixelImage(8), normal(1, 3, 4, 4, 4)
-    (weights * image.render(FixedCamera().sample(3), 4)).sum().backward()
+    (weights * image.render(FixedCamera().sample(3), (4, 4))).sum().backward()
     assert image.pixels.grad is not None
     expected = weights.sum(0, keepdim=True).repeat_interleave(2, -1).repeat_interleave(2, -2) / 4
     torch.testing.assert_close(image.pixels.grad, expected)
@@ -89,10 +101,10 @@ def test_the_gradient_of_a_shrunk_rendering_is_spread_over_its_area() -> None:
 def test_replaced_pixels() -> None:
     image, target = PixelImage(8), normal(2, 1, 4, 8, 8)
     image.replace(VIEW, target)
-    assert torch.equal(image.render(VIEW, 8), target) and image.pixels.requires_grad
+    assert torch.equal(image.render(VIEW, (8, 8)), target) and image.pixels.requires_grad
     two = normal(3, 2, 4, 4, 4)
     image.replace(FixedCamera().sample(2), two)
-    torch.testing.assert_close(image.pixels.detach(), resized(two.mean(0, keepdim=True), 8))
+    torch.testing.assert_close(image.pixels.detach(), resized(two.mean(0, keepdim=True), (8, 8)))
 
 
 # A network
@@ -105,7 +117,7 @@ def test_the_network_is_the_written_one() -> None:
         parameter.data = normal(4, *parameter.shape)
     layers: list[Any] = list(image.mlp)
     first, second, last = layers[0], layers[2], layers[4]
-    found = image.render(VIEW, 6)
+    found = image.render(VIEW, (6, 6))
     for row, column in ((0, 0), (2, 5)):
         u = torch.tensor([(2 * column + 1) / 6 - 1, (2 * row + 1) / 6 - 1])
         phase = 2 * math.pi * image.frequencies @ u
@@ -125,7 +137,8 @@ def test_the_networks_gradient_is_that_of_finite_differences() -> None:
     def value(weight: Tensor) -> Tensor:
         parameters = {**dict(image.named_parameters()), "mlp.0.weight": weight, "frequencies": image.frequencies}
         return (
-            weights * torch.func.functional_call(Rendered(image), {f"image.{k}": v for k, v in parameters.items()}, 5)
+            weights
+            * torch.func.functional_call(Rendered(image), {f"image.{k}": v for k, v in parameters.items()}, ((5, 5),))
         ).sum()
 
     assert torch.autograd.gradcheck(value, layers[0].weight.detach().clone().requires_grad_())
@@ -136,8 +149,8 @@ class Rendered(torch.nn.Module):
         super().__init__()
         self.image = image
 
-    def forward(self, size: int) -> Tensor:
-        return self.image.render(VIEW, size)
+    def forward(self, shape: tuple[int, ...]) -> Tensor:
+        return self.image.render(VIEW, shape)
 
 
 def test_frequencies_have_the_bandwidth_and_come_from_the_seed() -> None:
@@ -194,7 +207,7 @@ def test_pictures_begin_with_a_file(tmp_path: Path) -> None:
     assert torch.equal(PixelImage(16, str(path)).pixels.detach(), x)
     torch.testing.assert_close(PixelImage(8, str(path)).pixels.detach(), x[..., ::2, ::2])
     torch.manual_seed(0)
-    fitted = MlpImage(16, start=str(path)).render(VIEW, 16)
+    fitted = MlpImage(16, start=str(path)).render(VIEW, (16, 16))
     assert (fitted - x).square().mean().sqrt() < 0.05 * x.std()
 
 

@@ -11,38 +11,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+import yaml
+from omegaconf import OmegaConf
 from PIL import Image
+from torch import Tensor
 
 import text23d
 from text23d import cli, export, gallery
-from text23d.clock import Clock
-from text23d.engine.build import Run, build, make
+from text23d.cameras import Cameras
+from text23d.compose import compose
+from text23d.contracts import Exported, unwatched
+from text23d.engine.build import Parts, build_run
 from text23d.engine.loop import optimise
+from text23d.engine.state import RunState
 from text23d.errors import UserError
 from text23d.files import load_tensors
-from text23d.paths import conf_dir
 from text23d.pictures import read_picture
 from text23d.representation.views import FixedCamera
-from text23d.tasks.object import Solid
-from text23d.tasks.picture import Flat
+from text23d.settings import build
+from text23d.tasks.object import ObjectTask
+from text23d.tasks.picture import PictureTask
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(text23d.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 FILES = ["config.yaml", "contact.png", "image.png", "image.safetensors", "metrics.jsonl", "summary.json"]
 CPU = torch.device("cpu")
 
 
-def settings(*overrides: str) -> DictConfig:
-    cli.register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", ["prompt='a red car'", "method.iterations=3", *overrides])
+def made(*overrides: str) -> tuple[RunState, Parts]:
+    return build_run(compose("config", ["prompt='a red car'", "method.iterations=3", *overrides]), CPU)
 
 
-def finished(prior: Path, *overrides: str) -> Run:
-    run = build(settings(f"prior.weights='{prior}'", *overrides), CPU)
-    assert [line["iteration"] for line in optimise(run)] == [1, 2, 3]
-    return run
+def finished(prior: Path, *overrides: str) -> tuple[RunState, Parts]:
+    state, parts = made(f"prior.weights='{prior}'", *overrides)
+    assert [line["iteration"] for line in optimise(state, parts)] == [1, 2, 3]
+    return state, parts
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +77,14 @@ def test_every_result_is_there_and_nothing_else(sweep: tuple[Path, str]) -> None
         where = folder / name
         assert sorted(path.name for path in where.iterdir()) == FILES
         tensors, facts = load_tensors(where / "image.safetensors", "image")
-        assert parameters <= tensors.keys() and facts == {"prompt": "a red car", "iteration": 3}
-        image = make(OmegaConf.create(OmegaConf.load(where / "config.yaml")).representation)
+        section = yaml.safe_load((where / "config.yaml").read_text())["representation"]
+        assert parameters <= tensors.keys()
+        assert facts == {"prompt": "a red car", "iteration": 3, "representation": section}
+        image = build(section, "representation")
         image.load_state_dict(tensors)
         picture = Image.open(where / "image.png")
         assert picture.mode == "RGBA" and picture.size == (64, 64)
-        shown = image.render(FixedCamera().sample(1), 64)[0].detach().clamp(-1, 1)
+        shown = image.render(FixedCamera().sample(1), (64, 64))[0].detach().clamp(-1, 1)
         again = read_picture(where / "image.png", "image")
         covered = again[3] > -0.9
         assert covered.any() and (again - shown)[3].abs().max() < 1 / 127
@@ -108,8 +112,7 @@ def test_a_gallery_of_pictures(sweep: tuple[Path, str], tmp_path: Path) -> None:
 
 
 def test_a_picture_has_no_mesh(sweep: tuple[Path, str]) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("export", [f"run='{sweep[0] / '0-a-red-car'}'", "device=cpu"])
+    cfg = OmegaConf.create(compose("export", [f"run='{sweep[0] / '0-a-red-car'}'", "device=cpu"]))
     with pytest.raises(UserError, match=r"0-a-red-car made an image, which has no mesh .*: see image\.png") as raised:
         export.run(cfg)
     assert "\n" not in str(raised.value)
@@ -117,11 +120,13 @@ def test_a_picture_has_no_mesh(sweep: tuple[Path, str]) -> None:
 
 @pytest.mark.parametrize("representation", ["image", "mlp_image"])
 def test_the_same_seed_gives_the_same_bytes(representation: str, tiny_prior: Path) -> None:
-    one, same, other = (
-        finished(tiny_prior, f"representation={representation}", "representation.size=16", f"seed={seed}").subject
-        for seed in (0, 0, 1)
-    )
-    assert torch.equal(one.sheet(), same.sheet()) and not torch.equal(one.sheet(), other.sheet())
+    def preview(seed: int) -> Tensor:
+        usual = (f"representation={representation}", "representation.size=16", f"seed={seed}")
+        state, parts = finished(tiny_prior, *usual)
+        return parts.task.preview(state.result())
+
+    one, same, other = (preview(seed) for seed in (0, 0, 1))
+    assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 @pytest.mark.parametrize("representation", ["image", "mlp_image"])
@@ -130,8 +135,9 @@ def test_what_is_known_is_kept_to_the_bit(
 ) -> None:
     picture, mask, constraint = known
     files = (f"constraint.picture='{picture}'", f"constraint.mask='{mask}'")
-    run = finished(tiny_prior, f"representation={representation}", constraint, *files)
-    run.subject.leave("a red car", tmp_path, settings(), Clock())
+    state, parts = finished(tiny_prior, f"representation={representation}", constraint, *files)
+    told = parts.task.export(state.result(), "a red car", tmp_path, unwatched, lambda *done: None)
+    assert told == Exported({"image": {"file": "image.png", "size": 64}}, "image.png of 64 x 64 pixels")
     left, given = (np.asarray(Image.open(path)) for path in (tmp_path / "image.png", picture))
     assert np.array_equal(left[:, :32], given[:, :32])
     assert (left[:, 32:] != given[:, 32:]).mean() > 0.5
@@ -145,16 +151,17 @@ def test_an_object_is_completed_and_referred_to_by_the_same_words(
     files = (f"constraint.picture='{picture}'", f"constraint.mask='{mask}'")
     tiny = (*files, "representation.steps=16", "method.views=2", "method.size.stages=[[0,16]]")
     for constraint in (inpaint, "constraint=reference"):
-        run = finished(tiny_prior, constraint, "constraint.azimuth=40", *tiny)
-        assert isinstance(run.subject, Solid)
-    last = run.cameras.sample(2, torch.Generator().manual_seed(0))
-    assert last.azimuth[1].item() != 40.0, "a reference is no target"
+        _, parts = finished(tiny_prior, constraint, "constraint.azimuth=40", *tiny)
+        assert isinstance(parts.task, ObjectTask)
+        views = parts.views.sample(2, torch.Generator().manual_seed(0))
+        assert (views.azimuth[1].item() == 40.0) == (constraint == inpaint), "a reference is no target"
 
 
 def test_a_picture_is_seen_from_where_the_configuration_says() -> None:
-    run = build(settings("representation=image", "views.azimuth=120", "views.elevation=5"), CPU)
-    assert isinstance(run.subject, Flat) and run.plan.views == 1
-    for cameras in (run.subject.view, run.cameras.sample(1)):
+    _, parts = made("representation=image", "views.azimuth=120", "views.elevation=5")
+    assert isinstance(parts.task, PictureTask) and parts.recipe.views == 1
+    for cameras in (parts.task.view, parts.views.sample(1)):
+        assert isinstance(cameras, Cameras)
         assert (cameras.azimuth.item(), cameras.elevation.item()) == (120.0, 5.0)
 
 
@@ -172,7 +179,7 @@ def test_a_picture_is_seen_from_where_the_configuration_says() -> None:
 )
 def test_mistakes_are_told_in_one_line(overrides: tuple[str, ...], problem: str, tiny_prior: Path) -> None:
     with pytest.raises(UserError, match=problem) as raised:
-        build(settings(f"prior.weights='{tiny_prior}'", *overrides), CPU)
+        made(f"prior.weights='{tiny_prior}'", *overrides)
     assert "\n" not in str(raised.value)
 
 

@@ -1,4 +1,4 @@
-"""Streams named by (seed, rank, step, purpose): the same name gives the same stream, another one another."""
+"""Streams named by (seed, view, step, purpose): the same name gives the same stream, another one another."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import sys
 
 import torch
 
-from text23d.rng import generator
+from text23d.method.noise import gaussian
+from text23d.rng import generator, generators
 
 
-def draw(seed: int, rank: int, step: int, purpose: str, count: int = 4000) -> torch.Tensor:
-    return torch.randn(count, generator=generator(seed, rank, step, purpose))
+def draw(seed: int, view: int, step: int, purpose: str, count: int = 4000) -> torch.Tensor:
+    return torch.randn(count, generator=generator(seed, view, step, purpose))
 
 
 def test_the_same_name_is_the_same_stream_in_another_process() -> None:
@@ -44,3 +45,17 @@ def test_a_run_meets_no_stream_twice() -> None:
     names = itertools.product([0], [0, 1], range(2000), ["inversion", "langevin"])
     first = {torch.randint(2**62, [], generator=generator(*name)).item() for name in names}
     assert len(first) == 8000
+
+
+def test_processes_with_a_share_of_the_views_draw_what_one_would() -> None:
+    """Each view's noise, and its second draw, too, is its own stream's, whoever draws it beside whatever others."""
+    like, streams = torch.zeros(4, 2, 3, dtype=torch.float64), generators(5, range(4), 7, "langevin")
+    whole = [gaussian(like, streams) for _ in range(2)]
+    for share in ([0, 1], [2, 3], [3, 0]):
+        own = generators(5, share, 7, "langevin")
+        for drawn in whole:
+            assert torch.equal(gaussian(like[share], own), drawn[share])
+    for view in range(4):
+        alone = torch.randn(2, 3, generator=generator(5, view, 7, "langevin"), dtype=torch.float64)
+        assert torch.equal(whole[0][view], alone)
+    assert len({row.sum().item() for drawn in whole for row in drawn}) == 8

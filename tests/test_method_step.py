@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d.contracts import Denoiser
+from text23d.contracts import Denoiser, Shape
 from text23d.errors import UserError
+from text23d.guide import Guide
 from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import Backprop, FixedPoint, Inverter, Naive
 from text23d.method.langevin import EulerMaruyama, LevelPreserving
 from text23d.method.levels import Levels
 from text23d.method.noise import gaussian
-from text23d.method.priors import Priors
 from text23d.method.proposal import Proposal
 from text23d.method.schedule import LogLinear
 from text23d.method.step import step
@@ -32,7 +32,7 @@ class Pixels:
     def __init__(self, x: Tensor) -> None:
         self.x = torch.nn.Parameter(x.clone())
 
-    def render(self, views: None, size: int) -> Tensor:
+    def render(self, views: None, shape: Shape) -> Tensor:
         return self.x
 
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -47,7 +47,7 @@ def run(phi: Pixels, D: Denoiser, sigmas: list[float], method: Algorithm1, first
     update = phi.replaced()
     for i in range(first, len(sigmas)):
         sigma = torch.tensor(sigmas[i], dtype=torch.float64)
-        report = step(phi, None, method, Priors(D, D), sigma, update, streams(i), 1)
+        report = step(phi, None, method, Guide(D, D), sigma, update, streams(i), (1,))
     return report.proposal
 
 
@@ -73,7 +73,7 @@ def test_one_iteration_is_the_written_one() -> None:
     D, D_aux, x0 = Gaussian(1.0, 0.4), Network(), torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(2, 4)
     sigma, h = torch.tensor(0.8, dtype=torch.float64), 0.3
     phi, method = Pixels(x0), Algorithm1(Naive(), EulerMaruyama(h), churn=2, leak=0.1)
-    report = step(phi, None, method, Priors(D, D_aux, None, 0.25), sigma, phi.replaced(), streams(0), 1)
+    report = step(phi, None, method, Guide(D, D_aux, None, 0.25), sigma, phi.replaced(), streams(0), (1,))
 
     n = torch.randn(2, 4, generator=generator(0, 0, 0, "inversion"), dtype=torch.float64)
     noise = generator(0, 0, 0, "langevin")
@@ -96,16 +96,16 @@ def test_several_levels_are_the_mean_of_each() -> None:
     """Targets averaged, evaluations added up, the first level as without the others; and noises of their own: at the
     same level twice two targets differ. Other factors than above 0 are refused."""
     D, x0 = Gaussian(1.0, 0.4), torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(2, 4)
-    ask, sigma, one = Priors(D, D), torch.tensor([0.8, 0.4], dtype=torch.float64), Algorithm1(Naive())
+    guide, sigma, one = Guide(D, D), torch.tensor([0.8, 0.4], dtype=torch.float64), Algorithm1(Naive())
     n = gaussian(x0, torch.Generator().manual_seed(1))
-    alone = one(ask, x0, sigma, n, streams(0))
+    alone = one(guide, x0, sigma, n, streams(0))
 
     def second(purpose: str) -> torch.Generator:
         return streams(0)(f"{purpose} at level 1")
 
     for factor in (0.5, 1.0):
-        other = one(ask, x0, factor * sigma, gaussian(x0, second("inversion")), second)
-        both = Levels(one, [1.0, factor])(ask, x0, sigma, n, streams(0))
+        other = one(guide, x0, factor * sigma, gaussian(x0, second("inversion")), second)
+        both = Levels(one, [1.0, factor])(guide, x0, sigma, n, streams(0))
         torch.testing.assert_close(both.target, (alone.target + other.target) / 2)
         torch.testing.assert_close(both.noise_ratio, (alone.noise_ratio + other.noise_ratio) / 2)
         assert both.nfe == alone.nfe + other.nfe and torch.equal(both.noise, alone.noise)
@@ -120,7 +120,7 @@ def test_no_gradient_through_the_denoisers(inversion: Inverter) -> None:
     """phi receives the gradient of mean((phi - x0_hat)^2) with x0_hat held, and the networks none at all."""
     D, D_aux, phi = Network(), Network(), Pixels(torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(2, 4))
     update = Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=1)
-    report = step(phi, None, Algorithm1(inversion), Priors(D, D_aux, 1.0), torch.tensor(2.0), update, streams(0), 1)
+    report = step(phi, None, Algorithm1(inversion), Guide(D, D_aux, 1.0), torch.tensor(2.0), update, streams(0), (1,))
 
     assert D.shrink.grad is None and D_aux.shrink.grad is None and not report.proposal.target.requires_grad
     assert phi.x.grad is not None
@@ -140,7 +140,7 @@ def test_evaluations_are_counted_and_not_wasted(inversion: Inverter, cost: int, 
     ]:
         one.calls = other.calls = 0
         phi = Pixels(torch.zeros(3, 2, dtype=torch.float64))
-        report = step(phi, None, method, Priors(one, D_aux, c), sigma, phi.replaced(), streams(0), 1)
+        report = step(phi, None, method, Guide(one, D_aux, c), sigma, phi.replaced(), streams(0), (1,))
         assert report.proposal.nfe == expected == one.calls + other.calls
 
 
@@ -172,7 +172,7 @@ def test_a_guided_denoiser_costs_two_less_what_the_inversion_knew(churn: int) ->
     for told in (c, Told(torch.ones(2, 1))):  # the same object, and one that nothing is known of
         phi = Pixels(torch.zeros(2, 1))
         method = Algorithm1(Naive(), churn=churn)
-        reports.append(step(phi, None, method, Priors(D, network, told, c), sigma, phi.replaced(), streams(0), 1))
+        reports.append(step(phi, None, method, Guide(D, network, told, c), sigma, phi.replaced(), streams(0), (1,)))
         assert sum(calls) == 2 * reports[-1].proposal.nfe
         calls.clear()
     assert [report.proposal.nfe for report in reports] == [2 * churn + 1, 2 * churn + 2]
@@ -189,7 +189,7 @@ def test_noise_ratio_against_a_table() -> None:
     def table(s: float) -> float:
         return s**2 / (std**2 + s**2) ** 0.5
 
-    report = step(phi, None, method, Priors(D, D, reference_rms=table), sigma, update, streams(0), 1)
+    report = step(phi, None, method, Guide(D, D, reference_rms=table), sigma, update, streams(0), (1,))
     torch.testing.assert_close(report.proposal.noise_ratio, torch.ones_like(sigma), rtol=0, atol=0.02)
     assert report.proposal.residual.tolist() == [1.0, 1.0, 1.0]
 
@@ -238,25 +238,36 @@ def test_a_resumed_run_equals_an_uninterrupted_one() -> None:
     run(resumed, D, sigmas, method, first=2)
     assert torch.equal(resumed.x, whole.x)
 
-    step(other_seed, None, method, Priors(D, D), torch.tensor(2.0), other_seed.replaced(), streams(0, seed=1), 1)
+    step(other_seed, None, method, Guide(D, D), torch.tensor(2.0), other_seed.replaced(), streams(0, seed=1), (1,))
     assert not torch.equal(other_seed.x, first.x)
 
 
-def test_sizes_of_target_and_update() -> None:
-    """The rendering for the prior is made at `size`, the one for the update at `update_size`, by default the same."""
+def test_noise_to_begin_with_becomes_that_of_the_rendering() -> None:
+    """It is kept from a last visit, and may have been read from a file: it goes where and is what the rendering is."""
+    D, sigma, n = Gaussian(0.0, 1.0), torch.tensor(1.0), torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    found = []
+    for noise in (n, n.double(), None):
+        phi = Pixels(torch.ones(2, 3, dtype=torch.float64))
+        step(phi, None, Algorithm1(), Guide(D, D), sigma, phi.replaced(), streams(0), (1,), noise=noise)
+        found.append(phi.x.detach())
+    assert found[0].dtype == torch.float64 and torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
-    seen: list[int] = []
+
+def test_sizes_of_target_and_update() -> None:
+    """The rendering for the prior is made at `shape`, the one for the update at `update_shape`, by default the same."""
+
+    seen: list[Shape] = []
 
     class Sized(Pixels):
-        def render(self, views: None, size: int) -> Tensor:
-            seen.append(size)
-            return self.x.expand(1, 1, size, size)
+        def render(self, views: None, shape: Shape) -> Tensor:
+            seen.append(shape)
+            return self.x.expand(1, 1, *shape)
 
     phi = Sized(torch.zeros(1, dtype=torch.float64))
     D, sigma = Gaussian(0.0, 1.0), torch.tensor(1.0)
-    for update_size in (None, 4):
-        step(phi, None, Algorithm1(), Priors(D, D), sigma, phi.replaced(), streams(0), 8, update_size)
-    assert seen == [8, 8, 8, 4]
+    for update_shape in (None, (4, 2)):
+        step(phi, None, Algorithm1(), Guide(D, D), sigma, phi.replaced(), streams(0), (8, 6), update_shape)
+    assert seen == [(8, 6), (8, 6), (8, 6), (4, 2)]
 
 
 def test_settings_out_of_range() -> None:

@@ -11,26 +11,26 @@ import pytest
 import torch
 from torch import Tensor
 
+from text23d.contracts import Shape
 from text23d.errors import UserError
 from text23d.method.average import Average
 from text23d.method.schedule import Constant, Linear, LogLinear, Piecewise, Random
 from text23d.method.target import target
 from text23d.method.update import InPixels, Replace, Update
+from text23d.settings import build
 
 
-class Waves:
-    """A picture [B, 1, size, size] that depends on two parameters and on the view, at any size."""
+class Waves(torch.nn.Module):
+    """A picture [B, 1, *shape] that depends on two parameters and on the view, at any shape."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.phi = torch.nn.Parameter(torch.tensor([0.5, -1.0], dtype=torch.float64))
 
-    def render(self, views: Tensor, size: int) -> Tensor:
-        at = (torch.arange(size, dtype=torch.float64) + 0.5) / size
-        picture = torch.sin(self.phi[0] * at[:, None] + views[:, None, None]) * self.phi[1] * at
+    def render(self, views: Tensor, shape: Shape) -> Tensor:
+        row, column = ((torch.arange(side, dtype=torch.float64) + 0.5) / side for side in shape)
+        picture = torch.sin(self.phi[0] * row[:, None] + views[:, None, None]) * self.phi[1] * column
         return picture[:, None]
-
-    def parameters(self) -> list[torch.nn.Parameter]:
-        return [self.phi]
 
 
 VIEWS = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -52,9 +52,9 @@ def test_target_cancels_the_bias() -> None:
 
 def test_gradient_is_autograd_of_the_written_loss() -> None:
     phi, x0_hat = Waves(), normal(0, 2, 1, 8, 8).requires_grad_()
-    losses = Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=1)(phi, VIEWS, x0_hat, 8)
+    losses = Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=1)(phi, VIEWS, x0_hat, (8, 8))
 
-    loss = (phi.render(VIEWS, 8) - x0_hat.detach()).square().sum() / (2 * 8 * 8)
+    loss = (phi.render(VIEWS, (8, 8)) - x0_hat.detach()).square().sum() / (2 * 8 * 8)
     (expected,) = torch.autograd.grad(loss, phi.phi)
     assert phi.phi.grad is not None and x0_hat.grad is None
     torch.testing.assert_close(phi.phi.grad, expected)
@@ -67,14 +67,14 @@ def test_inner_steps_and_penalty_are_the_optimisers(split: Callable[[Tensor], An
     phi, x0_hat = Waves(), normal(0, 2, 1, 8, 8)
     by_hand, expected = Waves(), []
     for _ in range(3):
-        loss = (by_hand.render(VIEWS, 8) - x0_hat).square().mean() + 0.1 * by_hand.phi.square().sum()
+        loss = (by_hand.render(VIEWS, (8, 8)) - x0_hat).square().mean() + 0.1 * by_hand.phi.square().sum()
         (grad,) = torch.autograd.grad(loss, by_hand.phi)
         by_hand.phi.data -= 0.2 * grad
         expected.append(loss.item())
 
     sgd = torch.optim.SGD(phi.parameters(), lr=0.2)
     update = Update(sgd, 3, lambda: 0.1 * phi.phi.square().sum(), split)
-    assert update(phi, VIEWS, x0_hat, 8) == pytest.approx(expected)
+    assert update(phi, VIEWS, x0_hat, (8, 8)) == pytest.approx(expected)
     torch.testing.assert_close(phi.phi, by_hand.phi)
     assert expected[0] > expected[1] > expected[2]
 
@@ -83,8 +83,8 @@ def test_coarser_update_sees_area_means() -> None:
     phi, x0_hat = Waves(), normal(0, 2, 1, 8, 8)
     corners = [(i, j) for i in (0, 2, 4, 6) for j in (0, 2, 4, 6)]
     coarse = torch.stack([x0_hat[..., i : i + 2, j : j + 2].mean((-1, -2)) for i, j in corners], -1)
-    expected = (phi.render(VIEWS, 4) - coarse.reshape(2, 1, 4, 4)).square().mean().item()
-    losses = Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=1)(phi, VIEWS, x0_hat, 4)
+    expected = (phi.render(VIEWS, (4, 4)) - coarse.reshape(2, 1, 4, 4)).square().mean().item()
+    losses = Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=1)(phi, VIEWS, x0_hat, (4, 4))
     assert losses == pytest.approx([expected])
 
 
@@ -93,13 +93,13 @@ def test_not_finite_is_said_aloud() -> None:
     before = phi.phi.detach().clone()
     sgd = torch.optim.SGD(phi.parameters(), lr=0.1)
     with pytest.raises(FloatingPointError, match="loss is nan"):
-        Update(sgd)(phi, VIEWS, torch.full((2, 1, 8, 8), float("nan")), 8)
+        Update(sgd)(phi, VIEWS, torch.full((2, 1, 8, 8), float("nan")), (8, 8))
 
     def kink() -> Tensor:
         return (phi.phi - before).square().sum().sqrt()  # 0 here, and its derivative is not finite
 
     with pytest.raises(FloatingPointError, match="gradient norm is"):
-        Update(sgd, penalty=kink)(phi, VIEWS, normal(0, 2, 1, 8, 8), 8)
+        Update(sgd, penalty=kink)(phi, VIEWS, normal(0, 2, 1, 8, 8), (8, 8))
     torch.testing.assert_close(phi.phi.detach(), before, rtol=0, atol=0)
 
 
@@ -107,7 +107,7 @@ def test_schedules_closed_forms() -> None:
     assert [LogLinear(4.0, 0.25)(p) for p in (0, 0.25, 0.5, 1)] == pytest.approx([4, 2, 1, 0.25])
     assert [Linear(4.0, 1.0)(p) for p in (0, 0.5, 1)] == pytest.approx([4, 2.5, 1])
     assert [Constant(0.3)(p) for p in (0, 1)] == [0.3, 0.3]
-    stages = Piecewise([(0.0, 32), (0.5, 64), (0.9, 128)])
+    stages = Piecewise(((0.0, 32), (0.5, 64), (0.9, 128)))
     assert [stages(p) for p in (0, 0.49, 0.5, 0.89, 0.9, 1)] == [32, 32, 64, 64, 128, 128]
 
 
@@ -121,10 +121,10 @@ def test_impossible_levels_are_named(kind: type[Linear | LogLinear], start: floa
 @pytest.mark.parametrize("starts", [[], [0.1], [0.0, 0.0], [0.0, 0.6, 0.5], [0.0, 2.0]])
 def test_impossible_stages_are_refused(starts: list[float]) -> None:
     with pytest.raises(UserError, match="expected rising numbers"):
-        Piecewise([(start, 32) for start in starts])
+        Piecewise(tuple((start, 32) for start in starts))
 
 
-@pytest.mark.parametrize("schedule", [Constant(1.0), Linear(2.0, 1.0), LogLinear(2.0, 1.0), Piecewise([(0.0, 1.0)])])
+@pytest.mark.parametrize("schedule", [Constant(1.0), Linear(2.0, 1.0), LogLinear(2.0, 1.0), Piecewise(((0.0, 1.0),))])
 @pytest.mark.parametrize("progress", [-0.1, 1.1, float("nan")])
 def test_progress_outside_the_run(schedule: Constant | Linear | LogLinear | Piecewise, progress: float) -> None:
     with pytest.raises(ValueError, match="outside"):
@@ -137,8 +137,8 @@ class Grid:
     def __init__(self) -> None:
         self.x = torch.nn.Parameter(normal(5, 1, 2, 8, 8))
 
-    def render(self, views: list[tuple[int, int]], size: int) -> Tensor:
-        return torch.cat([self.x[..., i : i + size, j : j + size] for i, j in views])
+    def render(self, views: list[tuple[int, int]], shape: Shape) -> Tensor:
+        return torch.cat([self.x[..., i : i + shape[0], j : j + shape[1]] for i, j in views])
 
     def parameters(self) -> list[torch.nn.Parameter]:
         return [self.x]
@@ -150,12 +150,12 @@ class Grid:
 
 def test_direct_replacement_of_crops() -> None:
     grid, before, x0_hat = Grid(), Grid().x.detach(), normal(6, 2, 2, 4, 4)
-    losses = Replace()(grid, [(0, 0), (4, 2)], x0_hat, 32)
-    assert losses == pytest.approx([(Grid().render([(0, 0), (4, 2)], 4) - x0_hat).square().mean().item()])
-    torch.testing.assert_close(grid.render([(0, 0), (4, 2)], 4).detach(), x0_hat)
+    losses = Replace()(grid, [(0, 0), (4, 2)], x0_hat, (32, 32))
+    assert losses == pytest.approx([(Grid().render([(0, 0), (4, 2)], (4, 4)) - x0_hat).square().mean().item()])
+    torch.testing.assert_close(grid.render([(0, 0), (4, 2)], (4, 4)).detach(), x0_hat)
     torch.testing.assert_close(grid.x[..., :4, 4:], before[..., :4, 4:])
     with pytest.raises(FloatingPointError, match="loss is nan"):
-        Replace()(grid, [(0, 0)], x0_hat[:1] * math.nan, 32)
+        Replace()(grid, [(0, 0)], x0_hat[:1] * math.nan, (32, 32))
     assert bool(grid.x.isfinite().all())
 
 
@@ -163,15 +163,15 @@ def test_loss_in_pixels_is_of_the_decoded_target() -> None:
     """A code of 4 x 4 whose decoder repeats each element thrice: the gradient is that of the loss on 8 x 8 pixels."""
     phi, code = Waves(), normal(7, 2, 1, 4, 4)
     colour = 3 * code.repeat_interleave(2, -1).repeat_interleave(2, -2)
-    (expected,) = torch.autograd.grad((phi.render(VIEWS, 8) - colour).square().mean(), phi.phi)
+    (expected,) = torch.autograd.grad((phi.render(VIEWS, (8, 8)) - colour).square().mean(), phi.phi)
     update = Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=1)
 
     def decode(x: Tensor) -> Tensor:
         return 3 * x.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
     in_pixels = InPixels(update, phi, decode, 2)
-    losses = in_pixels(Grid(), VIEWS, code, 4)
-    assert losses == pytest.approx([(phi.render(VIEWS, 8) - colour).square().mean().item()])
+    losses = in_pixels(Grid(), VIEWS, code, (4, 4))
+    assert losses == pytest.approx([(phi.render(VIEWS, (8, 8)) - colour).square().mean().item()])
     assert phi.phi.grad is not None
     torch.testing.assert_close(phi.phi.grad, expected)
 
@@ -182,7 +182,6 @@ def test_the_average_by_hand(decay: float) -> None:
     average, values, expected = Average(phi.parameters(), decay), normal(8, 6, 2), torch.zeros(2, dtype=torch.float64)
     for k, value in enumerate(values):
         phi.phi.data = value.clone()
-        average.parameters = phi.parameters()
         average.add()
         kept = min(decay, k / (k + 1))
         expected = kept * expected + (1 - kept) * value
@@ -191,16 +190,38 @@ def test_the_average_by_hand(decay: float) -> None:
         average = resumed
     if decay == 0.999:
         torch.testing.assert_close(expected, values.mean(0), rtol=1e-9, atol=1e-9)
-    average.exchange()
-    torch.testing.assert_close(phi.phi.detach(), expected)
-    average.exchange()
+    torch.testing.assert_close(seen(average, phi).phi, expected)
     torch.testing.assert_close(phi.phi.detach(), values[-1])
 
 
-def test_an_average_needs_a_decay() -> None:
-    for decay in (-0.1, 1.0):
-        with pytest.raises(UserError, match=rf"method\.ema={decay}"):
-            Average([], decay)
+def seen(average: Average, phi: Waves) -> Waves:
+    view = average.view(phi)
+    assert isinstance(view, Waves)
+    return view
+
+
+def test_a_view_of_the_average_leaves_phi_alone() -> None:
+    """It renders the means, follows them, learns nothing, and shares what else there is of phi; before there is an
+    average it is phi."""
+    phi = Waves()
+    phi.register_buffer("grid", torch.zeros(3))
+    average = Average(phi.parameters(), 0.5)
+    assert average.view(phi) is phi
+    average.add()
+    phi.phi.data = torch.tensor([2.0, 3.0], dtype=torch.float64)
+    view = seen(average, phi)
+    assert torch.equal(view.phi, Waves().phi) and not view.phi.requires_grad and phi.phi.requires_grad
+    assert torch.equal(view.render(VIEWS, (4, 4)), Waves().render(VIEWS, (4, 4)))
+    assert view.get_buffer("grid") is phi.get_buffer("grid")
+    average.add()
+    torch.testing.assert_close(view.phi, (Waves().phi.detach() + phi.phi.detach()) / 2)
+    assert view is not phi and phi.phi.tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, math.nan, "much", True])
+def test_an_average_needs_a_decay(decay: object) -> None:
+    with pytest.raises(UserError, match=r"^method\.ema=\S+: expected a number at least 0 and below 1$"):
+        build({"_target_": "text23d.engine.recipe.LangevinRecipe", "ema": decay}, "method")
 
 
 def test_levels_drawn_for_each_view_or_for_all() -> None:

@@ -43,7 +43,7 @@ def test_gradients_of_a_rendering_are_finite_differences() -> None:
     weight = torch.randn(1, 4, 5, 5, generator=seeded(2), dtype=torch.float64)
 
     def loss() -> Tensor:
-        return (nerf.render(cameras, 5, seeded(3)) * weight).sum()
+        return (nerf.render(cameras, (5, 5), seeded(3)) * weight).sum()
 
     loss().backward()
     for name, parameter in nerf.named_parameters():
@@ -78,12 +78,24 @@ def test_the_untrained_field_is_a_soft_grey_ball() -> None:
 
 def test_pictures_are_in_range_and_colour_never_exceeds_coverage() -> None:
     nerf = small(4, spread=3.0)
-    picture = nerf.render(views(3), 16, seeded())
+    picture = nerf.render(views(3), (16, 16), seeded())
     assert picture.shape == (3, 4, 16, 16) and picture.dtype == torch.float32
     assert picture.min() >= -1 - 1e-5 and picture.max() <= 1 + 1e-5
     colour, alpha = from_picture(picture)
     assert (colour >= -1e-5).all() and (colour <= alpha + 1e-5).all()
     assert alpha.std() > 0.1
+
+
+def test_a_wide_picture_shows_more_of_the_same_scale() -> None:
+    """The field of view is vertical: a square picture is the middle of a wider one of its height, and of a taller one
+    no more is seen than of a square as high."""
+    nerf = small(4, spread=3.0)
+    square, wide, tall = (nerf.render(views(3), shape) for shape in ((12, 12), (12, 18), (12, 8)))
+    assert wide.shape == (3, 4, 12, 18) and tall.shape == (3, 4, 12, 8)
+    torch.testing.assert_close(wide[..., 3:-3], square, atol=1e-4, rtol=0)
+    torch.testing.assert_close(tall, square[..., 2:-2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(nerf.render_image(views(3), (12, 18), 50), wide, atol=1e-5, rtol=0)
+    assert torch.equal(nerf.render_image(views(3), 12), nerf.render_image(views(3), (12, 12)))
 
 
 def test_matter_on_the_left_of_the_world_appears_on_the_left_of_the_front_view() -> None:
@@ -96,9 +108,9 @@ def test_matter_on_the_left_of_the_world_appears_on_the_left_of_the_front_view()
 
 def test_the_generator_decides_a_rendering_bit_by_bit() -> None:
     nerf = small(spread=1.0)
-    first, again, other = (nerf.render(views(), 12, seeded(seed)) for seed in (5, 5, 6))
+    first, again, other = (nerf.render(views(), (12, 12), seeded(seed)) for seed in (5, 5, 6))
     assert torch.equal(first, again) and not torch.equal(first, other)
-    assert torch.equal(nerf.render(views(), 12), nerf.render(views(), 12))
+    assert torch.equal(nerf.render(views(), (12, 12)), nerf.render(views(), (12, 12)))
     twin = small(spread=1.0)
     assert all(torch.equal(a, b) for a, b in zip(nerf.parameters(), twin.parameters(), strict=True))
 
@@ -108,20 +120,20 @@ def test_large_pictures_rendered_in_chunks_are_the_same_pictures(chunk: int) -> 
     nerf = small(spread=1.0)
     image = nerf.render_image(views(), 12, chunk)
     assert not image.requires_grad
-    assert torch.allclose(image, nerf.render(views(), 12), atol=1e-5)
+    assert torch.allclose(image, nerf.render(views(), (12, 12)), atol=1e-5)
 
 
 def test_an_empty_field_renders_nothing_and_can_still_learn() -> None:
     nerf = small(spread=1.0, blob=-100.0, radius=1.0)  # raw - 100 (1 - |x|): matter at most near the ball's surface
     with torch.no_grad():
         list(nerf.mlp.parameters())[-1][0] = -30
-    picture = nerf.render(views(), 8)
+    picture = nerf.render(views(), (8, 8))
     assert torch.allclose(picture[:, 3], torch.tensor(-1.0)) and picture[:, :3].abs().max() < 1e-6
     picture.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in nerf.parameters())
     nerf.refresh_occupancy(0)
     assert not nerf.occupancy.mask.any()
-    assert nerf.render(views(), 8)[:, 3].max() == -1
+    assert nerf.render(views(), (8, 8))[:, 3].max() == -1
 
 
 def test_refreshing_the_occupancy_saves_samples_and_keeps_the_picture() -> None:
@@ -163,7 +175,7 @@ def test_occupancy_resumes_exactly() -> None:
         each.refresh_occupancy(8, seeded(2))
     assert torch.equal(nerf.occupancy.density, twin.occupancy.density) and nerf.occupancy.density.max() > 0
     assert torch.equal(nerf.occupancy.mask, twin.occupancy.mask)
-    assert torch.equal(nerf.render(views(), 8, seeded(4)), twin.render(views(), 8, seeded(4)))
+    assert torch.equal(nerf.render(views(), (8, 8), seeded(4)), twin.render(views(), (8, 8), seeded(4)))
 
 
 def test_optimising_the_groups_fits_a_picture() -> None:
@@ -176,7 +188,7 @@ def test_optimising_the_groups_fits_a_picture() -> None:
     optimiser, losses = torch.optim.Adam(groups), []
     for step in range(40):
         nerf.refresh_occupancy(step, seeded(step))
-        loss = (nerf.render(cameras, 12, seeded(step)) - target).square().mean()
+        loss = (nerf.render(cameras, (12, 12), seeded(step)) - target).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -19,15 +19,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from text23d import cli
-from text23d.cameras import Cameras
+from text23d.cameras import SIDES, Cameras
+from text23d.contracts import Shape
 from text23d.errors import UserError
+from text23d.guide import Guide, Request
 from text23d.prior.analytic import Gaussian
 from text23d.prior.hub import locate as hub
 from text23d.prior.hub import stable_diffusion as pretrained
 from text23d.prior.wrappers.codec import Encoded, LatentCodec, OnGrey, on_grey
 from text23d.prior.wrappers.guidance import Guided
 from text23d.prior.wrappers.vp import Rescaled, VariancePreserving, sigma_table
+from text23d.settings import build
 from text23d.spaces import to_picture
+from text23d.worlds.objects.world import Objects
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -100,10 +104,9 @@ class Plane:
 
     pixels: nn.Parameter
 
-    def render(self, views: Any, size: int) -> Tensor:
-        return self.pixels.repeat_interleave(size // self.pixels.shape[-1], -1).repeat_interleave(
-            size // self.pixels.shape[-1], -2
-        )
+    def render(self, views: Any, shape: Shape) -> Tensor:
+        high, wide = (side // own for side, own in zip(shape, self.pixels.shape[2:], strict=True))
+        return self.pixels.repeat_interleave(wide, -1).repeat_interleave(high, -2)
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.pixels]
@@ -190,8 +193,12 @@ def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor
     return min(set(tensors) - set(changed))
 
 
-def pair_of(folder: Path, prompt: str = PROMPT, **settings: Any) -> pretrained.LatentPair:
-    return pretrained.stable_diffusion(prompt, CPU, str(folder), **settings)
+def asked(prompt: str = PROMPT) -> Request:
+    return Request(prompt, Objects(), SIDES, CPU)
+
+
+def guide_of(folder: Path, prompt: str = PROMPT, **settings: Any) -> Guide:
+    return pretrained.stable_diffusion(asked(prompt), str(folder), **settings)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
@@ -199,41 +206,41 @@ def test_denoiser_is_what_diffusers_own_scheduler_says(copy: Path, kind: str) ->
     from diffusers import DDPMScheduler
 
     edit(copy / "scheduler" / "scheduler_config.json", prediction_type=kind)
-    pair, scheduler = pair_of(copy), DDPMScheduler.from_pretrained(copy, subfolder="scheduler")
+    guide, scheduler = guide_of(copy), DDPMScheduler.from_pretrained(copy, subfolder="scheduler")
     torch.manual_seed(1)
-    x_vp, (c, _) = torch.randn(2, 4, 8, 8), pair.conditions(cameras(0.0, 90.0))
+    x_vp, (c, _) = torch.randn(2, 4, 8, 8), guide.conditions(cameras(0.0, 90.0))
     for t in (10, 400, 990):
         abar = scheduler.alphas_cumprod[t]
         with torch.no_grad():
             predicted = pretrained.load(copy).unet(x_vp, t, c.text).sample
-            found = pair.auxiliary(0.5 * x_vp / abar.sqrt(), 0.5 * ((1 - abar) / abar).sqrt(), c)
+            found = guide.aux(0.5 * x_vp / abar.sqrt(), 0.5 * ((1 - abar) / abar).sqrt(), c)
         expected = scheduler.step(predicted, t, x_vp).pred_original_sample
         torch.testing.assert_close(found, 0.5 * expected, rtol=2e-3, atol=2e-3)
 
 
 def test_almost_clean_latents_stay(tiny: Path) -> None:
-    pair = pair_of(tiny)
+    guide = guide_of(tiny)
     torch.manual_seed(2)
-    x, (c, _) = torch.randn(3, 4, 8, 8) / 2, pair.conditions(cameras(0.0, 90.0, 180.0))
+    x, (c, _) = torch.randn(3, 4, 8, 8) / 2, guide.conditions(cameras(0.0, 90.0, 180.0))
     sigma = torch.tensor(1e-3)
-    moved = (pair.auxiliary(x, sigma, c) - x).square().mean().sqrt()
+    moved = (guide.aux(x, sigma, c) - x).square().mean().sqrt()
     assert 0 < moved < 5 * sigma
 
 
 def test_guidance_runs_both_prompts_in_one_batch(tiny: Path) -> None:
-    pair = pair_of(tiny, guidance=3.0, auxiliary="none")
+    guide = guide_of(tiny, guidance=3.0, auxiliary="none")
     torch.manual_seed(3)
     x, sigma = torch.randn(2, 4, 8, 8), torch.tensor([0.7, 2.0])
-    c, c_aux = pair.conditions(cameras(0.0, 180.0))
-    torch.testing.assert_close(c_aux.text, pair.empty.expand(2, -1, -1))
+    c, c_aux = guide.conditions(cameras(0.0, 180.0))
+    torch.testing.assert_close(c_aux.text, c.empty.expand(2, -1, -1))
     with torch.no_grad():
-        told, untold = pair.auxiliary(x, sigma, c), pair.auxiliary(x, sigma, c_aux)
-        guided = pair.main(x, sigma, c)
+        told, untold = guide.aux(x, sigma, c), guide.aux(x, sigma, c_aux)
+        guided = guide.main(x, sigma, c)
     torch.testing.assert_close(guided, untold + 3 * (told - untold), rtol=1e-4, atol=1e-5)
     assert (told - untold).abs().max() > 1e-4
-    assert isinstance(pair.main, Guided) and pair.main.evaluations == 2
-    whole = pair_of(tiny, guidance=1)
-    assert whole.main is whole.auxiliary and len({id(each) for each in whole.conditions(cameras(0.0))}) == 1
+    assert isinstance(guide.main, Guided) and guide.main.evaluations == 2
+    whole = guide_of(tiny, guidance=1)
+    assert whole.main is whole.aux and len({id(each) for each in whole.conditions(cameras(0.0))}) == 1
 
 
 def test_a_negative_prompt_is_what_guidance_moves_away_from(tiny: Path) -> None:
@@ -244,15 +251,15 @@ def test_a_negative_prompt_is_what_guidance_moves_away_from(tiny: Path) -> None:
     _, unwanted = pipeline.encode_prompt(PROMPT, CPU, 1, True, negative_prompt="blurry, deformed")
     torch.manual_seed(5)
     x, sigma, views = torch.randn(2, 4, 8, 8), torch.tensor([0.7, 2.0]), cameras(0.0, 180.0)
-    pair = pair_of(tiny, guidance=3.0, negative=" blurry, deformed ")
-    c, c_aux = pair.conditions(views)
-    assert c is c_aux and torch.equal(c.unconditional().text[0], pair.empty), "D' knows nothing of it"
+    guide = guide_of(tiny, guidance=3.0, negative=" blurry, deformed ")
+    c, c_aux = guide.conditions(views)
+    assert c is c_aux and torch.equal(c.unconditional().text[0], c.empty), "D' knows nothing of it"
     with torch.no_grad():
-        told = pair.auxiliary(x, sigma, c)
-        away = pair.auxiliary(x, sigma, replace(c, text=unwanted.expand_as(c.text)))
-        guided = pair.main(x, sigma, c)
-        untold = pair.auxiliary(x, sigma, c.unconditional())
-        blank = [pair_of(tiny, guidance=3.0, negative=text).main(x, sigma, c) for text in (None, "", "  ")]
+        told = guide.aux(x, sigma, c)
+        away = guide.aux(x, sigma, replace(c, text=unwanted.expand_as(c.text)))
+        guided = guide.main(x, sigma, c)
+        untold = guide.aux(x, sigma, c.unconditional())
+        blank = [guide_of(tiny, guidance=3.0, negative=text).main(x, sigma, c) for text in (None, "", "  ")]
     torch.testing.assert_close(guided, away + 3 * (told - away), rtol=1e-4, atol=1e-5)
     assert (away - untold).abs().max() > 1e-4, "or the test shows nothing"
     for each in blank:
@@ -261,19 +268,19 @@ def test_a_negative_prompt_is_what_guidance_moves_away_from(tiny: Path) -> None:
 
 def test_prompts_follow_the_camera(tiny: Path) -> None:
     azimuths = (0.0, 44.0, 46.0, 134.0, 135.0, 180.0, 225.0, 226.0, 314.0, 315.0, 359.0)
-    names = [pretrained.SUFFIXES[i].split()[0] for i in pretrained.direction(cameras(*azimuths)).tolist()]
+    names = [words.removesuffix(" view") for words in cameras(*azimuths).words()]
     assert " ".join(names) == "front front side side back back back side side front front"
-    assert pretrained.direction(cameras(0.0, 90.0, 180.0, elevation=61.0)).tolist() == [3, 3, 3]
+    assert cameras(0.0, 90.0, 180.0, elevation=61.0).words() == ["overhead view"] * 3
 
     from diffusers.pipelines.stable_diffusion import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(tiny, local_files_only=True)
     asked = [f"{PROMPT}, front view", f"{PROMPT}, back view", f"{PROMPT}, side view"]
     positive, negative = pipeline.encode_prompt(asked, CPU, 1, True)
-    c, _ = pair_of(tiny).conditions(cameras(10.0, 170.0, 270.0))
+    c, _ = guide_of(tiny).conditions(cameras(10.0, 170.0, 270.0))
     torch.testing.assert_close(c.text, positive, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(c.unconditional().text, negative, rtol=1e-4, atol=1e-5)
-    same, _ = pair_of(tiny, view_dependent=False).conditions(cameras(0.0, 90.0))
+    same, _ = guide_of(tiny, view_dependent=False).conditions(cameras(0.0, 90.0))
     torch.testing.assert_close(same.text[0], same.text[1])
 
 
@@ -283,12 +290,12 @@ def test_gradient_through_the_autoencoder_reaches_the_representation(tiny: Path)
     plane = Plane(nn.Parameter(torch.randn(1, 4, 8, 8, dtype=torch.float64) / 4))
     seen, towards = Encoded(plane, codec, 0.8), torch.randn(1, 4, 8, 8, dtype=torch.float64)
     assert list(seen.parameters()) == [plane.pixels] and codec.factor == 2
-    rendered = seen.render(None, 8)
+    rendered = seen.render(None, (8, 8))
     assert rendered.shape == (1, 4, 8, 8)
-    torch.testing.assert_close(rendered, seen.render(None, 8), rtol=0, atol=0)
+    torch.testing.assert_close(rendered, seen.render(None, (8, 8)), rtol=0, atol=0)
 
     def loss(pixels: Tensor) -> Tensor:
-        return (Encoded(Plane(nn.Parameter(pixels)), codec, 0.8).render(None, 8) - towards).square().mean()
+        return (Encoded(Plane(nn.Parameter(pixels)), codec, 0.8).render(None, (8, 8)) - towards).square().mean()
 
     (gradient,) = torch.autograd.grad((rendered - towards).square().mean(), plane.pixels)
     step = torch.randn_like(plane.pixels)
@@ -313,7 +320,9 @@ def test_colour_over_grey_is_what_the_autoencoder_is_shown(tiny: Path) -> None:
     codec, plane = LatentCodec(pretrained.load(tiny).vae, 0.5), Plane(nn.Parameter(torch.rand(1, 4, 8, 8) - 0.5))
     shown = OnGrey(plane, 0.8)
     assert list(shown.parameters()) == [plane.pixels]
-    torch.testing.assert_close(codec.encode(shown.render(None, 16)), Encoded(plane, codec, 0.8).render(None, 8))
+    torch.testing.assert_close(
+        codec.encode(shown.render(None, (16, 16))), Encoded(plane, codec, 0.8).render(None, (8, 8))
+    )
 
 
 # --- a whole run -------------------------------------------------------------------------------------------------
@@ -359,42 +368,47 @@ def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"prompt": " "}, "prompt is empty"),
-        ({"auxiliary": "camera"}, r"prior\.auxiliary=camera: .*full, none"),
-        ({"guidance": -1}, r"prior\.guidance=-1: expected 0 or more"),
-        ({"background": 2}, r"prior\.background=2: expected a grey between"),
-        ({"precision": "int8"}, r"prior\.precision=int8: expected one of float32, "),
+        ({"auxiliary": "camera"}, "auxiliary=camera: expected one of full, none"),
+        ({"guidance": -1}, "guidance=-1: expected a number at least 0"),
+        ({"background": 2}, "background=2: expected a number at least 0 and at most 1"),
+        ({"precision": "int8"}, "precision=int8: expected one of auto, float32, float16, bfloat16"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        pair_of(Path("not-reached"), **settings)
+    node = {"_target_": "text23d.prior.hub.stable_diffusion.stable_diffusion", "path": "not-reached", **settings}
+    with pytest.raises(UserError, match=rf"^prior\.{message}$"):
+        build(node, "prior", request=asked())
+
+
+def test_an_empty_prompt() -> None:
+    with pytest.raises(UserError, match="prompt is empty"):
+        guide_of(Path("not-reached"), " ")
 
 
 def test_too_long_a_prompt(tiny: Path) -> None:
     with pytest.raises(UserError, match=r"113 tokens long with its view: this prior reads 75; shorten it"):
-        pair_of(tiny, "x" * 100)
+        guide_of(tiny, "x" * 100)
 
 
 @pytest.mark.parametrize("name", ["diffusers", "transformers"])
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=r'pip install "text23d\[hub\]"'):
-        pair_of(Path("not-reached"))
+        guide_of(Path("not-reached"))
 
 
 def test_folders_that_are_no_model(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder .*nowhere: expected a diffusers folder, or a hub repository"):
-        pair_of(tmp_path / "nowhere")
+        guide_of(tmp_path / "nowhere")
     (tmp_path / "sd.ckpt").write_bytes(b"")
     with pytest.raises(UserError, match=r"no model_index\.json in .*sd\.ckpt: .* convert a single-file checkpoint"):
-        pair_of(tmp_path / "sd.ckpt")
+        guide_of(tmp_path / "sd.ckpt")
     edit(copy / "model_index.json", _class_name="StableDiffusionXLPipeline")
     with pytest.raises(UserError, match="holds a StableDiffusionXLPipeline: expected a StableDiffusionPipeline"):
-        pair_of(copy)
+        guide_of(copy)
     (copy / "model_index.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*model_index\.json"):
-        pair_of(copy)
+        guide_of(copy)
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
@@ -402,18 +416,18 @@ def test_weights_are_safetensors_and_whole(copy: Path, part: str) -> None:
     (weights,) = (copy / part).glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=rf"cannot read {part} of .*download it again"):
-        pair_of(copy)
+        guide_of(copy)
     # A pickle in its place must not be opened, not even to find it is none.
     weights.rename(weights.with_name({"text_encoder": "pytorch_model.bin"}.get(part, "diffusion_pytorch_model.bin")))
     with pytest.raises(UserError, match=rf"cannot read {part} of .*safetensors"):
-        pair_of(copy)
+        guide_of(copy)
 
 
 def test_missing_parts(copy: Path) -> None:
     for part in ("tokenizer", "scheduler"):
         shutil.rmtree(copy / part)
         with pytest.raises(UserError, match=f"cannot read {part} of "):
-            pair_of(copy)
+            guide_of(copy)
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
@@ -423,7 +437,7 @@ def test_no_weight_is_left_to_chance(copy: Path, part: str) -> None:
 
     missing = rewrite(copy / part, without_first)
     with pytest.raises(UserError, match=rf"cannot read {part} of .* \(no weights for {missing}\)"):
-        pair_of(copy)
+        guide_of(copy)
 
 
 def test_names_of_weights_in_released_models(tiny: Path, copy: Path) -> None:
@@ -458,10 +472,10 @@ def test_models_of_other_kinds(copy: Path) -> None:
     settings = copy / "scheduler" / "scheduler_config.json"
     edit(settings, prediction_type="flow")
     with pytest.raises(UserError, match="the model predicts 'flow': expected epsilon"):
-        pair_of(copy)
+        guide_of(copy)
     settings.write_text('{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}')
     with pytest.raises(UserError, match="FlowMatchEulerDiscreteScheduler, has no betas"):
-        pair_of(copy)
+        guide_of(copy)
 
 
 def test_inpainting_unet(copy: Path) -> None:
@@ -470,7 +484,7 @@ def test_inpainting_unet(copy: Path) -> None:
     settings = dict(json.loads((copy / "unet" / "config.json").read_text()), in_channels=9)
     UNet2DConditionModel.from_config(settings).save_pretrained(copy / "unet")
     with pytest.raises(UserError, match="takes 9 channels, its autoencoder makes 4: it is no plain text-to-image"):
-        pair_of(copy)
+        guide_of(copy)
 
 
 # --- the hub ------------------------------------------------------------------------------------------------------
@@ -526,13 +540,13 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 def test_a_hub_that_refuses(fake_hub: Hub, status: int, code: str, message: str) -> None:
     fake_hub.status, fake_hub.code = status, code
     with pytest.raises(UserError, match=message) as caught:
-        pretrained.stable_diffusion(PROMPT, CPU, "someone/model")
+        pretrained.stable_diffusion(asked(), "someone/model")
     assert "prior.path=<a local diffusers folder>" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_mirrors_are_asked_in_order(fake_hub: Hub) -> None:
     with pytest.raises(UserError) as caught:
-        pretrained.stable_diffusion(PROMPT, CPU)
+        pretrained.stable_diffusion(asked())
     models = [path for path in fake_hub.asked if path.startswith("/api/models/")]
     assert models == [f"/api/models/{mirror}/revision/main" for mirror in pretrained.MIRRORS]
     assert all(f"{mirror} is not there (404)" in str(caught.value) for mirror in pretrained.MIRRORS)
@@ -559,5 +573,5 @@ def test_a_cached_repository_is_used_offline(fake_hub: Hub, tiny: Path, monkeypa
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     found = hub.locate(None, ["someone/absent", "someone/model"], pretrained.PIPELINE)
     assert found == cached / "snapshots" / ("0" * 40)
-    assert pretrained.stable_diffusion(PROMPT, CPU, "someone/model").size == 8
+    assert pretrained.stable_diffusion(asked(), "someone/model").shape == (8, 8)
     assert fake_hub.asked == []

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from text23d.engine.build import make
+from text23d.compose import compose
 from text23d.errors import UserError
-from text23d.paths import conf_dir
 from text23d.representation.nerf import Nerf
 from text23d.representation.tinycudann import TinyCudaGrid
+from text23d.settings import build
 from text23d.studies.benchmark import operations
 
 
@@ -52,9 +51,7 @@ def test_encoding_is_asked_for_with_our_numbers() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_configuration_builds_a_field_on_it() -> None:
-    with initialize_config_dir(str(conf_dir()), version_base=None):
-        cfg = compose("config", ["representation=nerf_tinycudann"])
-    nerf = make(cfg.representation)
+    nerf = build(compose("config", ["representation=nerf_tinycudann"])["representation"], "representation")
     assert isinstance(nerf.encoding, TinyCudaGrid) and nerf.query(torch.zeros(4, 3))[1].shape == (4, 3)
 
 

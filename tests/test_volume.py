@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("both_backends")
 
 def camera_rays(views: int = 1, size: int = 5) -> tuple[Tensor, Tensor]:
     cameras = CameraSampler().sample(views, torch.Generator().manual_seed(0))
-    origins, directions = (rays.reshape(-1, 3).double() for rays in cameras.rays(size))
+    origins, directions = (rays.reshape(-1, 3).double() for rays in cameras.rays((size, size)))
     return origins, directions / directions.norm(dim=-1, keepdim=True)
 
 

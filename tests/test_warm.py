@@ -6,17 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from text23d.engine.warm import WarmStarts, keys
 
+from text23d import checkpoint
 from text23d.cameras import orbit
-from text23d.cli import register_resolvers
-from text23d.engine.build import Run, build
-from text23d.engine.loop import iterate
+from text23d.compose import compose
+from text23d.engine.build import Parts, build_run
+from text23d.engine.loop import advance
+from text23d.engine.state import RunState
 from text23d.errors import UserError
-from text23d.files import load_tensors, save_tensors
-from text23d.paths import conf_dir
+from text23d.method.warm import WarmStarts, keys
 from text23d.representation.views import CameraBank
+from text23d.rng import generators
+from text23d.settings import build
 
 
 def stream(seed: int) -> torch.Generator:
@@ -39,8 +40,8 @@ def test_a_bank_draws_different_cameras_of_one_set_evenly() -> None:
 def test_what_a_bank_cannot_do() -> None:
     with pytest.raises(UserError, match=r"method\.views=5 of views\.count=4 cameras"):
         CameraBank(4, seed=0).sample(5, stream(0))
-    with pytest.raises(UserError, match=r"views\.count=0: expected a whole number"):
-        CameraBank(0, seed=0)
+    with pytest.raises(UserError, match=r"^views\.count=0: expected a whole number, at least 1$"):
+        build({"_target_": "text23d.representation.views.CameraBank", "count": 0, "seed": 0}, "views")
 
 
 def test_noise_comes_back_to_its_camera(tmp_path: Path) -> None:
@@ -55,18 +56,21 @@ def test_noise_comes_back_to_its_camera(tmp_path: Path) -> None:
     assert found is not None
     assert torch.equal(found[0], torch.randn(3, 3, 5, 5, generator=stream(3))[0]), "fresh where nobody was"
     assert torch.equal(found[1], n_new[0]) and torch.equal(found[2], n[0])
+    own = warm.recall(around.rows(torch.tensor([1, 2])), generators(0, [6, 7], 5, "inversion"))
+    assert own is not None and torch.equal(own[0], n_new[0])
+    (fresh,) = generators(0, [7], 5, "inversion")
+    assert torch.equal(own[1], torch.randn(3, 5, 5, generator=fresh)), "from the stream of its own view"
 
-    save_tensors(tmp_path / "warm.safetensors", warm.state(), "warm")
+    checkpoint.save(tmp_path / "warm.safetensors", warm.state())
     restored, nothing = WarmStarts(), WarmStarts()
-    restored.load(load_tensors(tmp_path / "warm.safetensors", "warm")[0])
+    restored.load(checkpoint.load(tmp_path / "warm.safetensors"))
     again = restored.recall(around.rows(torch.tensor([2, 1, 0])), stream(3))
     assert again is not None and torch.equal(again, found)
     nothing.load(WarmStarts().state())
     assert nothing.recall(around, stream(0)) is None
 
 
-def job(*overrides: str) -> Run:
-    register_resolvers()
+def job(*overrides: str) -> tuple[RunState, Parts]:
     small = (
         "prompt=a red car",
         "method.iterations=6",
@@ -74,23 +78,22 @@ def job(*overrides: str) -> Run:
         "method.inner=1",
         "method.size.stages=[[0,16]]",
     )
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return build(compose("config", [*small, *overrides]), torch.device("cpu"))
+    return build_run(compose("config", [*small, *overrides]), torch.device("cpu"))
 
 
 def test_a_run_goes_on_with_the_noise_it_ended_with() -> None:
     """Two cameras, both seen every time: the second inversion begins where the first iteration ended."""
-    warm = job("views=bank", "views.count=2", "method/inversion=naive")
-    iterate(warm)
-    assert warm.warm is not None
-    kept = {key: value.clone() for key, value in warm.warm.noise.items()}
-    assert kept.keys() == set(keys(warm.cameras.sample(2, stream(0))))
+    state, parts = job("views=bank", "views.count=2", "method/inversion=naive")
+    advance(state, parts)
+    warm = state.warm
+    assert warm is not None
+    kept = {key: value.clone() for key, value in warm.noise.items()}
+    assert kept.keys() == set(keys(parts.views.sample(2, stream(0))))
     begun: list[torch.Tensor | None] = []
-    recall = warm.warm.recall
-    warm.warm.recall = lambda *given: begun.append(recall(*given)) or begun[-1]  # type: ignore[func-returns-value,method-assign]
-    warm.iteration = 1
-    iterate(warm)
+    recall = warm.recall
+    warm.recall = lambda *given: begun.append(recall(*given)) or begun[-1]  # type: ignore[func-returns-value,method-assign]
+    advance(state, parts)
     assert begun[0] is not None and {tuple(row.flatten()[:3].tolist()) for row in begun[0]} == {
         tuple(value.flatten()[:3].tolist()) for value in kept.values()
     }
-    assert job().warm is None
+    assert job()[0].warm is None

@@ -47,4 +47,8 @@ class NetworkLearner:
         for name, each in self.weights.items():
             each.copy_(state[f"weights.{name}"])
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
-            self.adam.state[each] = {key: state[f"{key}.{name}"].clone() for key in keys}
+            kept = {key: state[f"{key}.{name}"] for key in keys}
+            # Steps are counted on the CPU, moments lie beside their weight.
+            self.adam.state[each] = {
+                key: value.clone() if key == "step" else value.to(each, copy=True) for key, value in kept.items()
+            }

@@ -52,7 +52,7 @@ def step(
         with stage("render"):
             x0 = phi.render(views, shape).clone()  # a picture that is its own rendering is about to change in place
         sigma = torch.as_tensor(sigma, dtype=x0.dtype, device=x0.device)
-        n = gaussian(x0, rng("inversion")) if noise is None else noise
+        n = gaussian(x0, rng("inversion")) if noise is None else noise.to(x0)  # it may come from a file
         proposal = method(guide, x0, sigma, n, rng, stage)
         x0_hat = proposal.target if project is None else project(proposal.target, views)
 
