@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from text23d.method.langevin import LevelPreserving, Scheme
 from text23d.method.noise import gaussian, rms, spread
 from text23d.method.proposal import Proposal, Rng
 from text23d.method.target import target
+from text23d.settings import number
+
+Leak = Annotated[float, number(least=0, most=10)]
 
 
 @dataclass(frozen=True)
