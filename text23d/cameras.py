@@ -13,7 +13,7 @@ from text23d.errors import UserError
 
 FULL_TURN = 360.0
 SIDES = ("front view", "side view", "back view", "overhead view")
-ELEVATIONS, DISTANCES, FOVS = (-90.0, 90.0), (1.0, float("inf")), (0.0, 180.0)
+ELEVATIONS, DISTANCES, FOVS = (-90.0, 90.0), (1.0, 1000.0), (0.0, 180.0)
 """Open ranges in which a camera sees a field that fills the ball of radius 1."""
 
 

@@ -25,8 +25,11 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
     values: of settings by their name, taken as they are, whatever they contain. Raises UserError for an override that
     does not serve, and for a setting that does not exist.
     """
-    choices = [f"{name}={value}" for name, value in values.items() if isinstance(value, str) and _is_group(name)]
-    settings = {name: value for name, value in values.items() if f"{name}={value}" not in choices}
+    groups = [name for name, value in values.items() if isinstance(value, str) and _is_group(name)]
+    choices = [f"{name.replace('.', '/')}={values[name]}" for name in groups]
+    settings = {name: value for name, value in values.items() if name not in groups}
+    for override in [*overrides, *choices]:
+        _require_choice(override)
     OmegaConf.register_new_resolver("slug", slug, replace=True)
     try:
         with _HYDRA, initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -41,6 +44,16 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
     for name, value in settings.items():
         _set(resolved, name, value)
     return resolved
+
+
+def _require_choice(override: str) -> None:
+    """Raises UserError for an option that its group has not, and where nothing is set."""
+    name, _, option = override.lstrip("+").partition("=")
+    if not name:
+        raise UserError(f"no setting named {override!r}: expected key=value")
+    options = sorted(path.stem for path in (conf_dir() / name).glob("*.yaml"))
+    if options and option not in options:
+        raise UserError(f"no {name} named {option!r}: known are {', '.join(options)}")
 
 
 def _is_group(name: str) -> bool:

@@ -8,12 +8,16 @@ of processes, each with a share of the views, draw what one would.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
 Stream = torch.Generator | Sequence[torch.Generator]
 """One generator for a whole batch, or one for each of its samples."""
+
+_GLOBAL = threading.RLock()
 
 
 def generator(seed: int, view: int, step: int, purpose: str) -> torch.Generator:
@@ -32,3 +36,16 @@ def generator(seed: int, view: int, step: int, purpose: str) -> torch.Generator:
 def generators(seed: int, views: Sequence[int], step: int, purpose: str) -> list[torch.Generator]:
     """A `generator` for each of these views, by their global indices."""
     return [generator(seed, view, step, purpose) for view in views]
+
+
+@contextmanager
+def global_generator(seed: int) -> Iterator[None]:
+    """torch's global CPU generator begins at `seed` inside, for what can draw from no other, and is afterwards as it
+    was before. One thread at a time."""
+    with _GLOBAL:
+        before = torch.get_rng_state()
+        torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.set_rng_state(before)

@@ -8,23 +8,25 @@ it is for; pydantic does the checking.
 
 from __future__ import annotations
 
-import math
 import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import import_module
-from inspect import isclass, signature
+from inspect import get_annotations, isclass, signature
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from text23d.errors import UserError
 from text23d.paths import conf_dir
 
 T = TypeVar("T")
 TARGET = "_target_"
+MOST, LONGEST = 8, 100
+"""Entries, and characters of one, that a message shows of a value."""
 
 
 def whole(least: int = 0, most: int = 2**31 - 1) -> Any:
@@ -37,11 +39,16 @@ def number(
     least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
 ) -> Any:
     """The constraint of a finite number, at least and at most, above and below so much, for `Annotated[float, ...]`."""
-    limits = {"above": above, "at least": least, "below": below, "at most": most}
+    limits = {"at least": least, "above": above, "at most": most, "below": below}
     told = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
     return Field(
         strict=True, allow_inf_nan=False, ge=least, le=most, gt=above, lt=below, description=f"a number {told}".strip()
     )
+
+
+def _encodable(text: str) -> str:
+    text.encode()  # raises ValueError for what bytes that are no UTF-8 become on a command line
+    return text
 
 
 Count = Annotated[int, whole(1)]
@@ -52,6 +59,7 @@ Positive = Annotated[float, number(above=0)]
 NonNegative = Annotated[float, number(least=0)]
 Share = Annotated[float, number(least=0, most=1)]
 Flag = Annotated[bool, Field(strict=True, description="true or false")]
+Text = Annotated[str, AfterValidator(_encodable), Field(description="text in UTF-8")]
 
 
 def read(cls: type[T], section: Mapping[str, Any], prefix: str = "") -> T:
@@ -67,15 +75,16 @@ def read(cls: type[T], section: Mapping[str, Any], prefix: str = "") -> T:
     return _call(cls, {name: checked(value, hints[name], prefix + name) for name, value in given.items()}, prefix)
 
 
-def build(node: Any, where: str, **given: Any) -> Any:
+def build(node: Any, where: str, kind: Any = Any, **given: Any) -> Any:
     """The object that the mapping `node` describes: `_target_` applied to its other entries, each checked, and to
     `given`, which a configuration cannot say.
 
-    Raises UserError where the target is none of `targets()`, and for values that do not fit its annotations.
+    Raises UserError where the target is none of `targets()` or makes none of `kind`, a class, a protocol or a union of
+    them, before anything is made; and for values that do not fit its annotations.
     """
     if not isinstance(node, Mapping) or TARGET not in node:
         raise UserError(f"{where}={shown(node)}: expected a choice of its group, as in {where}=<name>")
-    if node[TARGET] not in targets():
+    if not isinstance(node[TARGET], str) or node[TARGET] not in targets():
         raise UserError(
             f"{where}.{TARGET}={shown(node[TARGET])}: expected one of the classes that text23d's own configuration "
             "names; nothing else is built from a configuration"
@@ -83,11 +92,14 @@ def build(node: Any, where: str, **given: Any) -> Any:
     module, _, name = node[TARGET].rpartition(".")
     target: Any = getattr(import_module(module), name)
     hints = get_type_hints(target.__init__ if isclass(target) else target, include_extras=True)
-    settings = {}
+    made = target if isclass(target) else hints["return"]
+    if not any(_fits(made, each) for each in _members(kind)):
+        raise UserError(f"{where}.{TARGET}={node[TARGET]}: expected {described(kind)}")
+    settings, settable = {}, [name for name in hints if name not in ("return", *given) and _is_settable(hints[name])]
     for name, value in node.items():
         if name != TARGET:
-            if name not in hints or name in given or name == "return":
-                raise UserError(f"no setting named {where}.{name}: expected {', '.join(_settable(hints, given))}")
+            if name not in settable:
+                raise UserError(f"no setting named {where}.{shown(name)}: expected {', '.join(settable) or 'none'}")
             settings[name] = checked(value, hints[name], f"{where}.{name}")
     return _call(target, settings | given, f"{where}.")
 
@@ -104,10 +116,7 @@ def checked(value: Any, annotation: Any, key: str) -> Any:
     `_target_` built. Raises UserError with `key`, the value and what was expected."""
     members = _members(annotation)
     if isinstance(value, Mapping) and TARGET in value:
-        made = build(value, key)
-        if not any(_is_object(each) and _fits(made, each) for each in members):
-            raise UserError(f"{key}.{TARGET}={value[TARGET]}: expected {described(annotation)}")
-        return made
+        return build(value, key, annotation)
     section: Any = next((each for each in members if is_dataclass(each) and isinstance(value, Mapping)), None)
     if section is not None:
         unknown = [name for name in value if name not in {each.name for each in fields(section)}]
@@ -130,17 +139,20 @@ def described(annotation: Any) -> str:
     return " or ".join(dict.fromkeys(_described(each) for each in _members(annotation)))
 
 
-def shown(value: Any) -> str:
-    """A value as a person wrote it."""
+def shown(value: Any, depth: int = 3) -> str:
+    """A value as a person wrote it, on one line; what is long or deep, by its beginning."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {shown(each)}" for name, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(shown, value)) + "]"
-    return str(value)
+    if isinstance(value, Mapping | list | tuple):
+        begin, end = "{}" if isinstance(value, Mapping) else "[]"
+        if not depth:
+            return f"{begin}...{end}"
+        inside = [shown(each, depth - 1) for each in islice(value.values() if begin == "{" else value, MOST)]
+        if isinstance(value, Mapping):
+            inside = [f"{name}: {each}" for name, each in zip(value, inside, strict=False)]
+        return begin + ", ".join([*inside, *["..."] * (len(value) > MOST)]) + end
+    text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _call(target: Any, settings: Mapping[str, Any], prefix: str) -> Any:
@@ -154,8 +166,10 @@ def _call(target: Any, settings: Mapping[str, Any], prefix: str) -> Any:
     return target(**settings)
 
 
-def _settable(hints: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    return [name for name in hints if name != "return" and name not in given]
+def _is_settable(annotation: Any) -> bool:
+    """Whether a configuration can say it: numbers and the like, or an object of ours."""
+    members = [each for each in _members(annotation) if each is not types.NoneType]
+    return any(not _is_object(each) or each.__module__.startswith("text23d.") for each in members)
 
 
 @cache
@@ -174,15 +188,22 @@ def _is_object(annotation: Any) -> bool:
     """Whether it stands for what only `build` makes: a class of ours, a protocol, a function."""
     if is_dataclass(annotation):
         return True
-    return isinstance(annotation, type) and annotation.__module__ != "builtins" and annotation is not types.NoneType
+    plain = get_origin(annotation) is not None or annotation is types.NoneType
+    return not plain and isinstance(annotation, type) and annotation.__module__ != "builtins"
 
 
-def _fits(made: Any, annotation: Any) -> bool:
-    """Whether it is of a class, or is called as a protocol is."""
-    if getattr(annotation, "_is_protocol", False):
-        wanted = signature(annotation.__call__).parameters
-        return callable(made) and list(signature(type(made).__call__).parameters) == list(wanted)
-    return isinstance(made, annotation)
+def _fits(made: type, annotation: Any) -> bool:
+    """Whether what is made is of a class; or has all that a protocol names, and is called as it is."""
+    if annotation is Any or not getattr(annotation, "_is_protocol", False):
+        return annotation is Any or (_is_object(annotation) and issubclass(made, annotation))
+    if not {name for name in _names(annotation) if not name.startswith("_")} <= _names(made):
+        return False
+    wanted = vars(annotation).get("__call__")
+    return wanted is None or list(signature(made.__call__).parameters) == list(signature(wanted).parameters)
+
+
+def _names(kind: type) -> set[str]:
+    return {*dir(kind), *(name for each in kind.__mro__ for name in get_annotations(each))}
 
 
 def _described(annotation: Any) -> str:

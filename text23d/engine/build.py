@@ -19,7 +19,7 @@ from text23d.method.constraints import Unconstrained
 from text23d.method.update import InPixels, Replace, Update, Updater
 from text23d.method.warm import WarmStarts
 from text23d.rng import generator
-from text23d.settings import Seed, build, checked
+from text23d.settings import Seed, Text, build, checked
 from text23d.tasks.constraints import Known
 
 
@@ -66,16 +66,16 @@ def build_run(cfg: Mapping[str, Any], device: torch.device) -> tuple[RunState, P
     cfg: plain data (see `settings`). Raises UserError for a prompt the prior cannot read, for settings out of range and
     for pictures that do not serve.
     """
-    prompt, seed = checked(cfg["prompt"], str, "prompt"), checked(cfg["seed"], Seed, "seed")
-    task: Task = build(cfg["task"], "task", settings=cfg)
-    recipe: Recipe = build(cfg["method"], "method")
-    views: Sampler = build(cfg["views"], "views")
-    world: World[Any] = build(cfg["world"], "world")
-    guide: Guide = build(cfg["prior"], "prior", request=Request(prompt, world, views.words, device))
-    phi = task.build(cfg["representation"], seed, device)
+    prompt, seed = checked(cfg.get("prompt"), Text, "prompt"), checked(cfg.get("seed"), Seed, "seed")
+    task: Task = build(cfg.get("task"), "task", Task, settings=cfg)
+    recipe: Recipe = build(cfg.get("method"), "method", Recipe)
+    views: Sampler = build(cfg.get("views"), "views", Sampler)
+    world: World[Any] = build(cfg.get("world"), "world", World)
+    guide: Guide = build(cfg.get("prior"), "prior", Guide, request=Request(prompt, world, views.words, device))
+    phi = task.build(cfg.get("representation", {}), seed, device)
     constraint: Constraint[Any] = Unconstrained()
     if cfg.get("constraint"):
-        known: Known = build(cfg["constraint"], "constraint")
+        known: Known = build(cfg["constraint"], "constraint", Known)
         constraint, views = known.constrain(views, task.single, device)
     optimizer = None
     if recipe.optimizer is None:

@@ -26,6 +26,7 @@ from text23d.errors import Interrupted
 from text23d.files import JsonLines, write_json, write_text
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
+from text23d.rng import global_generator
 from text23d.settings import Count, read
 
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
@@ -55,7 +56,8 @@ def execute(
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
     with claimed(folder), computing(settings.backend, settings.device) as device:
-        (state, parts), judge = build_run(cfg, device), load_judge()
+        with global_generator(0):  # networks draw their weights when they are made, before they are read
+            (state, parts), judge = build_run(cfg, device), load_judge()
         clear(folder)
         write_text(folder / CONFIG, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True, width=1000))
         kernels, iterations = describe(device.type), parts.recipe.iterations

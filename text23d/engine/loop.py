@@ -28,15 +28,17 @@ def optimise(state: RunState, parts: Parts, stage: Stage = unwatched) -> Iterato
 def advance(state: RunState, parts: Parts, stage: Stage = unwatched) -> dict[str, Any]:
     """One iteration, a function of (state, seed, iteration); its figures.
 
-    Raises Diverged where a loss or gradient is not finite; `state` is then what it was before.
+    Raises Diverged where a loss, a gradient or phi is not finite. `state` is then what it was before, as it is after
+    whatever else ends an iteration early, such as Ctrl-C.
     """
     start, before = time.perf_counter(), copied(state.changing())
     try:
         figures = iterate(state, parts, stage)
-    except FloatingPointError as error:
+    except BaseException as error:
         state.restore(before)
-        total = parts.recipe.iterations
-        raise Diverged(f"iteration {state.iteration} of {total} diverged: {error}") from error
+        if not isinstance(error, FloatingPointError):
+            raise
+        raise Diverged(f"iteration {state.iteration} of {parts.recipe.iterations} diverged: {error}") from error
     state.iteration += 1
     state.evaluations += figures["nfe"]
     seconds = time.perf_counter() - start
@@ -71,6 +73,8 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         project=parts.constraint.project,
         stage=stage,
     )
+    if not all(bool(each.isfinite().all()) for each in state.phi.parameters()):
+        raise FloatingPointError("phi is no longer finite; lower the learning rate, or go back to a checkpoint")
     if state.warm:
         state.warm.keep(views, report.proposal.noise)
     if state.average:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
 from text23d.contracts import Denoiser, Learner
-from text23d.errors import UserError
-from text23d.method.algorithm import Algorithm1
+from text23d.method.algorithm import Algorithm1, Leak
 from text23d.method.average import Decay
 from text23d.method.baselines import VSD
-from text23d.method.invert import FixedPoint, Inverter
+from text23d.method.invert import Factor, FixedPoint, Inverter
 from text23d.method.langevin import LevelPreserving, Scheme
 from text23d.method.learner import NetworkLearner
 from text23d.method.levels import Levels
@@ -20,11 +20,14 @@ from text23d.method.optimizers import Adam, Optimizers
 from text23d.method.proposal import Method
 from text23d.method.schedule import Constant, Linear, LogLinear, Schedule
 from text23d.prior.wrappers.lora import adapt
-from text23d.settings import Count, Flag, NonNegative, Positive, number, whole
+from text23d.settings import Flag, checked, number, whole
 
 Rate = Annotated[float, number(above=0, most=1e4)]
-LARGEST = 1024
+Level = Annotated[float, number(above=0, most=1000)]
+Side = Annotated[float, Field(ge=1, le=1024, multiple_of=1, description="a whole number of pixels, 1 to 1024")]
 """Elements along an axis of the update's rendering."""
+LOOKS = 1000
+"""Parts of a run at which its schedules are checked before it starts; each iteration of most runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +57,11 @@ class Recipe:
     ema: Decay = 0.0
 
     def __post_init__(self) -> None:
-        sizes = [self.size(step / 16) for step in range(17)]
-        if not all(1 <= size <= LARGEST and size == int(size) for size in sizes):
-            raise UserError(
-                f"method.size gives {', '.join(f'{size:g}' for size in sorted(set(sizes)))}: expected whole numbers of "
-                f"pixels, 1 to {LARGEST}"
-            )
-        self.method_at(0.0)
+        last = min(self.iterations, LOOKS) - 1
+        for progress in [step / max(1, last) for step in range(last + 1)]:
+            checked(self.size(progress), Side, "method.size")
+            checked(self.sigma(progress), Level, "method.sigma")
+            self.method_at(progress)
 
     def method_at(self, progress: float) -> Method:
         """The method of a step at this progress in [0, 1]."""
@@ -78,13 +79,13 @@ class LangevinRecipe(Recipe):
     inversion: Inverter = field(default_factory=FixedPoint)
     langevin: Scheme = field(default_factory=LevelPreserving)
     h: Schedule = field(default_factory=lambda: Linear(0.35, 0.2))
-    churn: Count = 1
-    leak: NonNegative | Schedule = 0.0
+    churn: Annotated[int, whole(1, 10_000)] = 1
+    leak: Leak | Schedule = 0.0
     renorm: Flag = False
-    levels: tuple[Positive, ...] = (1.0,)
+    levels: tuple[Factor, ...] = (1.0,)
 
     def method_at(self, progress: float) -> Method:
-        leak = self.leak(progress) if isinstance(self.leak, Schedule) else self.leak
+        leak = checked(self.leak(progress), Leak, "method.leak") if isinstance(self.leak, Schedule) else self.leak
         scheme = replace(self.langevin, h=self.h(progress))
         one = Algorithm1(self.inversion, scheme, self.churn, leak, self.renorm)
         return one if self.levels == (1.0,) else Levels(one, self.levels)

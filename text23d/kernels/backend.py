@@ -6,6 +6,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,8 @@ HOW_TO_BUILD = {
 }
 
 _choice: str | None = None
+_meanwhile: ContextVar[str | None] = ContextVar("_meanwhile", default=None)
+"""What `using` chose, for its own thread."""
 
 
 def select(name: str) -> str:
@@ -29,31 +32,31 @@ def select(name: str) -> str:
     compiled. "native" on a GPU without the CUDA library is refused by `backend`, when it is first asked.
     """
     global _choice
-    if name not in CHOICES:
-        raise UserError(f"kernel backend {name!r}: expected one of {', '.join(CHOICES)} (see TEXT23D_BACKEND)")
-    if name == "native":
-        library()
-    _choice = name
+    _choice = _checked(name)
     return backend()
 
 
 @contextmanager
 def using(name: str) -> Iterator[None]:
-    """`select` for a while: then the choice is what it was before."""
-    global _choice
-    before = _choice
-    select(name)
+    """`select` for this thread alone, and for a while: then the choice is what it was before."""
+    token = _meanwhile.set(_checked(name))
     try:
         yield
     finally:
-        _choice = before
+        _meanwhile.reset(token)
 
 
 def choice() -> str:
-    """What `select` was given, else what TEXT23D_BACKEND says, else "auto"."""
-    if _choice is None:
-        select(os.environ.get("TEXT23D_BACKEND", "auto"))
-    return _choice or "auto"
+    """What `using` chose here, else what `select` was given, else what TEXT23D_BACKEND says, else "auto"."""
+    return _meanwhile.get() or _choice or _checked(os.environ.get("TEXT23D_BACKEND", "auto"))
+
+
+def _checked(name: str) -> str:
+    if name not in CHOICES:
+        raise UserError(f"kernel backend {name!r}: expected one of {', '.join(CHOICES)} (see TEXT23D_BACKEND)")
+    if name == "native":
+        library()
+    return name
 
 
 def backend(device: str = "cpu") -> str:

@@ -4,6 +4,7 @@ Langevin steps, target."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from torch import Tensor
 
@@ -15,6 +16,9 @@ from text23d.method.langevin import LevelPreserving, Scheme
 from text23d.method.noise import gaussian, rms, spread
 from text23d.method.proposal import Proposal, Rng
 from text23d.method.target import target
+from text23d.settings import number
+
+Leak = Annotated[float, number(least=0, most=10)]
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from text23d.contracts import Stage, unwatched
 from text23d.guide import Guide, cost
-from text23d.method.invert import Steps, rising
+from text23d.method.invert import Factor, Steps, rising
 from text23d.method.noise import rms, spread
 from text23d.method.ode import integrate
 from text23d.method.proposal import Proposal, Rng
-from text23d.settings import Finite, Positive, number
+from text23d.settings import number
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ISM:
 
     steps: Steps = 3
     interval: Annotated[float, number(above=0, below=1)] = 0.8
-    sigma_min: Positive = 0.02
+    sigma_min: Factor = 0.02
 
     def __call__(
         self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched
@@ -98,8 +98,8 @@ class SDI:
     """
 
     steps: Steps = 5
-    guidance: Finite = 1.0
-    sigma_min: Positive = 0.02
+    guidance: Annotated[float, number(least=-1000, most=1000)] = 1.0
+    sigma_min: Factor = 0.02
 
     def __call__(
         self, guide: Guide, x0: Tensor, sigma: Tensor, n: Tensor, rng: Rng, stage: Stage = unwatched

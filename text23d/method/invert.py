@@ -14,9 +14,10 @@ from torch import Tensor
 
 from text23d.method.noise import norm, rms, spread
 from text23d.method.ode import Denoise, integrate
-from text23d.settings import Flag, Positive, whole
+from text23d.settings import Flag, number, whole
 
 Steps = Annotated[int, whole(1, 100_000)]
+Factor = Annotated[float, number(above=0, most=100)]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Ode:
     """
 
     steps: Steps = 12
-    sigma_min: Positive = 0.02
+    sigma_min: Factor = 0.02
     solver: Literal["euler", "heun"] = "euler"
     perturbed: Flag = True
 
@@ -86,7 +87,7 @@ class Backprop:
     """
 
     iterations: Annotated[int, whole(0, 100_000)] = 20
-    lr: Positive = 0.05
+    lr: Factor = 0.05
 
     def __call__(
         self, denoise: Denoise, x0: Tensor, sigma: Tensor, n: Tensor, expected_rms: Tensor | None = None
@@ -123,7 +124,7 @@ class FixedPoint:
     """
 
     steps: Annotated[int, whole(0, 100_000)] = 3
-    rho: Positive = 1.0
+    rho: Factor = 1.0
     memory: Annotated[int, whole(0, 100)] = 0
     shell: Flag = False
 

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Annotated, Protocol
+
 import torch
 from torch import Tensor, nn
 
+from text23d.errors import UserError
 from text23d.kernels import ops
 from text23d.kernels.layout import GridLayout
 from text23d.kernels.memory import expect_room
+from text23d.settings import whole
+
+Levels = Annotated[int, whole(2, 64)]
+Features = Annotated[int, whole(1, 64)]
+Log2 = Annotated[int, whole(1, 30)]
+Cells = Annotated[int, whole(1, 2**20)]
+
+
+class Encoding(Protocol):
+    """Features of points of the cube [-1, 1]^3, learnt: a torch module."""
+
+    @property
+    def out_features(self) -> int: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Points [N, 3] -> [N, out_features]."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+def spanning(levels: int, features: int, log2_table: int, base: int, finest: int) -> GridLayout:
+    """`GridLayout.spanning`; raises UserError where the levels do not go up."""
+    if finest < base:
+        raise UserError(
+            f"a hash grid from base={base} to finest={finest} cells an axis: expected finest, at least base"
+        )
+    return GridLayout.spanning(levels, features, log2_table, base, finest)
 
 
 class HashGrid(nn.Module):
@@ -18,21 +50,21 @@ class HashGrid(nn.Module):
     generator                      draws the table, uniform in [-1e-4, 1e-4] (section 4); None: torch's default one.
     dtype                          float32 or float64.
 
-    Raises ValueError where `GridLayout` does, UserError where the table would not fit into memory.
+    Raises UserError where the levels do not go up, and where the table would not fit into memory.
     """
 
     def __init__(
         self,
-        levels: int = 12,
-        features: int = 2,
-        log2_table: int = 16,
-        base: int = 8,
-        finest: int = 256,
+        levels: Levels = 12,
+        features: Features = 2,
+        log2_table: Log2 = 16,
+        base: Cells = 8,
+        finest: Cells = 256,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.layout = GridLayout.spanning(levels, features, log2_table, base, finest)
+        self.layout = spanning(levels, features, log2_table, base, finest)
         wanted = 4 * self.layout.entries * features * dtype.itemsize  # with its gradient and Adam's moments
         expect_room(wanted, torch.device("cpu"), str(self.layout), "lower log2_table, levels or features")
         table = torch.empty(self.layout.entries, features, dtype=dtype)

@@ -4,29 +4,32 @@ only the prior needs to know."""
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from text23d.contracts import Shape, Views
-from text23d.errors import UserError
+from text23d.kernels.memory import expect_room
 from text23d.pictures import read_picture
+from text23d.settings import number, whole
 
 FIT_STEPS, FIT_RATE = 400, 0.01
+
+Side = Annotated[int, whole(1, 4096)]
+Width = Annotated[int, whole(1, 1024)]
 
 
 class PixelImage(nn.Module):
     """A grid of pixels in picture space; implements `contracts.Representation`.
 
     size   side in pixels. start: a picture's file to begin with; None: zero, half covered by middle grey.
-    Raises UserError for a size below 1 and as `read_picture`.
+    Raises UserError as `read_picture`.
     """
 
-    def __init__(self, size: int = 64, start: str | None = None) -> None:
+    def __init__(self, size: Side = 64, start: str | None = None) -> None:
         super().__init__()
-        _require_size(size)
         self.size = size
         self.pixels = nn.Parameter(torch.zeros(1, 4, size, size) if start is None else _started(start, size))
 
@@ -61,20 +64,24 @@ class MlpImage(nn.Module):
     size       side in pixels of what is left of it; it renders at any size.
     features   frequencies; hidden: width of both hidden layers; bandwidth: cycles along half the picture's side.
     start      a picture's file that the network is fitted to at first.
-    B and the weights come from torch's generator. Raises UserError for numbers below 1, a bandwidth not above 0, and as
-    `read_picture`.
+    B and the weights come from torch's generator. Raises UserError where its own picture would not fit into memory, and
+    as `read_picture`.
     """
 
     frequencies: Tensor
 
     def __init__(
-        self, size: int = 64, features: int = 64, hidden: int = 64, bandwidth: float = 2.0, start: str | None = None
+        self,
+        size: Side = 64,
+        features: Width = 64,
+        hidden: Width = 64,
+        bandwidth: Annotated[float, number(above=0, most=1000)] = 2.0,
+        start: str | None = None,
     ) -> None:
         super().__init__()
-        _require_size(size)
-        if features < 1 or hidden < 1 or not 0 < bandwidth < math.inf:
-            given = f"features {features}, hidden {hidden}, bandwidth {bandwidth}"
-            raise UserError(f"the image's network has {given}; expected at least 1, at least 1 and above 0")
+        wanted = 4 * size**2 * (5 * features + 2 * hidden)  # phases, cosines and sines, both, and two layers
+        what = f"an image of {size} x {size} pixels by a network of {features} features and {hidden} units"
+        expect_room(wanted, torch.device("cpu"), what, "lower size, features or hidden")
         self.size = size
         self.register_buffer("frequencies", bandwidth * torch.randn(features, 2))
         last = nn.Linear(hidden, 4)
@@ -125,8 +132,3 @@ def resized(x: Tensor, shape: Shape) -> Tensor:
 
 def _started(start: str, size: int) -> Tensor:
     return resized(read_picture(start, "representation.start")[None], (size, size))
-
-
-def _require_size(size: int) -> None:
-    if type(size) is not int or not 1 <= size <= 4096:
-        raise UserError(f"representation.size={size}: expected a whole number of pixels, 1 to 4096")

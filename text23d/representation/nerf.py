@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from text23d.cameras import Cameras
 from text23d.contracts import Shape, each
-from text23d.errors import UserError
 from text23d.kernels import ops, reference
-from text23d.representation.hashgrid import HashGrid
+from text23d.representation.hashgrid import Encoding, HashGrid
 from text23d.representation.occupancy import Occupancy
 from text23d.representation.volume import Points, points_on_rays, render_points
+from text23d.settings import Count, number, whole
 from text23d.spaces import to_picture
 
 
@@ -37,26 +37,21 @@ class Nerf(nn.Module):
     occupancy  where samples are worth taking; None: the default grid.
     refresh    iterations between updates of the occupancy.
     generator  draws the initial weights, on the CPU (None: torch's global one).
-    Raises UserError where a number is out of range.
     """
 
     def __init__(
         self,
-        encoding: nn.Module | None = None,
-        hidden: int = 32,
-        steps: int = 64,
-        gain: float = 25.0,
-        blob: float = 1.0,
-        radius: float = 0.5,
+        encoding: Encoding | None = None,
+        hidden: Annotated[int, whole(1, 1024)] = 32,
+        steps: Annotated[int, whole(1, 1024)] = 64,
+        gain: Annotated[float, number(above=0, most=10_000)] = 25.0,
+        blob: Annotated[float, number(least=-1000, most=1000)] = 1.0,
+        radius: Annotated[float, number(least=0.01, most=100)] = 0.5,
         occupancy: Occupancy | None = None,
-        refresh: int = 8,
+        refresh: Count = 8,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        numbers = {"hidden": hidden, "steps": steps, "gain": gain, "radius": radius, "refresh": refresh}
-        for name, value in numbers.items():
-            if value <= 0:
-                raise UserError(f"nerf {name} is {value}; expected a positive number: raise `{name}`")
         grid: Any = encoding if encoding is not None else HashGrid(8, 2, 15, 8, 128, generator)
         first, last = nn.Linear(grid.out_features, hidden), nn.Linear(hidden, 4)
         for layer in (first, last):

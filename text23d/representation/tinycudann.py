@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from text23d.errors import UserError
-from text23d.kernels.layout import GridLayout
+from text23d.representation.hashgrid import Cells, Features, Levels, Log2, spanning
 
 
 class TinyCudaGrid(nn.Module):
@@ -16,20 +16,22 @@ class TinyCudaGrid(nn.Module):
 
     Its levels have vertices half a cell from the faces of the cube, so its tables and ours are not interchangeable.
     It draws its own initial table, from `generator`'s next number as a seed.
-    Raises UserError where tiny-cuda-nn is missing or finds no GPU, ValueError where `GridLayout` does.
+    Raises UserError where tiny-cuda-nn is missing or finds no GPU, and where the levels do not go up.
     """
+
+    out_features: int
 
     def __init__(
         self,
-        levels: int = 12,
-        features: int = 2,
-        log2_table: int = 16,
-        base: int = 8,
-        finest: int = 256,
+        levels: Levels = 12,
+        features: Features = 2,
+        log2_table: Log2 = 16,
+        base: Cells = 8,
+        finest: Cells = 256,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        layout = GridLayout.spanning(levels, features, log2_table, base, finest)
+        layout = spanning(levels, features, log2_table, base, finest)
         config = {
             "otype": "HashGrid",
             "n_levels": levels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,10 +13,11 @@ from text23d import rng
 from text23d.cameras import FULL_TURN, SIDES, Cameras, check_count, check_ranges
 from text23d.contracts import Sampler
 from text23d.errors import UserError
-from text23d.settings import Count, Finite, Seed
+from text23d.settings import Finite, Seed, number, whole
 
 Range = tuple[Finite, Finite]
 """(low, high)."""
+Angle = Annotated[float, number(least=-FULL_TURN, most=FULL_TURN)]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class FixedCamera:
     count: ClassVar = 1
     warm: ClassVar = False
 
-    azimuth: Finite = 30.0
+    azimuth: Angle = 30.0
     elevation: Finite = 15.0
     distance: Finite = 3.0
     fov: Finite = 40.0
@@ -92,7 +93,7 @@ class CameraBank:
     words: ClassVar = SIDES
     warm: ClassVar = True
 
-    count: Count
+    count: Annotated[int, whole(1, 65_536)]
     seed: Seed
     elevation: Range = (-10.0, 50.0)
     distance: Range = (2.8, 3.2)

@@ -15,8 +15,8 @@ from text23d.errors import UserError
 from text23d.method.constraints import Inpaint, Reference
 from text23d.pictures import read_mask, read_picture
 from text23d.representation.image import PixelImage, resized
-from text23d.representation.views import FixedCamera, WithCamera
-from text23d.settings import Finite, Positive, whole
+from text23d.representation.views import Angle, FixedCamera, WithCamera
+from text23d.settings import Finite, number, whole
 
 
 class Known(Protocol):
@@ -108,7 +108,7 @@ class KnownView:
 def inpaint(
     picture: str,
     mask: str,
-    azimuth: Finite | None = None,
+    azimuth: Angle | None = None,
     elevation: Finite | None = None,
     distance: Finite | None = None,
     fov: Finite | None = None,
@@ -120,9 +120,9 @@ def inpaint(
 def reference(
     picture: str,
     mask: str | None = None,
-    weight: Positive = 1.0,
+    weight: Annotated[float, number(above=0, most=1_000_000)] = 1.0,
     size: Annotated[int, whole(8, 1024)] = 64,
-    azimuth: Finite | None = None,
+    azimuth: Angle | None = None,
     elevation: Finite | None = None,
     distance: Finite | None = None,
     fov: Finite | None = None,

@@ -15,8 +15,7 @@ from text23d.guide import Guide, Request
 from text23d.paths import weights_dir
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition
-from text23d.prior.wrappers.guidance import Guided
-from text23d.settings import NonNegative
+from text23d.prior.wrappers.guidance import Guided, Scale
 
 SMALL = "small"
 TOLD = {"full": "full", "camera": "views", "none": "none"}
@@ -26,7 +25,7 @@ TOLD = {"full": "full", "camera": "views", "none": "none"}
 def guide(
     request: Request,
     weights: str | None = None,
-    guidance: NonNegative = 1.5,
+    guidance: Scale = 1.5,
     negative: str | None = None,
     auxiliary: Literal["full", "camera", "none"] = "full",
     auxiliary_weights: str | None = None,

@@ -16,9 +16,9 @@ from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.prior.hub import locate as hub
 from text23d.prior.wrappers.codec import LatentCodec, Latents
-from text23d.prior.wrappers.guidance import Guided, nothing_said
+from text23d.prior.wrappers.guidance import Guided, Scale, nothing_said
 from text23d.prior.wrappers.vp import Rescaled, VariancePreserving, sigma_table
-from text23d.settings import Flag, NonNegative, Share
+from text23d.settings import Flag, Share
 
 PIPELINE = "StableDiffusionPipeline"
 # The repositories of the original publishers, runwayml and stabilityai, are gone.
@@ -66,7 +66,7 @@ def conditions(
 def stable_diffusion(
     request: Request,
     path: str | None = None,
-    guidance: NonNegative = 7.5,
+    guidance: Scale = 7.5,
     negative: str | None = None,
     auxiliary: Literal["full", "none"] = "full",
     view_dependent: Flag = True,

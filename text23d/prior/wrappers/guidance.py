@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from text23d.contracts import Denoiser
 from text23d.errors import UserError
 from text23d.prior.builtin.edm import column
+from text23d.settings import number
+
+Scale = Annotated[float, number(least=0, most=1000)]
 
 
 def nothing_said(c: Any) -> Any:
