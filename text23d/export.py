@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("export")  # which imports what follows once the command line is read
+
 import json
 import sys
 from pathlib import Path
@@ -9,7 +14,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from text23d import cli
 from text23d.engine.saved import read_nerf
 from text23d.files import write_json
 from text23d.kernels.backend import select
@@ -51,7 +55,3 @@ def update_summary(path: Path, report: dict[str, Any]) -> None:
         write_json(path, {**summary, "mesh": report})
     except (ValueError, TypeError):
         print(f"text23d: {path} is damaged and stays as it is", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    cli.main(run, "export")

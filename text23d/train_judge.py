@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("train_judge")  # which imports what follows once the command line is read
+
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +14,6 @@ import torch
 from omegaconf import DictConfig
 from tqdm import trange
 
-from text23d import cli
 from text23d.errors import UserError
 from text23d.judge import network, training
 from text23d.judge.training import NOT_TOLD, Labels
@@ -74,7 +78,3 @@ def labels(data: Dataset, rows: np.ndarray, device: torch.device) -> Labels:
     has_front = torch.tensor([KINDS[caption.kind or ""].front for caption in captions])
     azimuth = torch.where(has_front, torch.from_numpy(data.camera[rows, 0]), torch.nan)
     return Labels(kind.to(device), colour.to(device), part.to(device), azimuth.to(device))
-
-
-if __name__ == "__main__":
-    cli.main(run, "train_judge")

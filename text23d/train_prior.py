@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("train_prior")  # which imports what follows once the command line is read
+
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +18,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from text23d import cli
 from text23d.artifact.media import WHITE, composite_on, contact_sheet
 from text23d.files import write_json, write_text
 from text23d.prior.builtin import edm, training
@@ -168,7 +172,3 @@ def model_card(prior: builtin.BuiltinPrior) -> str:
         "\n".join(lines + [f"| {sigma:g} | {loss:.4f} | {mmse:.5f} | {rms:.5f} |" for sigma, loss, mmse, rms in rows])
         + "\n"
     )
-
-
-if __name__ == "__main__":
-    cli.main(run, "train_prior")

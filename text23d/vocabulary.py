@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("vocabulary")  # which imports what follows once the command line is read
+
+import argparse
+from collections.abc import Mapping, Sequence
 
 from text23d.worlds.objects.adjectives import STRETCH
 from text23d.worlds.objects.caption import RELATIONS, WITH, words
@@ -32,9 +38,7 @@ def also(name: str, others: Mapping[str, str]) -> str:
     return f" ({', '.join(found)})" if found else ""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    argparse.ArgumentParser(prog="text23d vocabulary", description=__doc__).parse_args(arguments)
     print(listing())
-
-
-if __name__ == "__main__":
-    main()
+    return 0
