@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from programs import pytest_configure, pytest_runtest_setup, pytest_terminal_summary  # noqa: F401 (hooks of pytest)
 
 from text23d.judge import network
 from text23d.kernels import backend

@@ -1,19 +1,16 @@
-"""What the programs people use make of our files: Blender itself, and the Khronos Group's glTF validator.
-
-Both are needed: apt-get install blender python3-numpy; npm install -g gltf-validator. Without them these tests fail.
-"""
+"""What the programs people use make of our files: Blender itself, and the Khronos Group's glTF validator."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import programs
 import pytest
 import torch
 from exact_nerf import HALF, marked_box
@@ -34,18 +31,20 @@ validateBytes(bytes).then(report => console.log(JSON.stringify(report)));
 """
 
 
-def program(name: str, install: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.fail(f"{name} IS NOT INSTALLED, so nobody knows whether it reads our files: {install}", pytrace=False)
-    return found
-
-
 def opened(path: Path) -> tuple[dict[str, Any], np.ndarray]:
     """What Blender says of a file, and its picture of it [96, 96, 4] uint8."""
-    blender = program("blender", "apt-get install --no-install-recommends blender python3-numpy")
     picture = path.with_suffix(f".{path.suffix[1:]}.png")
-    command = [blender, "-b", "--python-exit-code", "1", "--python", str(LOOK), "--", str(path), str(picture)]
+    command = [
+        str(programs.found("blender")),
+        "-b",
+        "--python-exit-code",
+        "1",
+        "--python",
+        str(LOOK),
+        "--",
+        str(path),
+        str(picture),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stdout + done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("TOLD "))
@@ -72,9 +71,11 @@ def seen(folders: dict[str, Path]) -> dict[tuple[str, str], tuple[dict[str, Any]
         return dict(zip(meshes, pool.map(opened, meshes.values()), strict=True))
 
 
+needs_blender = pytest.mark.needs("blender")
 CASES = [("texture", "glb"), ("texture", "obj"), ("texture", "ply"), ("vertices", "glb"), ("vertices", "obj")]
 
 
+@needs_blender
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_blender_finds_an_upright_object_of_the_right_size(seen: dict[tuple[str, str], Any], case: Any) -> None:
     told, _ = seen[case]
@@ -88,6 +89,7 @@ def test_blender_finds_an_upright_object_of_the_right_size(seen: dict[tuple[str,
     assert told["custom_normals"] or case[1] == "ply", "smooth as we say; Blender reads no normals of a PLY"
 
 
+@needs_blender
 @pytest.mark.parametrize("case", CASES[:2], ids="-".join)
 def test_blender_finds_the_texture(seen: dict[tuple[str, str], Any], case: Any) -> None:
     told, _ = seen[case]
@@ -96,6 +98,7 @@ def test_blender_finds_the_texture(seen: dict[tuple[str, str], Any], case: Any) 
     assert told["roughness"] == [pytest.approx(0.9, abs=0.01)] and told["metallic"] == [0]
 
 
+@needs_blender
 @pytest.mark.parametrize("case", CASES[2:], ids="-".join)
 def test_blender_finds_the_vertex_colours(
     seen: dict[tuple[str, str], Any], folders: dict[str, Path], case: Any
@@ -111,6 +114,7 @@ def test_blender_finds_the_vertex_colours(
     assert light[upper].mean(0)[1] > light.mean(0)[1] + 0.1, "green at the top"
 
 
+@needs_blender
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_blender_sees_what_we_see(seen: dict[tuple[str, str], Any], folders: dict[str, Path], case: Any) -> None:
     """A Cycles picture from the front: its silhouette beside that of our own ray caster, and red, not blue or green."""
@@ -129,18 +133,13 @@ def test_blender_sees_what_we_see(seen: dict[tuple[str, str], Any], folders: dic
     assert rendered[:, 0].mean() > 0.7 > rendered[:, 2].mean() + 0.1
 
 
+@pytest.mark.needs("gltf-validator")
 @pytest.mark.parametrize("colour", ["texture", "vertices"])
 def test_the_khronos_validator_has_nothing_to_say(folders: dict[str, Path], colour: str) -> None:
-    install = "npm install -g gltf-validator (and apt-get install nodejs npm)"
-    node, npm = program("node", install), program("npm", install)
-    root = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=True).stdout.strip()
-    environment = {**os.environ, "NODE_PATH": os.pathsep.join([root, os.environ.get("NODE_PATH", "")])}
-    command = [node, "-e", VALIDATE, str(folders[colour] / "mesh.glb")]
+    environment = {**os.environ, "NODE_PATH": str(programs.found("gltf-validator"))}
+    command = [str(programs.found("node")), "-e", VALIDATE, str(folders[colour] / "mesh.glb")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if "Cannot find module" in done.stderr:
-        pytest.fail(
-            f"gltf-validator IS NOT INSTALLED, so nobody knows whether our GLB is valid: {install}", pytrace=False
-        )
+    assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["issues"]["numErrors"] == report["issues"]["numWarnings"] == 0, report["issues"]["messages"]
     assert report["info"]["totalTriangleCount"] > 2900 and report["info"]["hasTextures"] == (colour == "texture")

@@ -34,7 +34,7 @@ FLOORS = (
 )
 """The rooms from the ground up; all others are verbs, on the top floor."""
 GROUND = FLOORS[0]
-DOOR = {"cli", "terminal"}
+DOOR = {"cli", "door", "terminal"}
 """What verbs share."""
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 

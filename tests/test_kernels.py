@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from itertools import product
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import programs
 import pytest
 import torch
 from torch import Tensor
@@ -23,10 +23,9 @@ from text23d.errors import UserError
 from text23d.kernels import backend, gpu_check, memory, native, nerfacc_march, ops, reference
 from text23d.kernels.layout import GridLayout
 
-COMPILERS = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
 # Only a machine that cannot compile may do without the library: elsewhere a missing one fails these tests.
-BACKENDS = ["native", "torch", "cuda sources"] if COMPILERS else ["torch"]
-needs_compiler = pytest.mark.skipif(not COMPILERS, reason="no C++ compiler, so no compiled kernels")
+needs_compiler = pytest.mark.needs("c++")
+BACKENDS = [pytest.param("native", marks=needs_compiler), "torch", pytest.param("cuda sources", marks=needs_compiler)]
 # Levels on both sides of the dense limit; the second has a number of features without a specialised kernel.
 LAYOUTS = [GridLayout(5, 2, 9, 4, 1.7), GridLayout(4, 3, 7, 2, 2.0)]
 
@@ -39,7 +38,7 @@ def cuda_sources(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The CUDA library's sources, compiled as C++."""
     out = tmp_path_factory.mktemp("cuda_sources") / "library.so"
     flags = ["-shared", "-fPIC", "-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-x", "c++"]
-    subprocess.run([COMPILERS[0], *flags, *map(str, CUDA_SOURCES), "-o", str(out)], check=True)
+    subprocess.run([str(programs.found("c++")), *flags, *map(str, CUDA_SOURCES), "-o", str(out)], check=True)
     return ctypes.CDLL(str(out))
 
 

@@ -3,6 +3,11 @@ torch twins and what the machine could do."""
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("benchmark")  # which imports what follows once the command line is read
+
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +18,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from text23d import cli
 from text23d.engine.build import make
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
@@ -180,7 +184,3 @@ def panels(grown: Sequence[Curve]) -> list[Panel]:
         found.setdefault(curve.axis, []).append(line)
     note = " (dashed: torch twin)" if compiled else ""
     return [Panel(f"seconds over {axis}{note}", TITLES[axis], lines) for axis, lines in found.items()]
-
-
-if __name__ == "__main__":
-    cli.main(run, "benchmark")

@@ -1,187 +1,262 @@
-"""The door every verb goes through: Hydra with prompts that may hold anything, and mistakes told in one line.
+"""The door that every verb goes through: `text23d <verb> key=value ...`, mistakes told in one line, ends by signals.
 
-Exit status: 0 done, 1 a defect of ours (with a traceback), 2 the user's mistake, 130 interrupted.
+Exit status: 0 done, 1 a defect of ours (with a traceback), 2 the user's mistake, 128 + n ended by signal n (130 by
+Ctrl-C). Nothing but the standard library is imported here before the command line is read: a mistake is told, and
+Ctrl-C heard, while torch is not there yet.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 import os
-import re
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import hydra
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from text23d import __version__
 from text23d.errors import UserError
-from text23d.paths import conf_dir, slug
 
 if TYPE_CHECKING:
     import torch
+    from omegaconf import DictConfig
 
-FILES = ("representation.start", "constraint.picture", "constraint.mask")
-TEXT_KEYS = ("prompt", "prior.negative", "run", "format", "mesh.format", *FILES)
-EXAMPLES = {"prompt": 'prompt="a red car"', **{name: f"{name}=picture.png" for name in FILES}}
+STARTED = time.perf_counter()
+"""When the process began, nearly: what a person waits for includes the imports that follow."""
+VERBS = {
+    "run": "makes an object, or a picture, from a prompt",
+    "export": "writes the mesh of a finished run again, in other formats and sizes",
+    "gallery": "puts all finished runs below a folder into one table and one picture",
+    "vocabulary": "lists the words that a prompt for the built-in prior may use",
+    "world": "draws sheets of the toy box that the built-in prior learned from",
+    "evaluate": "scores the prior's samples and 3-D runs over a suite of prompts",
+    "compare": "compares variants of a run at equal cost",
+    "sampling": "compares Algorithm 1 with Heun's sampler on single pictures",
+    "benchmark": "measures the kernels, the networks and an iteration",
+    "train_prior": "trains the built-in prior",
+    "train_judge": "trains the classifier that scores results",
+}
+"""The modules of text23d that a person runs, and what each does."""
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Those that end a run and let it keep what it has."""
+_ended_by: list[int] = []
 
 
-def main(verb: Callable[[DictConfig], None], config: str) -> None:
-    """Run `verb` under Hydra with the packaged configuration named `config`, and exit with the right status."""
-    # Hydra would otherwise turn every error into its own page and exit before we can say it in one line.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    register_resolvers()
-    multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
+def main(verb: str | None = None) -> NoReturn:
+    """Run `verb`, or the one that the command line names first, with the rest of the command line; then exit."""
+    watch(leave)
+    if hasattr(os, "register_at_fork"):  # a forked worker has nothing to keep, and its pool ends it by SIGTERM
+        os.register_at_fork(after_in_child=lambda: watch(signal.SIG_DFL))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter is no reason to stop
     try:
-        sys.argv[1:] = [quote_text(argument, multirun) for argument in sys.argv[1:]]
-        given, unknown = get_args_parser().parse_known_intermixed_args(sys.argv[1:])
-        if unknown:
-            raise UserError(f"no option {unknown[0]!r}: settings are written key=value, as in {EXAMPLES['prompt']}")
-        # Hydra understands its options only before all settings.
-        sys.argv[1:] = [a for a in sys.argv[1:] if a not in given.overrides] + given.overrides
-        if not (given.help or given.hydra_help or given.cfg or given.info or given.shell_completion):
-            check_overrides(config, given.overrides, multirun)
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(plain_spoken(verb))()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        stop(str(error), 2)
+        check_surroundings(sys.argv[1:])
+        arguments = sys.argv[1:]
+        if verb is None:
+            verb, *arguments = choose(arguments)
+        status = perform(verb, arguments)
+        sys.stdout.flush()
+    except SystemExit as error:
+        status = error.code
+    except BaseException as error:
+        status = told(error)
+    sys.exit(status)
+
+
+def told(error: BaseException) -> int:
+    """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
+    if _ended_by:  # whatever was raised since, as an import that was cut short may, a signal was its cause
+        own = isinstance(error, KeyboardInterrupt) and str(error)
+        return say(own or "interrupted", 128 + _ended_by[0])
+    if isinstance(error, KeyboardInterrupt):
+        return say(str(error) or "interrupted", 130)
+    if isinstance(error, BrokenPipeError):  # as of text23d vocabulary | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + 13
+    if not is_mistake(error):
+        raise error
+    return say(sentence(error), 2)
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether it is the user's: ours to tell in a line, the system's about a file or folder, or one of Hydra and
+    OmegaConf, which only read what was given."""
+    ours = isinstance(error, UserError | OSError)
+    return ours or type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
+
+
+def sentence(error: BaseException) -> str:
+    """What an error that `is_mistake` says to a person."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        about = f"{error.filename}: " if error.filename else ""
+        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another file or folder"
+        return f"{about}{error.strerror or error}; {advice}"
+    from text23d.door.hints import in_our_words
+
+    return in_our_words(error)
+
+
+def say(message: str, status: int) -> int:
+    """Print `message` as one line of stderr; returns `status`."""
+    with suppress(OSError):  # of a terminal that is gone
+        print(f"text23d: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return status
+
+
+# The command line
+
+
+def check_surroundings(arguments: Sequence[str]) -> None:
+    """Raises UserError where arguments are no text, and in a folder that somebody has removed."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            readable = argument.encode(errors="surrogateescape").decode(errors="replace")
+            raise UserError(f"{readable!r} holds bytes that are no UTF-8 text: write it again, or rename it") from error
+    try:
+        os.getcwd()
     except OSError as error:
-        stop(f"{error.strerror or error}: {error.filename or ''}; free some space or choose another folder", 2)
-    except KeyboardInterrupt as error:
-        stop(str(error) or "interrupted", 130)
+        raise UserError("the working folder is gone: go to one that is there (cd ~) and try again") from error
+
+
+def choose(arguments: Sequence[str]) -> list[str]:
+    """The verb, and what follows it. Raises UserError, with near misses, where the first argument is no verb."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        return choose([arguments[1], "--help"]) if arguments[1:] else ["help"]
+    if arguments[0] == "--version":
+        return ["version"]
+    first = arguments[0].replace("-", "_")
+    if first in VERBS:
+        return [first, *arguments[1:]]
+    if any(sign in arguments[0] for sign in "= "):
+        prompt = arguments[0].removeprefix("prompt=")
+        raise UserError(f'no verb given: did you mean text23d run prompt="{prompt}"?')
+    near = difflib.get_close_matches(first, VERBS, 3, 0.5)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    raise UserError(f"no verb named {arguments[0]!r}: {meant}known are {', '.join(VERBS)}")
+
+
+def perform(verb: str, arguments: Sequence[str]) -> Any:
+    """What a verb's command line asks for: its version, its help, or the verb itself. Returns the exit status."""
+    from text23d.door import manual
+    from text23d.paths import config_of
+
+    if verb == "version" or "--version" in arguments:
+        print(f"text23d {__version__}")
+        return 0
+    if verb == "help":
+        print(manual.overview(VERBS))
+        return 0
+    if config_of(verb) is None:
+        return import_module(f"text23d.{verb}").main(list(arguments))
+    if {"-h", "--help"} & set(arguments):
+        print(manual.page(verb, VERBS[verb]))
+        return 0
+    return under_hydra(verb, arguments)
+
+
+def under_hydra(verb: str, arguments: Sequence[str]) -> int:
+    """Run a verb that has a configuration, as a job of Hydra's or several."""
+    # Hydra would otherwise turn every error into a page of its own and exit before we can say it in one line.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    from text23d.door import overrides
+
+    register_resolvers()
+    line = overrides.read(verb, arguments)
+    import hydra
+
+    if line.runs:
+        import_module(f"text23d.{verb}")  # here, where nothing is made yet and Ctrl-C may end it at once
+        watch(interrupt)
+    sys.argv[1:] = line.arguments
+    job = Job(verb, line.folder)
+    hydra.main(version_base="1.3", config_path=line.config_path, config_name=line.config_name)(job)()
+    return 0
+
+
+class Job:
+    """A verb as Hydra calls it. It travels to the worker of a launcher as its name, and registers there what the
+    configuration needs."""
+
+    folder: str | None = None
+    """Of the running job, where Hydra could not say it."""
+
+    def __init__(self, verb: str, folder: str | None = None) -> None:
+        self.verb, Job.folder = verb, folder
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        register_resolvers()
+
+    def __call__(self, cfg: DictConfig) -> None:
+        plain_spoken(import_module(f"text23d.{self.verb}").run)(cfg)
 
 
 def plain_spoken(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """`verb` as a Hydra job that ends on the user's mistakes by itself: Hydra would add lines of its own."""
+    """`verb` as a function that ends on the user's mistakes by itself: Hydra would add lines of its own."""
 
     def job(cfg: DictConfig) -> None:
         try:
             verb(cfg)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            stop(str(error), 2)
+        except Exception as error:
+            if _ended_by or not is_mistake(error):
+                raise
+            sys.exit(say(sentence(error), 2))
 
     return job
 
 
-def stop(message: str, status: int) -> None:
-    """Say `message` on one line of stderr and exit."""
-    print(f"text23d: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    sys.exit(status)
+def output_folder() -> Path:
+    """Where the files of the running job go."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    # As it stands: a folder's name may hold what OmegaConf takes for a reference to another setting.
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    return Path(Job.folder or runtime["output_dir"])
 
 
 def register_resolvers() -> None:
     """`${slug:text}`: see `paths.slug`."""
+    from omegaconf import OmegaConf
+
+    from text23d.paths import slug
+
     OmegaConf.register_new_resolver("slug", slug, replace=True)
 
 
-def quote_text(argument: str, multirun: bool) -> str:
-    """Quote the value of `prompt=...`, so that Hydra's grammar never sees what a person wrote: `null`, `!`, `(` or `=`.
-
-    In a sweep a comma outside quotes separates prompts; in a single run it is part of the prompt.
-    """
-    key, equals, value = argument.partition("=")
-    if not equals or key.lstrip("+") not in TEXT_KEYS:
-        return argument
-    values = re.findall(r"\s*('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^,]+)\s*(?:,|$)", value) if multirun else [value]
-    quoted = []
-    for text in values or [value]:
-        if multirun and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-            text = text[1:-1]
-        text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf would read ${seed} as the seed
-        escaped = re.sub(r"(\\*)(')", r"\1\1\\\2", text)  # Hydra: backslashes count only before a quote
-        escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
-        quoted.append(f"'{escaped}'")
-    return f"{key}=" + ",".join(quoted)
+# Signals
 
 
-def check_overrides(config: str, arguments: Sequence[str], multirun: bool) -> None:
-    """Compose once before Hydra does. Raises UserError with near misses for unknown keys, groups and broken values."""
-    chosen: dict[str, str] = {}  # options of groups, which decide what other keys exist
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        for argument in sorted(arguments, key=is_choice, reverse=True):
-            candidates = list(single_values(argument)) if multirun else [argument]
-            others = [choice for key, choice in chosen.items() if key != key_of(argument)]
-            for candidate in candidates:
-                try:
-                    compose(config, [*others, candidate])
-                except (HydraException, OmegaConfBaseException, ValueError) as error:
-                    raise UserError(explain(config, others, candidate, error)) from error
-            if is_choice(argument):
-                chosen[key_of(argument)] = candidates[0]
-        if not multirun:
-            cfg = compose(config, list(arguments), return_hydra_config=True)
-            # Without Hydra's own keys: its sweep folder names a job number, which a single run has not.
-            own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-            missing = sorted(OmegaConf.missing_keys(own))
-            if missing:
-                raise UserError(
-                    f"no {missing[0]} given: add one, for example {EXAMPLES.get(missing[0], missing[0] + '=...')}"
-                )
-            check_folder(Path(cfg.hydra.run.dir))
+def watch(handler: Any) -> None:
+    """Let `handler` answer SIGNALS, but not those that the process was started to ignore, as nohup does."""
+    for name in SIGNALS:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
-def key_of(argument: str) -> str:
-    """The key that an override sets."""
-    return argument.lstrip("+~").partition("=")[0]
+def leave(number: int, frame: object) -> None:
+    """End at once. Before a verb begins there is nothing to keep, and an exception inside an import would be lost."""
+    with suppress(OSError):
+        os.write(2, b"text23d: interrupted\n")
+    os._exit(128 + number)
 
 
-def is_choice(argument: str) -> bool:
-    """Whether an override chooses an option of a group, as prior=... does."""
-    return bool(key_of(argument)) and (conf_dir() / key_of(argument)).is_dir()
-
-
-def check_folder(folder: Path) -> None:
-    """Raises UserError where `folder` neither is nor could become a folder that can be written to."""
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(
-            f"cannot write to the folder {folder}: {nearest} is not a folder you may write to; choose another"
-        )
-
-
-def single_values(argument: str) -> Iterator[str]:
-    """The overrides that a sweep's `key=a,b` stands for, one by one."""
-    override = OverridesParser.create().parse_override(argument)
-    if not override.is_sweep_override():
-        yield argument
-        return
-    for value in override.sweep_string_iterator():
-        yield f"{override.get_key_element()}={value}"
-
-
-def explain(config: str, choices: Sequence[str], argument: str, error: Exception) -> str:
-    """One line about an override that Hydra refused beside these choices: what was given, and the nearest there is."""
-    key, _, value = argument.lstrip("+~").partition("=")
-    group = conf_dir() / key
-    if group.is_dir():
-        options = sorted(path.stem for path in group.glob("*.yaml"))
-        return f"no {key} named {value!r}: {near(value, options)}; known are {', '.join(options)}"
-    keys = sorted(all_keys(compose(config, list(choices))))
-    if key not in keys:
-        leaves = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
-        return f"no setting named {key!r} ({argument}): {near(key, leaves or keys)}"
-    return f"cannot read {argument!r}: {str(error).splitlines()[0]}"
-
-
-def near(word: str, options: Sequence[str]) -> str:
-    matches = difflib.get_close_matches(word, options, 3, 0.5) or list(options[:3])
-    return f"did you mean {' or '.join(matches)}?"
-
-
-def all_keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in map(str, config):
-        yield f"{prefix}{key}"
-        if (
-            not OmegaConf.is_missing(config, key)
-            and isinstance(config._get_node(key), DictConfig)
-            and config[key] is not None
-        ):
-            yield from all_keys(config[key], f"{prefix}{key}.")
+def interrupt(number: int, frame: object) -> None:
+    """Let a verb keep what it has, the first time; the second signal ends the process as if nobody watched."""
+    watch(signal.SIG_DFL)
+    _ended_by.append(number)
+    raise KeyboardInterrupt
 
 
 def device(name: str) -> torch.device:

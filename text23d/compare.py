@@ -3,6 +3,11 @@ and one picture. What is there already is not made again: the same command goes 
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("compare")  # which imports what follows once the command line is read
+
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +17,6 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from text23d import cli
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.judge import network
@@ -144,7 +148,3 @@ def check(cfg: DictConfig) -> tuple[dict[str, list[str]], dict[str, float]]:
         if not isinstance(settings, list) or any("=" not in str(each) for each in settings) or slug(name) != name:
             raise UserError(f"{name}: {settings}: expected a name in small letters, and settings as in [method=sds]")
     return variants, check_budgets(plain["budget"])
-
-
-if __name__ == "__main__":
-    cli.main(run, "compare")

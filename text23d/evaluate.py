@@ -3,6 +3,11 @@ ceiling. What is there already is not made again; results.md, results.json and p
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("evaluate")  # which imports what follows once the command line is read
+
 import sys
 import time
 from pathlib import Path
@@ -10,7 +15,6 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from text23d import cli
 from text23d.artifact.media import contact_sheet, on_white
 from text23d.cameras import orbit
 from text23d.errors import UserError
@@ -118,7 +122,3 @@ def picture_sheet(sets: list[PictureSet], path: Path) -> None:
         cells.append((prompt, list(on_white(around))))
     rows = [cells[start : start + 3] for start in range(0, len(cells), 3)]
     contact_sheet([(" | ".join(name for name, _ in row), [p for _, each in row for p in each]) for row in rows], path)
-
-
-if __name__ == "__main__":
-    cli.main(run, "evaluate")

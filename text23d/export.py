@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("export")  # which imports what follows once the command line is read
+
 import sys
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from text23d import cli
 from text23d.engine.saved import read_config, read_nerf
 from text23d.kernels.backend import select
 from text23d.settings import read
@@ -40,7 +44,3 @@ def lines(report: dict[str, Any]) -> list[str]:
         for name, found in report["files"].items()
     ]
     return [*told, *report["notes"]]
-
-
-if __name__ == "__main__":
-    cli.main(run, "export")

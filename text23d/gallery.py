@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("gallery")  # which imports what follows once the command line is read
+
 import json
 import sys
 from pathlib import Path
@@ -10,7 +15,6 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from text23d import cli
 from text23d.artifact.media import contact_sheet, on_white, read_frames, upscale
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
@@ -97,7 +101,3 @@ def table(summaries: list[dict[str, Any]]) -> str:
 
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-if __name__ == "__main__":
-    cli.main(run, "gallery")

@@ -21,6 +21,14 @@ def conf_dir() -> Path:
     raise UserError(f"no configuration: expected YAML files in {PACKAGE / 'conf'}, found none; install text23d again")
 
 
+def config_of(verb: str) -> Path | None:
+    """The configuration file of a verb: conf/<verb>.yaml, or conf/<verb>/<verb>.yaml where the groups of others would
+    shadow a key of its own (`views` is a number of the gallery's); None of a verb without one."""
+    name = "config" if verb == "run" else verb
+    places = (conf_dir() / name / f"{name}.yaml", conf_dir() / f"{name}.yaml")
+    return next((path for path in places if path.is_file()), None)
+
+
 def weights_dir() -> Path:
     """The folder of the built-in prior's weights."""
     return PACKAGE / "weights"

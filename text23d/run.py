@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("run")  # which imports what follows once the command line is read
+
+import sys
 import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
-STARTED = time.perf_counter()  # before the imports below, which are part of what a person waits for
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
 
-import sys  # noqa: E402
-from contextlib import suppress  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from hydra.core.hydra_config import HydraConfig  # noqa: E402
-from hydra.types import RunMode  # noqa: E402
-from omegaconf import DictConfig, OmegaConf  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from text23d import cli  # noqa: E402
-from text23d.engine.events import Event, Exporting, Finished, Iterated, Noted, Started  # noqa: E402
-from text23d.engine.job import execute  # noqa: E402
-from text23d.errors import UserError  # noqa: E402
+from text23d.engine.events import Event, Exporting, Finished, Iterated, Noted, Started
+from text23d.engine.job import execute
+from text23d.errors import UserError
 
 
 def run(cfg: DictConfig) -> None:
     """The main job; everything it makes lies in Hydra's output folder."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = cli.output_folder()
     # The later jobs of a sweep share a process: only a single run waited for its start.
-    started = STARTED if HydraConfig.get().mode == RunMode.RUN else time.perf_counter()
+    started = cli.STARTED if HydraConfig.get().mode == RunMode.RUN else time.perf_counter()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     try:
         with Terminal() as terminal:
@@ -106,7 +107,3 @@ def remove_empty(folder: Path) -> None:
     with suppress(OSError):
         for each in inside or [folder]:
             each.rmdir()
-
-
-if __name__ == "__main__":
-    cli.main(run, "config")

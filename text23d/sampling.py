@@ -3,6 +3,11 @@ those of Heun's sampler, and how far both are from the world. What is there alre
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("sampling")  # which imports what follows once the command line is read
+
 import sys
 import time
 from functools import partial
@@ -14,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from text23d import cli
 from text23d.artifact.media import contact_sheet, on_white
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
@@ -144,7 +148,3 @@ def check(cfg: DictConfig) -> dict[str, dict[str, Any]]:
         if type(settings["levels"]) is not int or settings["levels"] < 2:
             raise UserError(f"samplers.{name}.levels={settings['levels']}: expected a whole number, at least 2")
     return samplers
-
-
-if __name__ == "__main__":
-    cli.main(run, "sampling")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("train_prior")  # which imports what follows once the command line is read
+
 from omegaconf import DictConfig, OmegaConf
 
-from text23d import cli
 from text23d.engine.prior_training import Settings, train_prior
 from text23d.settings import build, read
 from text23d.terminal import Bars
@@ -16,7 +20,3 @@ def run(cfg: DictConfig) -> None:
     with Bars() as bars:
         path = train_prior(world, settings, cli.device(cfg.device), bars)
     print(f"{path}: see {path.with_suffix('.md')}")
-
-
-if __name__ == "__main__":
-    cli.main(run, "train_prior")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("vocabulary")  # which imports what follows once the command line is read
+
 import sys
 from collections.abc import Sequence
 
@@ -12,13 +17,9 @@ from text23d.worlds.objects.listing import listing
 
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
-        Parser(prog="python -m text23d.vocabulary", description=__doc__).parse_args(arguments)
+        Parser(prog="text23d vocabulary", description=__doc__).parse_args(arguments)
     except UserError as error:
         print(f"text23d: {error}", file=sys.stderr)
         return 2
     print(listing())
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

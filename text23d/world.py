@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from text23d import cli
+
+if __name__ == "__main__":
+    cli.main("world")  # which imports what follows once the command line is read
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +20,7 @@ SHOWN = "every kind in every colour, one of each from twelve sides, or objects a
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = Parser(prog="python -m text23d.world", description=__doc__)
+    parser = Parser(prog="text23d world", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("outputs/world.png"), help="the picture to write")
     parser.add_argument("--seed", type=int, default=0, help="which random objects, 0 or more")
     parser.add_argument("--size", type=int, default=64, help="pixels a side of each object's picture")
@@ -30,7 +35,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(given.out)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

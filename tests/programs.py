@@ -1,0 +1,65 @@
+"""Programs of others that some tests need: `@pytest.mark.needs("blender")`.
+
+Such a test runs where its program is. Where it is not, the summary counts it and names what to install; and where
+TEXT23D_REQUIRE names the program, as .ci/run does, the test fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from functools import cache
+
+import pytest
+
+INSTALL = {
+    "blender": "apt-get install --no-install-recommends blender python3-numpy",
+    "gltf-validator": "apt-get install nodejs npm; npm install -g gltf-validator",
+    "c++": "apt-get install g++, then pip install -e . again",
+    "nvcc": "the CUDA toolkit, then pip install -e . again",
+}
+NOT_RUN = pytest.StashKey[Counter[str]]()
+
+
+@cache
+def found(name: str) -> str | None:
+    """The path of a program; of gltf-validator, the folder of node's modules that it lies in."""
+    if name == "gltf-validator":
+        if found("node") is None or (npm := found("npm")) is None:
+            return None
+        folder = subprocess.run([npm, "root", "-g"], capture_output=True, text=True).stdout.strip()
+        return folder if os.path.isdir(os.path.join(folder, "gltf-validator")) else None
+    names = ("c++", "g++", "clang++") if name == "c++" else (name,)
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+def required() -> list[str]:
+    """The programs that have to be here."""
+    return os.environ.get("TEXT23D_REQUIRE", "").replace(",", " ").split()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(program): a program of others; see tests/programs.py")
+    config.stash[NOT_RUN] = Counter()
+    unknown = set(required()) - INSTALL.keys()
+    if unknown:
+        raise pytest.UsageError(f"TEXT23D_REQUIRE names {', '.join(unknown)}: known are {', '.join(INSTALL)}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture of the test is made
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        (name,) = mark.args
+        if found(name) is None:
+            if name in required():
+                pytest.fail(f"{name} is not here, but TEXT23D_REQUIRE names it: {INSTALL[name]}", pytrace=False)
+            item.config.stash[NOT_RUN][name] += 1
+            pytest.skip(f"needs {name}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for name, count in config.stash[NOT_RUN].items():
+        tests = "1 test that needs" if count == 1 else f"{count} tests that need"
+        terminalreporter.write_line(f"not run here: {tests} {name} ({INSTALL[name]})")

@@ -1,0 +1,68 @@
+"""Settings that are texts: prompts, names of files and folders, choices. Hydra's grammar never sees what they hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+from text23d.errors import UserError
+
+PROSE = ("prompt", "prior.negative")
+"""Texts that are read as they were typed, quotes and all, and that may be empty."""
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+"""The texts among Hydra's own settings; they may refer to others, as in ${now:%H-%M} and ${seed}."""
+NO_TEXTS = [
+    "threshold",
+    "azimuth",
+    "elevation",
+    "distance",
+    "fov",
+    "threads",
+    "seconds",
+    "stable_diffusion",
+    "optimizer",
+]
+"""The last names of the settings that are null, and else a number or a section."""
+RESOLVERS = r"now|slug|hydra|oc\.\w+"
+QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
+
+
+def is_text(key: str, default: Any) -> bool:
+    """Whether a setting is a text: what has a text for its default, or none and is no number."""
+    if key.startswith("hydra."):
+        return key in FOLDERS
+    return isinstance(default, str) if default is not None else key.rpartition(".")[2] not in NO_TEXTS
+
+
+def text_value(key: str, value: str, default: Any, multirun: bool, names: Collection[str] = ()) -> str:
+    """The value of a text as Hydra's grammar reads it. In a sweep a comma outside quotes separates several.
+
+    names: the settings that one of FOLDERS may refer to. Raises UserError for an empty value.
+    """
+    values = [value]
+    if multirun and key not in FOLDERS:
+        values = re.findall(rf"\s*({QUOTED}|[^,]+)\s*(?:,|$)", value) or values
+    told = []
+    for text in values:
+        if default is None and text.lower() == "null":
+            told.append("null")
+            continue
+        if (multirun or key not in PROSE) and re.fullmatch(QUOTED, text, re.S):  # as a person writes it for Hydra
+            text = text[1:-1]
+        if not text and key not in PROSE:
+            raise UserError(f"{key}= is empty: give it a value, or leave it out")
+        told.append(quoted(text, names if key in FOLDERS else None))
+    return ",".join(told)
+
+
+def quoted(text: str, names: Collection[str] | None = None) -> str:
+    """`text` in quotes, so that Hydra's grammar and OmegaConf's interpolations give it back as it is: `null`, `!`, `(`
+    or `${seed}`. With `names`, whole references to those settings and to what is computed, as ${now:%H}, stay such."""
+    whole = ""
+    if names is not None:
+        known = "|".join([RESOLVERS, *map(re.escape, names)])
+        whole = rf"(?!\$\{{(?:{known})(?::[^{{}}]*(?:\{{[^{{}}]*\}}[^{{}}]*)*)?\}})"
+    text = re.sub(rf"(\\*){whole}\$\{{", r"\1\1\\${", text)
+    text = re.sub(r"(\\*)(')", r"\1\1\\\2", text)  # Hydra: backslashes count only before a quote
+    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"
