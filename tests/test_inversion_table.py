@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from text23d.worlds.objects.dataset import Recipe, pictures, render_object
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,8 +17,7 @@ from text23d.method.noise import rms
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition, known
 from text23d.prior.builtin.prior import BuiltinPrior
-from text23d.worlds.objects.caption import caption_text, tokenize
-from text23d.worlds.objects.views import cameras_from
+from text23d.worlds.objects.world import Objects
 
 COUNT, SEED = 16, 4242
 OURS = FixedPoint(5, memory=2, shell=True)
@@ -39,12 +37,13 @@ Seen = tuple[BuiltinPrior, Tensor, Condition]
 def seen() -> Seen:
     """The shipped prior, COUNT pictures of objects that nothing was trained on, and what D' is told of each."""
     prior = builtin.load(precision=builtin.fast_precision(torch.device("cpu")))
-    rendered = [render_object(index, Recipe(1, SEED, pairs=False)) for index in range(COUNT)]
-    x0 = torch.cat([pictures(images) for _, images, _ in rendered])
+    world = Objects(pairs=False)
+    made = [world.example(SEED, index, 1) for index in range(COUNT)]
+    seen = [world.decode(each.arrays) for each in made]
+    x0 = torch.cat([x for x, _ in seen])
     x0[COUNT // 2 :] = blurred(x0[COUNT // 2 :])
-    words = [tokenize(caption_text(caption)) for caption, _, _ in rendered]
-    cameras = Cameras.cat([cameras_from(rows) for _, _, rows in rendered])
-    return prior, x0, Condition(prior.vocabulary.encode(words), known(cameras))
+    words = [world.tokens(world.say(each.caption)) for each in made]
+    return prior, x0, Condition(prior.vocabulary.encode(words), known(Cameras.cat([views for _, views in seen])))
 
 
 def blurred(x: Tensor, deviation: float = 1.5) -> Tensor:

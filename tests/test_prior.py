@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from tiny import SIDE, TINY, WORDS, batch, perturbed
+from small_prior import SIDE, TINY, WORDS, batch, perturbed
 from torch import Tensor
 from torch.nn.functional import linear
 

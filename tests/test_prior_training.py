@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from tiny import SIDE, TINY, WORDS, batch, perturbed
+from small_prior import SIDE, TINY, WORDS, batch, perturbed
 from torch import Tensor
 
 from text23d import train_prior

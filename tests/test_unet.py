@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import SIDE, TINY, batch, perturbed
+from small_prior import SIDE, TINY, batch, perturbed
 
 from text23d.errors import UserError
 from text23d.prior.builtin.condition import Condition
