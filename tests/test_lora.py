@@ -72,7 +72,7 @@ def test_the_built_in_network_learns_to_denoise_one_picture(tiny_prior: Path) ->
     assert losses[-1] < losses[0] / 2
     assert all(torch.equal(each, before[name]) for name, each in prior.denoiser.state_dict().items())
     second = NetworkLearner(adapt(prior.denoiser, 4, generator(1, 0, 0, "learner")), 0.01)
-    second.load_state_dict(learner.state_dict())
+    second.load(learner.state())
     assert torch.equal(second(x0, x, sigma, c), learner(x0, x, sigma, c))
     assert torch.equal(second(x0, x, sigma, c), learner(x0, x, sigma, c)), "Adam's moments are part of the state"
 
