@@ -30,8 +30,8 @@ from text23d.prior.builtin import prior as builtin
 from text23d.prior.wrappers.guidance import Guided
 from text23d.representation.nerf import Nerf
 from text23d.representation.views import FixedCamera
-from text23d.settings import NonNegative, checked
-from text23d.tasks.meshing import export, read_settings
+from text23d.settings import NonNegative, checked, read
+from text23d.tasks.meshing import MeshSettings, export
 from text23d.worlds.objects.world import Objects
 
 TURNTABLE, PICTURE = "turntable.mp4", "image.png"
@@ -73,7 +73,7 @@ class Result:
         """
         path = Path(path)
         kind = path.suffix.lower().lstrip(".")
-        if kind in WRITERS and not (self.folder / f"mesh.{kind}").is_file():
+        if kind == "obj" or (kind in WRITERS and not (self.folder / f"mesh.{kind}").is_file()):
             return self._convert(path, kind)
         names = {
             **{name: f"mesh.{name}" for name in WRITERS},
@@ -87,10 +87,10 @@ class Result:
         return path
 
     def _convert(self, path: Path, kind: str) -> Path:
-        """The mesh in a format that the run did not write."""
-        settings = read_settings({**read_config(self.folder)["mesh"], "format": kind}, "mesh.")
-        report = export(self.nerf, str(self.summary["prompt"]), path.parent, settings, torch.device("cpu"))
-        return path.parent / next(iter(report["files"]))
+        """The mesh in a format that the run did not write, or with files beside it that are named after `path`."""
+        settings = read(MeshSettings, {**read_config(self.folder)["mesh"], "format": kind}, "mesh.")
+        export(self.nerf, str(self.summary["prompt"]), path, settings, torch.device("cpu"))
+        return path
 
     def _file(self, name: str) -> Path:
         if not (self.folder / name).is_file():
