@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import text23d
+from text23d.artifact.formats import read as read_mesh
 from text23d.cameras import orbit
 from text23d.engine.events import Exporting, Finished, Iterated, Started
 from text23d.errors import UserError
@@ -40,6 +41,10 @@ def test_a_result_has_what_its_run_left(made: tuple[text23d.Result, list[Any]], 
     assert result.save(tmp_path / "car.glb").read_bytes() == (result.folder / "mesh.glb").read_bytes()
     assert result.save(tmp_path / "turn.MP4").read_bytes() == result.turntable().read_bytes()
     assert result.save(tmp_path / "sheet.png").read_bytes() == (result.folder / "contact.png").read_bytes()
+    for name in ("my car.obj", "car.ply"):
+        assert result.save(tmp_path / name) == tmp_path / name
+        assert len(read_mesh(tmp_path / name).faces) == result.summary["mesh"]["faces"]
+    assert (tmp_path / "my_car.mtl").is_file()
     page = result._repr_html_()
     assert page.startswith("<figure><img") and "a red car" in page
 

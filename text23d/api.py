@@ -73,7 +73,7 @@ class Result:
         """
         path = Path(path)
         kind = path.suffix.lower().lstrip(".")
-        if kind in WRITERS and not (self.folder / f"mesh.{kind}").is_file():
+        if kind == "obj" or (kind in WRITERS and not (self.folder / f"mesh.{kind}").is_file()):
             return self._convert(path, kind)
         names = {
             **{name: f"mesh.{name}" for name in WRITERS},
@@ -87,7 +87,7 @@ class Result:
         return path
 
     def _convert(self, path: Path, kind: str) -> Path:
-        """The mesh in a format that the run did not write."""
+        """The mesh in a format that the run did not write, or with files beside it that are named after `path`."""
         settings = read(MeshSettings, {**read_config(self.folder)["mesh"], "format": kind}, "mesh.")
         export(self.nerf, str(self.summary["prompt"]), path, settings, torch.device("cpu"))
         return path
