@@ -11,7 +11,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
-from text23d.worlds.objects.dataset import Recipe, render_object
 
 from text23d import sampling
 from text23d.errors import UserError
@@ -23,6 +22,7 @@ from text23d.studies.sampling import independent
 from text23d.studies.sampling.study import Sampler, SamplerStudy
 from text23d.worlds.objects.caption import tokenize
 from text23d.worlds.objects.views import cameras_from
+from text23d.worlds.objects.world import Objects
 
 
 def settings(*overrides: str) -> DictConfig:
@@ -53,10 +53,10 @@ def test_distances_find_who_is_far() -> None:
 def test_pictures_of_the_world_are_those_of_the_training_set() -> None:
     """Objects by number, whatever the batch, with their captions and cameras."""
     captions, pictures, rows = independent.world_samples(range(3, 6), 7, 16)
-    _, shown, row = render_object(4, Recipe(1, 7, 16))
+    example = Objects(16).example(7, 4, 1)
     assert pictures.shape == (3, 4, 16, 16) and len(captions) == 3
-    torch.testing.assert_close(pictures[1:2], independent.pictures(shown))
-    torch.testing.assert_close(rows[1:2], torch.from_numpy(row))
+    torch.testing.assert_close(pictures[1:2], independent.pictures(example.arrays["images"]))
+    torch.testing.assert_close(rows[1:2], torch.from_numpy(example.arrays["camera"]))
 
 
 def test_each_picture_is_conditioned_on_its_own_caption_and_camera() -> None:
@@ -66,7 +66,7 @@ def test_each_picture_is_conditioned_on_its_own_caption_and_camera() -> None:
     for index, caption in enumerate(captions):
         own = prior.condition(tokenize(caption), cameras_from(rows[index : index + 1].numpy()))
         torch.testing.assert_close(c.text[index : index + 1], own.text)
-        torch.testing.assert_close(c.camera[index : index + 1], own.camera)
+        torch.testing.assert_close(c.views[index : index + 1], own.views)
 
 
 @pytest.mark.parametrize(("guidance", "costs"), [(1, [5, 6]), (3, [10, 9])])

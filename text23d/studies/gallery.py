@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,11 @@ import numpy as np
 
 from text23d.artifact.media import contact_sheet, on_white, read_frames, upscale
 from text23d.errors import UserError
-from text23d.files import write_json, write_text
+from text23d.files import plain, read_json, write_json, write_text
 from text23d.pictures import read_picture
 from text23d.settings import whole
 from text23d.studies import markdown
-from text23d.studies.records import Name, mapping, number, read_json, reading
+from text23d.studies.records import Name, mapping, number, reading
 from text23d.studies.runs import SUMMARY
 from text23d.tasks.picture import IMAGE
 
@@ -108,6 +109,7 @@ def read_run(path: Path) -> Run:
     """Of a run's summary. Raises UserError where it is damaged."""
     summary = read_json(path)
     with reading(path):
+        json.dumps(plain(summary), ensure_ascii=False).encode()  # JSON may hold what no file can, as half of an emoji
         scores = mapping(summary["score"] or {})
         figures = {name: number(scores, name) for name in SCORES if scores.get(name) is not None}
         figures["seconds"] = number(summary["seconds"], "total")

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, uint8
 
 from text23d.errors import UserError
-from text23d.files import load_tensors, plain, save_tensors, write_json
+from text23d.files import load_tensors, read_json, save_tensors, write_json
 
 Name = Annotated[str, Field(strict=True, min_length=1, description="the name of a file or folder")]
 
@@ -29,26 +29,13 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is damaged or of another kind: remove it and repeat what made it") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UserError where there is none."""
-    with reading(path):
-        return parsed(path.read_text(encoding="utf-8"))
-
-
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file of JSON lines, at least one. Raises UserError where a line is something else."""
     with reading(path):
-        lines = [parsed(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [mapping(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         if not lines:
             raise ValueError("no line")
         return lines
-
-
-def parsed(text: str) -> dict[str, Any]:
-    """A JSON object, which can be written again: JSON may hold what no file can, as half of an emoji."""
-    value = mapping(json.loads(text))
-    json.dumps(plain(value), ensure_ascii=False).encode()
-    return value
 
 
 def mapping(value: Any) -> dict[str, Any]:

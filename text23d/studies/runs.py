@@ -13,10 +13,11 @@ from torch import Tensor
 from text23d.cameras import Cameras
 from text23d.engine.job import SUMMARY
 from text23d.engine.saved import read_nerf
+from text23d.files import read_json
 from text23d.paths import slug
 from text23d.studies.figures import PictureSet
 from text23d.studies.launcher import Job, Outcome, launch
-from text23d.studies.records import cached, number, read_json, reading
+from text23d.studies.records import cached, mapping, number, reading
 from text23d.studies.suite import Suite
 from text23d.tasks.object import judged_views
 
@@ -82,8 +83,9 @@ def mesh_fits(suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet])
     found: dict[str, list[dict[str, float]]] = {}
     for folder, each in zip(folders, sets, strict=True):
         path = folder / SUMMARY
-        mesh = read_json(path).get("mesh", {})
+        summary = read_json(path)
         with reading(path):
+            mesh = mapping(summary.get("mesh", {}))
             if "iou" in mesh:
                 fit = {name: number(mesh, name) for name in ("iou", "psnr")}
                 found.setdefault(each.prompt, []).append(fit)

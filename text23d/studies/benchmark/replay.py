@@ -120,7 +120,7 @@ class Replay:
 
     def network(self) -> Call:
         """D' on the pictures of an iteration."""
-        guide = self._parts.guide.told(orbit(self.views).to(self.device))
+        guide = self._parts.guide.conditioned_on(orbit(self.views).to(self.device))
         x = torch.randn(self.views, 4, *guide.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         sigma = torch.tensor(1.0, device=self.device)
 

@@ -23,8 +23,8 @@ from text23d.studies.figures import PictureSet
 from text23d.studies.records import cached
 from text23d.studies.sampling.sampler import algorithm1
 from text23d.studies.suite import Suite
-from text23d.worlds.objects.caption import tokenize
 from text23d.worlds.corruption import corrupt
+from text23d.worlds.objects.caption import tokenize
 from text23d.worlds.objects.render import pictures, render, sample_light
 from text23d.worlds.objects.scene import make
 
