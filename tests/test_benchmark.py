@@ -7,29 +7,32 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 from torch.profiler import record_function
 
 from text23d import benchmark
+from text23d.checkpoint import copied
 from text23d.errors import UserError
 from text23d.kernels import backend, ops
 from text23d.kernels.layout import GridLayout
 from text23d.paths import conf_dir
+from text23d.prior.builtin.unet import UNet
 from text23d.representation.nerf import Nerf
-from text23d.studies.benchmark import counts, curves, job, machine, networks, operations, plot, report
-from text23d.studies.benchmark.clock import alternate, labels, peak_bytes, profiled
+from text23d.settings import read
+from text23d.studies.benchmark import counts, curves, machine, networks, operations, plot, report, stages, study
 from text23d.studies.benchmark.counts import Work
 from text23d.studies.benchmark.curves import Curve
-from text23d.studies.benchmark.job import Job
+from text23d.studies.benchmark.replay import Replay, random_prior
+from text23d.studies.benchmark.study import Benchmark
+from text23d.studies.benchmark.timing import alternate, peak_bytes, profiled
 
 CPU = torch.device("cpu")
 TINY = (
@@ -47,16 +50,21 @@ TINY = (
 )
 
 
-def settings(*changes: str) -> DictConfig:
+def composed(*changes: str) -> DictConfig:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("benchmark", [*TINY, *changes])
 
 
+def plain(*changes: str) -> dict[str, Any]:
+    found: dict[str, Any] = OmegaConf.to_container(composed(*changes), resolve=True)  # type: ignore[assignment]
+    return found
+
+
 @pytest.fixture(scope="module")
-def tiny_job() -> Iterator[Job]:
-    cfg = settings()
-    with job.random_prior(cfg.network) as weights:
-        yield Job(cfg, CPU, weights)
+def replay() -> Iterator[Replay]:
+    cfg = plain()
+    with random_prior(cfg["network"]) as weights:
+        yield Replay(cfg, CPU, weights)
 
 
 @pytest.fixture
@@ -67,12 +75,12 @@ def any_backend() -> Iterator[None]:
     backend.select(before)
 
 
-# The clock
+# Timing
 
 
 def test_calls_take_turns_and_the_prepared_time_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     now, order = [0.0], list[str]()
-    monkeypatch.setattr("text23d.studies.benchmark.clock.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("text23d.studies.benchmark.timing.time.perf_counter", lambda: now[0])
 
     def spend(seconds: float, name: str) -> None:
         now[0] += seconds
@@ -101,15 +109,6 @@ def test_peak_memory_is_the_most_held_at_once_and_the_same_every_time() -> None:
 def test_profiles_leave_standard_error_alone(capfd: pytest.CaptureFixture[str]) -> None:
     profiled(lambda: torch.ones(3))
     assert capfd.readouterr().err == ""
-
-
-def test_labels_are_taken_off_again() -> None:
-    module = SimpleNamespace(work=lambda x: 2 * x)
-    work = module.work
-    with pytest.raises(RuntimeError), labels([(module, "work", "part work")]):
-        assert module.work is not work and module.work(3) == 6
-        raise RuntimeError
-    assert module.work is work
 
 
 # What an operation has to do, counted by numbers that count
@@ -293,8 +292,8 @@ def test_bytes_are_those_of_the_tensors_and_the_look_ups() -> None:
 def test_candidates_are_the_samples_of_a_full_cube() -> None:
     nerf = Nerf(generator=torch.Generator().manual_seed(0))
     nerf.occupancy.mask.fill_(True)
-    seen = operations.scene(nerf, 2, 12)
-    assert operations.candidates(seen.origins, seen.directions, nerf.dt) == len(seen.samples.t) > 1000
+    batch = operations.ray_batch(nerf, 2, 12)
+    assert operations.candidates(batch.origins, batch.directions, nerf.dt) == len(batch.samples.t) > 1000
 
 
 # Operations
@@ -302,9 +301,9 @@ def test_candidates_are_the_samples_of_a_full_cube() -> None:
 
 def test_operations_are_measured_on_both_backends(any_backend: None) -> None:
     backends = list(dict.fromkeys([backend.select("auto"), "torch"]))
-    seen = operations.scene(Nerf(generator=torch.Generator().manual_seed(0)), 1, 8)
+    batch = operations.ray_batch(Nerf(generator=torch.Generator().manual_seed(0)), 1, 8)
     names = []
-    for operation in [*operations.kernels(seen), operations.rendering(seen)]:
+    for operation in [*operations.kernels(batch), operations.rendering(batch)]:
         found = operations.compare(operation, backends, 2, 0.0)
         assert found.seconds.keys() == found.peak_bytes.keys() == set(backends)
         assert all(0 < value < 10 for value in found.seconds.values())
@@ -313,8 +312,8 @@ def test_operations_are_measured_on_both_backends(any_backend: None) -> None:
         names.append(operation.name)
     kernels = ["encode", "encode, backward", "field", "field, backward", "march", "composite", "composite, backward"]
     assert names == [*kernels, "render, forward and backward"]
-    work = operations.rendering(seen).work
-    layout, samples = seen.nerf.encoding.layout, len(seen.samples.t)
+    work = operations.rendering(batch).work
+    layout, samples = batch.nerf.encoding.layout, len(batch.samples.t)
     assert work.flops > counts.field(samples, layout, 32).flops + counts.field_backward(samples, layout, 32).flops
 
 
@@ -345,7 +344,7 @@ def test_points_run_along_lines_inside_the_cube() -> None:
 def test_other_encodings_are_refused() -> None:
     nerf = Nerf(encoding=Identity())
     with pytest.raises(UserError, match="Identity: this benchmark measures HashGrid"):
-        operations.scene(nerf, 1, 8)
+        operations.ray_batch(nerf, 1, 8)
 
 
 class Identity(torch.nn.Identity):
@@ -369,88 +368,134 @@ class Slow(torch.autograd.Function):
         return grad.clone()
 
 
-def test_time_is_attributed_to_stages_and_parts_with_their_backward_passes() -> None:
+def test_time_is_attributed_to_stages_and_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To kernels by their operators' names, nested or not; to the network with its backward pass."""
     x = torch.ones(3, requires_grad=True)
 
     def work() -> None:
         for _ in range(2):
-            with record_function(job.WHOLE):
-                with record_function(job.STAGE + "forward"):
-                    with record_function(job.PART + "kernel"), record_function(job.PART + "inner"):
+            with record_function(stages.WHOLE):
+                with stages.stage("forward"):
+                    with record_function(stages.NETWORK):
                         y = Slow.apply(x)
                     z = Slow.apply(y * 2)  # of no part
-                with record_function(job.STAGE + "backward"), record_function(job.STAGE + "nested"):
+                with stages.stage("backward"):
                     z.sum().backward()
-                with record_function(job.PART + "kernel"):
+                with record_function("text23d::field"), record_function("text23d::field"):
                     time.sleep(0.01)
                 time.sleep(0.005)
 
-    found = job.breakdown(profiled(work).events(), 2, gpu=False)
+    found = stages.breakdown(profiled(work).events(), 2, gpu=False)
     assert found.keys() == {"forward", "backward", "other"}
-    assert found["forward"].keys() == found["backward"].keys() == found["other"].keys() == {"seconds", "kernel"}
+    parts = {"forward": stages.NETWORK, "backward": stages.NETWORK, "other": "field"}
+    assert all(found[stage].keys() == {"seconds", part} for stage, part in parts.items())
     least = {"forward": (0.02, 0.01), "backward": (0.04, 0.02), "other": (0.015, 0.01)}
-    for stage, (seconds, kernel) in least.items():
-        times = found[stage]
-        assert times["kernel"] >= kernel
-        assert times["seconds"] - times["kernel"] >= seconds - kernel - 1e-4, "the rest is not the kernel's"
+    for stage, (seconds, inside) in least.items():
+        times, part = found[stage], found[stage][parts[stage]]
+        assert part >= inside
+        assert times["seconds"] - part >= seconds - inside - 1e-4, "the rest is not the part's"
         assert times["seconds"] < 10 * seconds + 1
-    kernel_share = sum(kernel for _, kernel in least.values()) / sum(seconds for seconds, _ in least.values())
-    assert job.share(found, ["kernel"]) == pytest.approx(kernel_share, abs=0.3)
-    assert job.share(found, ["kernel", "nothing"]) == job.share(found, ["kernel"]) < 1
+    least_share = sum(part for _, part in least.values()) / sum(seconds for seconds, _ in least.values())
+    assert stages.share(found, ["field", stages.NETWORK]) == pytest.approx(least_share, abs=0.3)
+    assert stages.share(found, ["field", "nothing"]) == stages.share(found, ["field"]) < 1
 
 
-def test_stages_of_an_iteration(tiny_job: Job, both_backends: None) -> None:
-    found = job.stage_seconds(tiny_job, [0, 5])
-    assert found.keys() == {"occupancy", "render", "invert", "Langevin", "target", "update", "other"}
-    for times in found.values():
-        inside = sum(value for name, value in times.items() if name != "seconds")
-        assert 0 <= inside <= times["seconds"] * 1.001
-    (prior,) = job.NETWORKS
-    for stage in ("invert", "Langevin", "target"):
-        assert found[stage][prior] > 0 and set(found[stage]) == {"seconds", prior}
-    for stage in ("render", "update"):
-        assert all(found[stage][name] > 0 for name in job.KERNELS) and prior not in found[stage]
-    assert set(found["occupancy"]) == {"seconds", "field"}
-    assert set(found["other"]) == {"seconds"}
-    assert found["update"]["field"] > 0 and 0 < job.share(found, (*job.KERNELS, *job.NETWORKS)) < 1
+def test_stages_of_an_iteration(replay: Replay, any_backend: None) -> None:
+    """The method's own stages; the network in those that ask it, and the compiled kernels where pictures are made."""
+    for chosen in dict.fromkeys([backend.select("auto"), "torch"]):
+        backend.select(chosen)
+        found = stages.stage_seconds(replay, [0, 5])
+        assert found.keys() == {"prepare", "render", "invert", "Langevin", "target", "update", "other"}
+        for times in found.values():
+            inside = sum(value for name, value in times.items() if name != "seconds")
+            assert 0 <= inside <= times["seconds"] * 1.001
+        for stage in ("invert", "Langevin", "target"):
+            assert found[stage][stages.NETWORK] > 0 and set(found[stage]) == {"seconds", stages.NETWORK}
+        kernels = set(stages.KERNELS) if chosen == "native" else set()
+        for stage in ("render", "update"):
+            assert set(found[stage]) == {"seconds", *kernels} and all(found[stage][name] > 0 for name in kernels)
+        assert set(found["prepare"]) == {"seconds", *(kernels & {"field"})}
+        assert set(found["other"]) == {"seconds"}
+        assert 0 < stages.share(found, (*stages.KERNELS, stages.NETWORK)) < 1
 
 
-def test_a_job_goes_back_to_where_it_was(tiny_job: Job) -> None:
-    def once(index: int) -> tuple[dict[str, Any], Tensor]:
-        tiny_job.restore()
-        figures = tiny_job.iterate(index)
-        return figures, tiny_job.run.phi.encoding.table.detach().clone()
+def test_every_operator_of_ours_belongs_to_a_part() -> None:
+    """The table of names is complete: a kernel that is added has to be put into it."""
+    from text23d.kernels import native
 
-    first, table = once(3)
+    own = {name for name in dir(torch.ops.text23d) if not name.startswith("_") and name != "name"}
+    assert native and {f"text23d::{name}" for name in own} == stages.OPERATORS.keys()
+
+
+def test_networks_are_named_inside_only() -> None:
+    """Also where they are called several at once; no hook stays."""
+    before = len(torch.nn.modules.module._global_forward_hooks)
+
+    class Twice(UNet):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+
+        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+            return x + 1
+
+    network, other = Twice(), torch.nn.Identity()
+
+    def names() -> list[str]:
+        events = profiled(lambda: other(network(network(torch.ones(2))))).events()
+        return [event.name for event in events if event.name == stages.NETWORK]
+
+    with stages.networks_named():
+        assert len(names()) == 2
+    assert names() == [] and len(torch.nn.modules.module._global_forward_hooks) == before
+
+
+def test_a_replay_goes_back_to_where_it_was(replay: Replay) -> None:
+    def once(index: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        replay.restore()
+        figures = replay.iterate(index)
+        return {name: value for name, value in figures.items() if name != "seconds"}, copied(replay._state.changing())
+
+    first, state = once(3)
     once(7)
     again, same = once(3)
-    assert first == again and torch.equal(table, same)
-    assert not torch.equal(table, once(7)[1])
+    assert first == again and str(state) == str(same)
+    assert torch.equal(state["phi"]["encoding.table"], same["phi"]["encoding.table"])
+    assert not torch.equal(state["phi"]["encoding.table"], once(7)[1]["phi"]["encoding.table"])
 
 
-def test_which_iterations_are_looked_at(tiny_job: Job) -> None:
-    assert tiny_job.spread(4) == [0, 4, 7, 11] and tiny_job.spread(1) == [0] and tiny_job.spread(99) == list(range(12))
-    assert tiny_job.typical == 7 and tiny_job.typical % tiny_job.run.phi.refresh != 0
-    assert tiny_job.size == 16
+def test_which_iterations_are_looked_at(replay: Replay) -> None:
+    assert replay.spread(4) == [0, 4, 7, 11] and replay.spread(1) == [0] and replay.spread(99) == list(range(12))
+    assert replay.typical == 7 and replay.typical % replay.untrained.refresh != 0
+    assert (replay.views, replay.size, replay.iterations) == (1, 16, 12) and replay.is_algorithm1
+    assert replay.iterate_at(2, 8)["size"] == 8 and replay.size == 16
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
-    cases = {
-        "repeats=0": "repeats=0",
-        "threads=two": "threads=two",
-        "seconds=-1": "seconds=-1",
-        "full=1": "full=1",
-        "stable_diffusion=0": "stable_diffusion=0",
-        "kernels.size=1.5": "kernels.size=1.5",
-    }
-    for change, said in cases.items():
-        with pytest.raises(UserError, match=said):
-            benchmark.check(settings(change))
-    benchmark.check(settings("stable_diffusion=2", "threads=1", "seconds=null", "full=true"))
-    with pytest.raises(UserError, match="network="), job.random_prior(settings("network.widths=[16,32]").network):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("repeats=0", "repeats=0: expected a whole number, at least 1"),
+        ("threads=two", "threads=two: expected a whole number, 1 to 1024 or null"),
+        ("seconds=-1", "seconds=-1: expected a number above 0 or null"),
+        ("seconds=nan", "seconds=nan: expected a number above 0 or null"),
+        ("full=1", "full=1: expected true or false"),
+        ("stable_diffusion=0", "stable_diffusion=0: expected a whole number, at least 1 or null"),
+        ("kernels.size=1.5", r"kernels\.size=1\.5: expected a whole number, at least 1"),
+        ("kernels=null", "kernels=null: expected"),
+        ("folder=null", "folder=null: expected the name of a file or folder"),
+    ],
+)
+def test_mistakes_are_told(change: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read(Benchmark, plain(change))
+
+
+def test_settings_that_serve(tmp_path: Path) -> None:
+    found = read(Benchmark, plain("stable_diffusion=2", "threads=1", "seconds=null", "full=true"))
+    assert (found.stable_diffusion, found.threads, found.budget) == (2, 1, study.FULL_SECONDS)
+    with pytest.raises(UserError, match="network="), random_prior(plain("network.widths=[16,32]")["network"]):
         pass
     with pytest.raises(UserError, match="prior=builtin"):
-        Job(settings("prior=stable_diffusion"), CPU, tmp_path)
+        Replay(plain("prior=stable_diffusion"), CPU, tmp_path)
 
 
 # The machine and the networks
@@ -496,9 +541,9 @@ def test_the_exponent_of_a_power_law() -> None:
     assert Curve("rays", "march", "torch", at, [3e-3 * n**1.5 for n in at], []).exponent == pytest.approx(1.5)
 
 
-def test_every_axis_has_its_operations(tiny_job: Job, any_backend: None) -> None:
+def test_every_axis_has_its_operations(replay: Replay, any_backend: None) -> None:
     nerf = Nerf(generator=torch.Generator().manual_seed(0))
-    names = {axis: [each.name for each in curves.along(axis, 16, nerf, tiny_job)] for axis in ("samples", "size")}
+    names = {axis: [each.name for each in curves.along(axis, 16, nerf, replay)] for axis in ("samples", "size")}
     assert names["samples"] == [
         "encode",
         "encode, backward",
@@ -508,17 +553,17 @@ def test_every_axis_has_its_operations(tiny_job: Job, any_backend: None) -> None
         "composite, backward",
     ]
     assert names["size"] == ["render, forward and backward", "iteration"]
-    assert curves.QUICK.keys() <= curves.FULL.keys() == benchmark.TITLES.keys()
-    plan, chosen = tiny_job.run.plan, backend.select("auto")
-    grown = curves.grow("size", (8, 16), nerf, tiny_job, [chosen], 1, 0.0)
+    assert curves.QUICK.keys() <= curves.FULL.keys() == study.TITLES.keys()
+    parts, chosen = replay._parts, backend.select("auto")
+    grown = curves.grow("size", (8, 16), nerf, replay, [chosen], 1, 0.0)
     assert [(each.operation, each.backend, each.at) for each in grown] == [
         ("render, forward and backward", chosen, [8, 16]),
         ("iteration", chosen, [8, 16]),
     ]
     assert all(min(each.seconds) > 0 and min(each.peak_bytes) > 0 for each in grown)
     assert grown[0].peak_bytes[1] > 1.5 * grown[0].peak_bytes[0], "four times the rays"
-    assert tiny_job.run.plan is plan, "the job is as it was"
-    encode, _ = curves.along("levels", 3, nerf, tiny_job)
+    assert replay._parts is parts, "the run is as it was"
+    encode, _ = curves.along("levels", 3, nerf, replay)
     assert encode.work.flops == counts.encode(curves.LEVELS_AT, GridLayout.spanning(3, 2, 15, 8, 128)).flops
 
 
@@ -570,9 +615,9 @@ def test_the_verb_leaves_table_numbers_and_picture(
 ) -> None:
     monkeypatch.setitem(machine.ELEMENTS, "cpu", 1 << 16)
     monkeypatch.setitem(machine.SIDE, "cpu", 64)
-    monkeypatch.setattr(benchmark, "PROFILED", 2)
+    monkeypatch.setattr(study, "PROFILED", 2)
     monkeypatch.setattr(curves, "QUICK", {"rays": (256, 512), "samples": (64, 128)})
-    benchmark.run(settings(f"folder={tmp_path}", "repeats=2"))
+    benchmark.run(composed(f"folder={tmp_path}", "repeats=2"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cpu.json", "cpu.md", "cpu.png"]
     said = capsys.readouterr().out
     assert said.strip() == (tmp_path / "cpu.md").read_text().strip()
@@ -587,7 +632,9 @@ def test_the_verb_leaves_table_numbers_and_picture(
         row = found["operations"][0]
         ratio = row["seconds"]["torch"] / row["seconds"]["native"]
         assert f"| {row['name']} | " in said and f" | {report.number(ratio)} | " in said
-    assert 0 < found["busy_share"] < 1 and f"In kernels and networks: {report.percent(found['busy_share'])}" in said
+        assert 0 < found["busy_share"] < 1 and f"In kernels and networks: {report.percent(found['busy_share'])}" in said
+    else:
+        assert found["busy_share"] is None and "are not told apart from the rest" in said
     assert found["iteration"]["flops"] > found["networks"][0]["flops"] > 0
     assert len(found["curves"]) == 9 * len(found["operations"][0]["seconds"])
     assert Image.open(tmp_path / "cpu.png").size == (2 * plot.WIDE, plot.HIGH)

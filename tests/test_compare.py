@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,16 +16,20 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from text23d import compare
+from text23d import cli, compare
+from text23d.compose import compose as compose_plain
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.paths import conf_dir
+from text23d.settings import read
 from text23d.spaces import to_picture
-from text23d.studies.comparison import budget
+from text23d.studies import runs
 from text23d.studies.comparison.appearance import appearance
-from text23d.studies.comparison.budget import Cost, affordable, check_budgets, read_cost
-from text23d.studies.comparison.figures import notes
+from text23d.studies.comparison.budget import Calibration, Cost, affordable, read_cost
+from text23d.studies.comparison.figures import run_means
+from text23d.studies.comparison.study import Comparison
 from text23d.studies.comparison.table import cell
+from text23d.studies.launcher import Job, Outcome
 
 # Figures
 
@@ -65,16 +71,20 @@ def test_appearance_is_a_mean_over_pictures_that_show_something() -> None:
     assert all(math.isnan(value) for value in appearance(empty).values())
 
 
-def test_notes_of_runs(tmp_path: Path) -> None:
+def test_means_of_runs(tmp_path: Path) -> None:
     """Means over runs of the loop's seconds and iterations, and of what is known: a rival's residual is null."""
     for name, seconds, residual in (("a", [1.0, 2.0], [0.5, 0.3]), ("b", [2.0, 3.0], [None, None])):
         lines = [
             {"seconds": s, "noise_ratio": 1.1, "residual": r, "nfe": 2} for s, r in zip(seconds, residual, strict=True)
         ]
         write_text(tmp_path / name / "metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
-    found = notes([tmp_path / "a", tmp_path / "b"])
+    found = run_means([tmp_path / "a", tmp_path / "b"])
     assert found == pytest.approx({"seconds": 4.0, "iterations": 2, "noise_ratio": 1.1, "residual": 0.4})
-    assert "residual" not in notes([tmp_path / "b"]) and notes([]) == {}
+    for odd in ("", "{", '{"seconds": "1"}', '{"seconds": NaN}', "[1]"):
+        write_text(tmp_path / "odd" / "metrics.jsonl", odd)
+        with pytest.raises(UserError, match=r"odd/metrics\.jsonl is damaged or of another kind"):
+            run_means([tmp_path / "odd"])
+    assert "residual" not in run_means([tmp_path / "b"]) and run_means([]) == {}
 
 
 # Budgets
@@ -86,55 +96,61 @@ def test_cost_of_an_iteration(tmp_path: Path) -> None:
     timed = ((9.0, 32), (1.0, 32), (7.0, 32), (1.0, 32), *[(2.0, 64)] * 4, *[(1.5, 64)] * 2, (4.0, 64))
     lines = [{"seconds": seconds, "size": size, "nfe": 5} for seconds, size in timed]
     write_text(tmp_path / "metrics.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
-    write_text(tmp_path / "config.yaml", "method:\n  views: 4\n")
+    write_text(tmp_path / "config.yaml", "{representation: {}, method: {views: 4}}")
     cost = read_cost(tmp_path)
     assert cost == Cost((3 * 1.0 + 4 * 2.0 + 3 * 1.5) / 10, 20)
     assert affordable(cost, "seconds", 46.5) == 30 and affordable(cost, "evaluations", 3200) == 160
     assert affordable(cost, "seconds", 0.1) == 1
+    for odd in ("\x00", "", "[1]", "{representation: {}}", "{representation: {}, method: {views: many}}"):
+        write_text(tmp_path / "config.yaml", odd)
+        with pytest.raises(UserError, match=r"config\.yaml is (damaged|no run's configuration)") as raised:
+            read_cost(tmp_path)
+        assert "\n" not in str(raised.value)
 
 
 def test_costs_are_measured_once_and_failures_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: list[tuple[str, tuple[str, ...]]] = []
 
-    def make_run(where: Path, prompt: str, seed: int, settings: list[str], workers: int, device: str) -> None:
-        made.append((where.name, tuple(settings)))
-        if where.name != "broken":
-            write_text(where / "metrics.jsonl", '{"seconds": 2.0, "nfe": 3, "size": 64}\n')
-            write_text(where / "config.yaml", "method:\n  views: 2\n")
-            write_json(where / "summary.json", {})
+    def launch(jobs: Sequence[Job], workers: int, device: str) -> list[Outcome]:
+        assert (workers, device) == (2, "cpu")
+        for job in jobs:
+            made.append((job.folder.name, job.overrides))
+            if job.folder.name != "broken":
+                write_text(job.folder / "metrics.jsonl", '{"seconds": 2.0, "nfe": 3, "size": 64}\n')
+                write_text(job.folder / "config.yaml", "{representation: {}, method: {views: 2}}")
+                write_json(job.folder / "summary.json", {})
+        return [Outcome(job, "see its log" if job.folder.name == "broken" else None) for job in jobs]
 
-    monkeypatch.setattr(budget, "make_run", make_run)
-    variants = {"one": ["a=1"], "broken": ["b=2"]}
+    monkeypatch.setattr(runs, "launch", launch)
+    variants, run = {"one": ["a=1"], "broken": ["b=2"]}, ("prompt=a red car", "seed=0")
+    calibration = Calibration(tmp_path, "a red car", 6, None, 2, "cpu")
     for _ in range(2):
-        known, unknown = budget.costs(variants, tmp_path, "a red car", 6, 2, "cpu")
-        assert known == {"one": Cost(2.0, 6)} and list(unknown) == ["broken"]
-        assert str(tmp_path / "broken" / "log.txt") in unknown["broken"]
-    assert sorted(made) == [("broken", ("b=2", "method.iterations=6"))] * 2 + [("one", ("a=1", "method.iterations=6"))]
+        known, unknown = calibration.costs(variants)
+        assert known == {"one": Cost(2.0, 6)} and unknown == {"broken": "broken: see its log"}
+    broken = ("broken", (*run, "b=2", "method.iterations=6"))
+    assert sorted(made) == [broken] * 2 + [("one", (*run, "a=1", "method.iterations=6"))]
 
     made.clear()  # of a budget of seconds: again, as long as that buys
-    known, _ = budget.costs(variants, tmp_path, "a red car", 6, 2, "cpu", seconds=22)
-    assert known == {"one": Cost(2.0, 6)}
-    length = ("one-at-length", ("a=1", "method.iterations=11"))
-    assert sorted(made) == [("broken", ("b=2", "method.iterations=6")), length]
-
-
-def test_budgets() -> None:
-    assert check_budgets({"seconds": 45, "evaluations": None}) == {"seconds": 45.0}
-    for wrong in ({"seconds": None}, {"seconds": 0}, {"seconds": "a"}, {"hours": 1}):
-        with pytest.raises(UserError, match="budget"):
-            check_budgets(wrong)  # type: ignore[arg-type]
+    known, unknown = replace(calibration, seconds=22).costs(variants)
+    assert known == {"one": Cost(2.0, 6)} and list(unknown) == ["broken"]
+    assert sorted(made) == [broken, ("one-at-length", (*run, "a=1", "method.iterations=11"))]
 
 
 # The verb
 
 
 def settings(*overrides: str) -> DictConfig:
+    cli.register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("compare", list(overrides))
 
 
+def comparison(*overrides: str) -> Comparison:
+    return read(Comparison, cast(dict[str, Any], OmegaConf.to_container(settings(*overrides), resolve=True)))
+
+
 TINY = (
-    'settings=["method.views=1","method.size.stages=[[0,16]]","device=cpu"]',
+    'settings=["method.views=1","method.size.stages=[[0,16]]"]',
     "seeds=[0]",
     "calibration=2",
     "budget.seconds=null",
@@ -153,21 +169,22 @@ def test_the_verb_compares_goes_on_and_tells_failures(
     nothing new, and other settings of a variant are refused."""
     cfg = settings(*TINY, f"folder={tmp_path}", f"judge={tiny_judge}")
     weights = f"prior.weights={tiny_prior}"
-    variants = {"ours": [weights], "sds": [weights, "method=sds"], "wrong": [weights, "method=nonsense"]}
+    variants = {"ours": [weights], "sds": [weights, "method=sds"], "wrong": [weights, "method.churn=0"]}
     OmegaConf.update(cfg, "lineup.variants", OmegaConf.create(variants), merge=False)
     compare.run(cfg)
     said = capsys.readouterr().out
     results = json.loads((tmp_path / "results.json").read_text())
     block: dict[str, Any] = results["budgets"]["evaluations"]
     assert set(block["figures"]) == {"ours", "sds"} and block["missing"] == 0
-    assert len(block["failed"]) == 1 and "wrong" in block["failed"][0]
+    log = tmp_path / "costs" / "wrong" / "log.txt"
+    assert block["failed"] == [f"wrong: see {log}"] and "method.churn=0: expected" in log.read_text()
     costs = {name: cost["evaluations"] for name, cost in results["costs"].items()}
     assert costs == {"ours": 5, "sds": 2}
     for name, row in block["figures"].items():
         assert row["runs"] == 1 and row["iterations"] == round(6 / costs[name]) and 0 <= row["judge"] <= 1
         assert row["evaluations"] == row["iterations"] * costs[name] and row["seconds"] > 0
         assert f"| {name} | {row['judge']:.3f}" in said
-    assert "equal network evaluations: 6 evaluations a run" in said and "nonsense" in said
+    assert "equal network evaluations: 6 evaluations a run" in said and "method.churn=0" in said
     assert said == (tmp_path / "results.md").read_text()
     with Image.open(tmp_path / "evaluations.png") as image:
         assert image.width > 128 and image.height > 3 * 64
@@ -179,31 +196,56 @@ def test_the_verb_compares_goes_on_and_tells_failures(
     assert capsys.readouterr().out == said
 
     cfg.lineup.variants.sds = [weights, "method=sds", "prior.guidance=7"]
-    with pytest.raises(UserError, match="sds was begun with another settings"):
+    with pytest.raises(UserError, match="sds holds results of another settings"):
+        compare.run(cfg)
+    cfg.lineup.variants.sds = ["method=nonsense"]
+    with pytest.raises(UserError, match="no method named 'nonsense'"):
         compare.run(cfg)
 
 
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("workers=0", "workers=0"),
-        ("seeds=[]", "seeds="),
-        ("+lineup.variants.Big=[]", "small letters"),
-        ("+lineup.variants.big=[sds]", "method=sds"),
-        ("budget={seconds:-1,evaluations:1}", "budget.seconds=-1"),
+        ("workers=0", "workers=0: expected a whole number, at least 1"),
+        ("calibration=1.5", r"calibration=1\.5: expected a whole number"),
+        ("objects=nan", "objects=nan: expected a whole number"),
+        ("seeds=[]", r"seeds=\[\]: expected whole numbers, as in seeds=\[0,1\]"),
+        ("seeds=[0,-1]", r"seeds=\[0, -1\]: expected whole numbers"),
+        ("seeds=3", "seeds=3: expected whole numbers"),
+        ("settings=null", "settings=null: expected a list of settings as method"),
+        ("settings=['prompt=a mug']", "settings has prompt=a mug: the study itself chooses prompt of each run"),
+        ("+lineup.variants.Big=[]", r"lineup\.variants\.Big: expected a name in small letters"),
+        ("+lineup.variants.big=[sds]", r"lineup\.variants\.big=\[sds\]: expected a list of settings as method"),
+        ("+lineup.variants.big=['seed=1']", r"lineup\.variants\.big has seed=1: the study itself"),
+        ("lineup.variants=null", r"lineup\.variants=null: expected variants, as"),
+        (
+            "budget.seconds=-1",
+            "budget=.*seconds: -1.*: expected seconds and evaluations, each a number above 0",
+        ),
+        ("budget.seconds=inf", "budget=.*: expected seconds and evaluations"),
+        ("+budget.hours=1", "budget=.*: expected seconds and evaluations"),
+        ("budget=null", "budget=null: expected seconds and evaluations"),
+        ("judge=5", "judge=5: expected the name of a file or folder or null"),
+        ("folder=null", "folder=null: expected the name of a file or folder"),
     ],
 )
 def test_mistakes(override: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        compare.check(settings(override))
+    with pytest.raises(UserError, match=said) as raised:
+        comparison(override)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_budget_is_needed() -> None:
+    assert comparison("budget.evaluations=null").budgets == {"seconds": 45.0}
+    with pytest.raises(UserError, match=r"no budget: give budget\.seconds or budget\.evaluations"):
+        comparison("budget.seconds=null", "budget.evaluations=null")
 
 
 def test_every_lineup_is_of_settings_that_exist() -> None:
     for lineup in ("methods", "ablation", "guidance"):
-        variants, _ = compare.check(settings(f"lineup={lineup}"))
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            for own in variants.values():
-                compose("config", ["prompt=a red car", *compare.QUICK, *own])
+        for overrides in comparison(f"lineup={lineup}").overrides().values():
+            assert overrides[:2] == ["outputs=minimal", "stages=1"]
+            compose_plain("config", ["prompt=a red car", *overrides])
 
 
 def test_cells() -> None:

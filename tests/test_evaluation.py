@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,27 +21,53 @@ from torch import Tensor
 
 from text23d import cli, evaluate
 from text23d.cameras import orbit
-from text23d.engine import results
-from text23d.engine.build import build, make, read_nerf
+from text23d.compose import compose as compose_plain
+from text23d.contracts import Head, Label
+from text23d.engine.build import build_run
+from text23d.engine.results import score
+from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
-from text23d.files import load_tensors, save_tensors, write_json, write_text
+from text23d.files import load_tensors, save_tensors, write_bytes, write_json, write_text
 from text23d.judge import network
-from text23d.judge.network import AZIMUTHS, Asked, Classifier, Judge, Opinion
+from text23d.judge.network import Asked, Classifier, Judge, Opinion
 from text23d.paths import conf_dir
 from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.wrappers.guidance import Guided
+from text23d.representation.nerf import Nerf
 from text23d.rng import generator
-from text23d.studies.evaluation import figures, sources
-from text23d.studies.evaluation.figures import PictureSet
-from text23d.studies.evaluation.suite import GROUPS, read_suite
+from text23d.settings import checked
+from text23d.studies import figures, launcher, runs
+from text23d.studies.evaluation import samples
+from text23d.studies.evaluation.samples import Sampling
 from text23d.studies.evaluation.table import HEADINGS, results_table
-from text23d.tasks import object as solid
-from text23d.worlds.objects.caption import parse
+from text23d.studies.figures import PictureSet
+from text23d.studies.launcher import Job, Outcome
+from text23d.studies.suite import GROUPS, Prompts, Suite, read_suite
+from text23d.worlds.objects.caption import Caption, parse
 from text23d.worlds.objects.scene import HELD_OUT
+from text23d.worlds.objects.world import Objects
 
-KINDS, COLOURS, PARTS = ("car", "mug", "bed"), ("red", "blue"), ("roof", "wheels")
-JUDGE = Judge(cast(Classifier, None), KINDS, COLOURS, PARTS, {})
+KINDS, COLOURS, PARTS, AZIMUTHS = ("car", "mug", "bed"), ("red", "blue"), ("roof", "wheels"), 24
+
+
+def judge_of(kinds: tuple[str, ...], colours: tuple[str, ...], parts: tuple[str, ...]) -> Judge:
+    """A judge of these classes, which cannot look at anything."""
+    heads = (
+        Head("kind", "global", kinds),
+        Head("colour", "located", colours),
+        Head("part", "located", colours, parts),
+        Head("azimuth", "circular", tuple(map(str, range(AZIMUTHS)))),
+    )
+    return Judge(cast(Classifier, SimpleNamespace(heads=heads)))
+
+
+JUDGE = judge_of(KINDS, COLOURS, PARTS)
+
+
+def asked(kind: str, colour: str | None = None, parts: tuple[tuple[str, str], ...] = ()) -> tuple[Label, ...]:
+    """The labels of a caption."""
+    return Objects().labels(Caption(kind, colour, parts=parts))
 
 
 # Opinions by hand
@@ -52,28 +78,29 @@ def sure(classes: int, *which: int) -> Tensor:
     return 20.0 * torch.nn.functional.one_hot(torch.tensor(which), classes).float()
 
 
-def opinion(kind: Tensor, colour: Tensor | None = None, **others: Tensor) -> Opinion:
+def opinion(kind: Tensor, features: Tensor | None = None, **logits: Tensor) -> Opinion:
     count = len(kind)
     rest = {
+        "colour": torch.zeros(count, len(COLOURS)),
         "part": torch.zeros(count, len(PARTS), len(COLOURS)),
         "azimuth": torch.zeros(count, AZIMUTHS),
-        "features": torch.zeros(count, 4),
     }
-    return Opinion(kind, torch.zeros(count, len(COLOURS)) if colour is None else colour, **(rest | others))
+    return Opinion({"kind": kind, **rest, **logits}, torch.zeros(count, 4) if features is None else features)
 
 
-def views(prompt: str, asked: Asked, azimuths: list[float] | None = None, front: bool = False) -> PictureSet:
-    return PictureSet(prompt, asked, front, torch.zeros(0), torch.tensor(azimuths or [0.0]))
+def views(prompt: str, labels: Asked, azimuths: list[float] | None = None, front: bool = False) -> PictureSet:
+    return PictureSet(prompt, labels, front, torch.zeros(0), torch.tensor(azimuths or [0.0]))
 
 
 def test_accuracies_by_hand() -> None:
     """Over all views of all things; of the parts and colours only where they were asked for."""
-    red_car = views("a red car", Asked("car", "red"))
-    mug = views("a mug with a blue roof", Asked("mug", None, (("roof", "blue"), ("wheels", "red"))))
-    first = opinion(sure(4, 0, 0, 3), torch.tensor([[1.0, 1.0], [3.0, 1.0], [4.0, 1.0]]).log())
+    red_car = views("a red car", asked("car", "red"))
+    mug = views("a mug with a blue roof", asked("mug", None, (("roof", "blue"), ("wheels", "red"))))
+    colour = torch.tensor([[1.0, 1.0], [3.0, 1.0], [4.0, 1.0]]).log() + 1
+    first = opinion(sure(4, 0, 0, 3), colour=colour)
     part = torch.tensor([[[1.0, 3.0], [1.0, 4.0]]]).log()
     second = opinion(torch.tensor([[1.0, 2.0, 1.0, 4.0]]).log(), part=part)
-    found = figures.accuracies(JUDGE, [(red_car, replace(first, colour=first.colour + 1)), (mug, second)])
+    found = figures.accuracies(JUDGE, [(red_car, first), (mug, second)])
     assert found == pytest.approx(
         {
             "kind": 2 / 4,
@@ -90,14 +117,14 @@ def test_accuracies_by_hand() -> None:
 
 def test_r_precision_by_hand() -> None:
     """Red cars that look like a red car, a red mug and a blue car, of which the first is named alone."""
-    prompts = {"a red car": Asked("car", "red"), "a red mug": Asked("mug", "red"), "a blue car": Asked("car", "blue")}
-    seen = opinion(sure(4, 0, 1, 0), sure(2, 0, 0, 1))
+    prompts = {"a red car": asked("car", "red"), "a red mug": asked("mug", "red"), "a blue car": asked("car", "blue")}
+    seen = opinion(sure(4, 0, 1, 0), colour=sure(2, 0, 0, 1))
     cars = views("a red car", prompts["a red car"])
     assert figures.r_precision(JUDGE, [(cars, seen)], prompts) == pytest.approx(1 / 3)
     mugs = views("a red mug", prompts["a red mug"])
     assert figures.r_precision(JUDGE, [(cars, seen), (mugs, seen)], prompts) == pytest.approx(2 / 6)
     # What the judge cannot tell apart it cannot confuse either.
-    twins = {**prompts, "a tall red car": Asked("car", "red")}
+    twins = {**prompts, "a tall red car": asked("car", "red")}
     tall = views("a tall red car", twins["a tall red car"])
     assert figures.r_precision(JUDGE, [(tall, seen), (cars, seen)], twins) == pytest.approx(2 / 6)
 
@@ -143,15 +170,15 @@ def test_azimuths_by_hand() -> None:
     """Within 30 degrees, round the circle: of 0, 345 and 90 degrees."""
     seen = opinion(sure(4, 0, 0, 0), azimuth=sure(AZIMUTHS, 0, 23, 6))
     for azimuths, expected in (([30.0, 14.0, 100.0], 1.0), ([31.0, 16.0, 59.0], 0.0), ([329.0, 316.0, 120.0], 2 / 3)):
-        assert figures.azimuth_right(JUDGE, views("", Asked("car"), azimuths), seen) == pytest.approx(expected)
+        assert figures.azimuth_right(JUDGE, views("", asked("car"), azimuths), seen) == pytest.approx(expected)
     assert figures.apart(torch.tensor([350.0, 0.0, 90.0]), torch.tensor([10.0, 180.0, 90.0])).tolist() == [20, 180, 0]
 
 
 def test_consistency_by_hand() -> None:
     """Four of seven are red cars; the kind's three mugs and the colour's blue do not add up."""
-    seen = opinion(sure(4, 0, 0, 1, 1, 1, 0, 0), sure(2, 0, 0, 0, 1, 0, 0, 0))
+    seen = opinion(sure(4, 0, 0, 1, 1, 1, 0, 0), colour=sure(2, 0, 0, 0, 1, 0, 0, 0))
     assert figures.consistency(seen) == pytest.approx(4 / 7)
-    assert figures.consistency(opinion(sure(4, 3, 3), sure(2, 1, 1))) == 1, "wrong, but agreed"
+    assert figures.consistency(opinion(sure(4, 3, 3), colour=sure(2, 1, 1))) == 1, "wrong, but agreed"
 
 
 def test_diversity_by_hand() -> None:
@@ -159,7 +186,7 @@ def test_diversity_by_hand() -> None:
     x = torch.randn(5, 2, 4, generator=generator(0, 0, 0, "x"))
     names = ["a", "a", "b", "a", "c"]
     judged = [
-        (views(name, Asked("car")), opinion(torch.zeros(2, 4), features=each))
+        (views(name, asked("car")), opinion(torch.zeros(2, 4), features=each))
         for name, each in zip(names, x, strict=True)
     ]
     total = [
@@ -220,7 +247,7 @@ def numbers(value: Any) -> list[float]:
 
 def test_a_summary_leaves_out_what_does_not_apply() -> None:
     """One view of one thing without a front: no distance of distributions, no diversity, no azimuth; never a NaN."""
-    prompts = {"a car": Asked("car")}
+    prompts = {"a car": asked("car")}
     judged = [(views("a car", prompts["a car"]), opinion(sure(4, 0)))]
     found = figures.summary(JUDGE, judged, prompts, judged)
     assert found == pytest.approx({"kind": 1, "kind_probability": 1, "r_precision": 1, "consistency": 1}, abs=1e-6)
@@ -229,14 +256,15 @@ def test_a_summary_leaves_out_what_does_not_apply() -> None:
 
 
 def test_a_summary_holds_every_figure_and_the_table_a_heading_for_each() -> None:
-    asked = Asked("car", "red", (("roof", "blue"),))
-    prompts, azimuths = {"a red car with a blue roof": asked}, [0.0, 180.0]
+    labels = asked("car", "red", (("roof", "blue"),))
+    prompts, azimuths = {"a red car with a blue roof": labels}, [0.0, 180.0]
 
     def thing(seed: int) -> tuple[PictureSet, Opinion]:
         draw = generator(seed, 0, 0, "thing")
-        seen = opinion(sure(4, 0, 1), sure(2, 0, 0), features=torch.randn(2, 4, generator=draw))
-        seen = replace(seen, part=sure(2, 1, 1)[:, None].expand(-1, 2, -1), azimuth=sure(AZIMUTHS, 0, seed))
-        return views("a red car with a blue roof", asked, azimuths, True), seen
+        heads = {"colour": sure(2, 0, 0), "part": sure(2, 1, 1)[:, None].expand(-1, 2, -1)}
+        features = torch.randn(2, 4, generator=draw)
+        seen = opinion(sure(4, 0, 1), features, azimuth=sure(AZIMUTHS, 0, seed), **heads)
+        return views("a red car with a blue roof", labels, azimuths, True), seen
 
     judged, reference = [thing(0), thing(12)], [thing(1), thing(2)]
     found = figures.summary(JUDGE, judged, prompts, reference)
@@ -250,37 +278,39 @@ def test_a_summary_holds_every_figure_and_the_table_a_heading_for_each() -> None
 # Suites
 
 
-def suite_of(**settings: Any) -> dict[str, Any]:
-    return {"name": "own", "plain": [], "parts": [], "held_out": [], **settings}
+def suite_of(judge: Path | Judge, **settings: Any) -> Suite:
+    prompts = checked({"name": "own", **settings}, Prompts, "suite")
+    return read_suite(prompts, judge if isinstance(judge, Judge) else network.load(judge))
 
 
 def test_a_suite_is_read(tiny_judge: Path) -> None:
-    judge = network.load(tiny_judge)
-    suite = read_suite(suite_of(plain=["a red car", "a mug"], parts=["a blue automobile with yellow wheels"]), judge)
+    suite = suite_of(tiny_judge, plain=["a red car", "a mug"], parts=["a blue automobile with yellow wheels"])
     assert suite.prompts == ["a red car", "a mug", "a blue automobile with yellow wheels"]
     assert list(suite.group.values()) == ["plain", "plain", "parts"]
-    assert suite.asked("a mug") == Asked("mug")
-    assert suite.asked("a blue automobile with yellow wheels") == Asked("car", "blue", (("wheels", "yellow"),))
-    assert suite.front("a red car") and not suite.front("a mug")
+    assert suite.asked("a mug") == asked("mug")
+    assert suite.asked("a blue automobile with yellow wheels") == asked("car", "blue", (("wheels", "yellow"),))
+    car, mug = (suite.picture_set(prompt, torch.zeros(2, 4, 8, 8), orbit(2)) for prompt in ("a red car", "a mug"))
+    assert car.front and not mug.front and car.azimuth.tolist() == [0, 180] and car.asked == asked("car", "red")
 
 
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        (suite_of(), "the suite has no prompts: expected lists under plain, parts, held_out"),
-        (suite_of(plain=["a red zebra"]), "does not know the word 'zebra'"),
-        (suite_of(plain=["a red thing"]), "'a red thing': expected one thing, of a kind"),
-        (suite_of(plain=["a red car beside a blue mug"]), "expected one thing"),
-        (suite_of(plain=["a red car"], held_out=["A red car!"]), "'a red car' and 'A red car!' would share a folder"),
-        (suite_of(plain=["a red car", "a red car"]), "would share a folder"),
-        (suite_of(plain="a red car"), "the suite has plain=a red car: expected lists"),
-        (suite_of(plain=None), "the suite has plain=None: expected lists"),
-        (suite_of(heldout=["a red car"]), r"the suite has heldout=.*: expected lists of prompts under plain, parts"),
+        ({}, "the suite has no prompts: expected lists under plain, parts, held_out"),
+        ({"plain": ["a red zebra"]}, "does not know the word 'zebra'"),
+        ({"plain": ["a red thing"]}, "'a red thing': expected one thing, of a kind"),
+        ({"plain": ["a red car beside a blue mug"]}, "expected one thing"),
+        ({"plain": ["a red car"], "held_out": ["A red car!"]}, "'a red car' and 'A red car!' would share a folder"),
+        ({"plain": ["a red car", "a red car"]}, "would share a folder"),
+        ({"plain": "a red car"}, r"suite\.plain=a red car: expected a list of text"),
+        ({"plain": None}, r"suite\.plain=null: expected a list"),
+        ({"plain": [5]}, r"suite\.plain=\[5\]: expected a list of text"),
+        ({"heldout": ["a red car"]}, r"no setting named suite\.heldout: expected name, plain, parts, held_out"),
     ],
 )
 def test_a_bad_suite_is_refused(tiny_judge: Path, settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(UserError, match=problem) as raised:
-        read_suite(settings, network.load(tiny_judge))
+        suite_of(tiny_judge, **settings)
     assert "\n" not in str(raised.value)
 
 
@@ -288,10 +318,10 @@ def test_a_bad_suite_is_refused(tiny_judge: Path, settings: dict[str, Any], prob
     "prompt", ["a red lamp", "a green car", "a red car with green wheels", "a red car with a blue roof"]
 )
 def test_a_judge_of_fewer_words_is_not_asked_for_others(prompt: str) -> None:
-    narrow = Judge(cast(Classifier, None), ("car",), ("red", "blue"), ("wheels",), {})
-    read_suite(suite_of(plain=["a red car", "a car with blue wheels"]), narrow)
+    narrow = judge_of(("car",), ("red", "blue"), ("wheels",))
+    suite_of(narrow, plain=["a red car", "a car with blue wheels"])
     with pytest.raises(UserError, match="that the judge knows"):
-        read_suite(suite_of(plain=[prompt]), narrow)
+        suite_of(narrow, plain=[prompt])
 
 
 def configured(*overrides: str) -> DictConfig:
@@ -304,7 +334,7 @@ def test_the_suites_that_come_with_it(tiny_judge: Path) -> None:
     """Held-out combinations are the ones that the training leaves out, all of them, and no other prompt has one."""
     judge = network.load(tiny_judge)
     read = {
-        name: read_suite(cast(dict[str, Any], OmegaConf.to_container(configured(f"suite={name}").suite)), judge)
+        name: suite_of(judge, **cast(dict[str, Any], OmegaConf.to_container(configured(f"suite={name}").suite)))
         for name in ("full", "quick", "few")
     }
     full, quick, few = read["full"], read["quick"], read["few"]
@@ -321,38 +351,17 @@ def test_the_suites_that_come_with_it(tiny_judge: Path) -> None:
 
 # Where pictures come from
 
-ONE = suite_of(plain=["a red car"])
-
-
-def test_pictures_are_made_once_and_kept_in_8_bits(tmp_path: Path) -> None:
-    x, calls = torch.rand(2, 4, 8, 8) * 2.2 - 1.1, []
-
-    def make_it() -> Tensor:
-        calls.append(1)
-        return x
-
-    first = sources.kept(tmp_path / "a.safetensors", make_it)
-    again = sources.kept(tmp_path / "a.safetensors", make_it)
-    assert torch.equal(first, again) and len(calls) == 1
-    assert (first - x.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-6
-
-
-def test_a_folder_is_gone_on_with_by_the_same_settings_only(tmp_path: Path) -> None:
-    sources.begun(tmp_path / "made", {"steps": 2, "prior": {"images": 48}, "settings": ("a=1",)})
-    sources.begun(tmp_path / "made", {"steps": 2, "prior": {"images": 48}, "settings": ["a=1"]})
-    for change, name in (({"steps": 3}, "steps"), ({"prior": {"images": 49}}, "prior"), ({"settings": []}, "settings")):
-        with pytest.raises(UserError, match=f"made was begun with another {name}: remove it or choose another folder="):
-            sources.begun(tmp_path / "made", {"steps": 2, "prior": {"images": 48}, "settings": ["a=1"], **change})
+ONE = {"plain": ["a red car"]}
 
 
 def test_samples_share_their_noise_and_are_the_samplers(tiny_prior: Path, tiny_judge: Path, tmp_path: Path) -> None:
-    prior, suite = builtin.load(tiny_prior), read_suite(ONE, network.load(tiny_judge))
-    found = sources.samples(prior, suite, tmp_path, 2, 2, 3.0, 2, 7)
+    prior, suite = builtin.load(tiny_prior), suite_of(tiny_judge, **ONE)
+    found = samples.samples(prior, suite, tmp_path, Sampling(sets=2, views=2, steps=2, seed=7))
     assert [each.prompt for each in found] == ["a red car"] * 2 and found[0].azimuth.tolist() == [0, 180]
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"a-red-car-{i}.safetensors" for i in (0, 1)]
     levels = edm.sigma_steps(2)
     noise = torch.randn(1, 4, 64, 64, generator=generator(7, 0, 1, "sample a red car"))
-    c = prior.condition(["a", "red", "car"], orbit(2, sources.SAMPLE_ELEVATION))
+    c = prior.condition(["a", "red", "car"], orbit(2, samples.ELEVATION))
     x = levels[0] * noise.repeat(2, 1, 1, 1)
     expected = edm.heun(Guided(prior.denoiser, 3.0), x, levels, c)
     assert (found[1].pictures - expected.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-3
@@ -361,11 +370,11 @@ def test_samples_share_their_noise_and_are_the_samplers(tiny_prior: Path, tiny_j
 
 def test_samples_by_algorithm_1_are_its_iterations(tiny_prior: Path, tiny_judge: Path, tmp_path: Path) -> None:
     """Two levels by hand: the noise of the one goes on at the other, and the leak of 1 makes the target D'(x')."""
-    prior, suite = builtin.load(tiny_prior), read_suite(ONE, network.load(tiny_judge))
-    found = sources.samples(prior, suite, tmp_path, 1, 2, 3.0, 2, 7, "algorithm1")
+    prior, suite = builtin.load(tiny_prior), suite_of(tiny_judge, **ONE)
+    found = samples.samples(prior, suite, tmp_path, Sampling(1, 2, 3.0, "algorithm1", 2, 7))
     levels = edm.sigma_steps(2)
     n = torch.randn(1, 4, 64, 64, generator=generator(7, 0, 0, "sample a red car")).repeat(2, 1, 1, 1)
-    c, D = prior.condition(["a", "red", "car"], orbit(2, sources.SAMPLE_ELEVATION)), prior.denoiser
+    c, D = prior.condition(["a", "red", "car"], orbit(2, samples.ELEVATION)), prior.denoiser
     x0, h = torch.zeros_like(n), 0.6
     for index, sigma in enumerate(levels[:-1]):
         x = x0 + sigma * n
@@ -377,90 +386,92 @@ def test_samples_by_algorithm_1_are_its_iterations(tiny_prior: Path, tiny_judge:
     assert (found[0].pictures - x0.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-3
 
 
-def test_renders_are_of_the_prompt_and_worn_ones_of_the_same_things(tiny_judge: Path) -> None:
-    suite, around = read_suite(ONE, network.load(tiny_judge)), orbit(4, 15.0)
-    fresh, again, others = (sources.worlds(suite, 2, seed, around) for seed in (1, 1, 2))
-    assert len(fresh) == 2 and all(each.front and each.asked == Asked("car", "red") for each in fresh)
+def test_renders_are_of_the_prompt_and_corrupted_ones_of_the_same_things(tiny_judge: Path) -> None:
+    suite, around = suite_of(tiny_judge, **ONE), orbit(4, 15.0)
+    fresh, again, others = (samples.renders(suite, 2, seed, around) for seed in (1, 1, 2))
+    assert len(fresh) == 2 and all(each.front and each.asked == asked("car", "red") for each in fresh)
     for a, b, c in zip(fresh, again, others, strict=True):
         assert torch.equal(a.pictures, b.pictures) and not torch.equal(a.pictures, c.pictures)
         solid = a.pictures[:, :3].movedim(1, 0)[:, a.pictures[:, 3] > 0.9]
         assert (solid[0] > solid[1] + 0.5).float().mean() > 0.3, "red"
-    for a, b in zip(fresh, sources.worn(fresh), strict=True):
+    for a, b in zip(fresh, samples.corrupted(fresh), strict=True):
         assert 0.01 < (a.pictures - b.pictures).abs().mean() < 0.5 and torch.equal(a.azimuth, b.azimuth)
-    assert torch.equal(sources.worn(fresh)[0].pictures, sources.worn(again)[0].pictures)
+    assert torch.equal(samples.corrupted(fresh)[0].pictures, samples.corrupted(again)[0].pictures)
 
 
-# 3-D runs, made by a stand-in for the process
+# 3-D runs, made by a stand-in for the launcher
 
 
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a run leaves, as far as the evaluation reads it: a soft sphere."""
     folder = tmp_path_factory.mktemp("field")
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", ["prompt='a red car'", "representation.steps=8"])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        nerf = make(cfg.representation)
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create({"representation": cfg.representation})))
-    save_tensors(folder / "nerf.safetensors", nerf.state_dict(), "nerf")
+    settings = {"_target_": "text23d.representation.nerf.Nerf", "steps": 8}
+    nerf = Nerf(steps=8, generator=torch.Generator().manual_seed(0))
+    write_json(folder / "config.yaml", {"representation": settings})  # which is YAML, too
+    save_tensors(folder / "nerf.safetensors", nerf.state_dict(), "nerf", {"representation": settings})
     return folder
 
 
-class Process:
-    """Stands in for `subprocess.run`: leaves a copy of `field` for every prompt but those that fail."""
+class Launch:
+    """Stands in for `launch`: leaves a copy of `field` for every job but those that fail."""
 
     def __init__(self, field: Path, failing: str = "nothing") -> None:
         self.field, self.failing = field, failing
-        self.commands: list[list[str]] = []
-        self.threads: list[str] = []
+        self.jobs: list[Job] = []
+        self.asked: list[tuple[int, str]] = []
 
-    def __call__(self, command: list[str], stdout: Any, stderr: int, env: dict[str, str]) -> None:
-        self.commands.append(command)
-        self.threads.append(env["OMP_NUM_THREADS"])
-        (where,) = (each.split("=", 1)[1].strip("'") for each in command if each.startswith("hydra.run.dir="))
-        stdout.write("what the run said")
-        if self.failing not in " ".join(command):
-            for name in ("config.yaml", "nerf.safetensors"):
-                (Path(where) / name).write_bytes((self.field / name).read_bytes())
-            write_json(Path(where) / "summary.json", {})
+    def __call__(self, jobs: Sequence[Job], workers: int, device: str) -> list[Outcome]:
+        self.jobs += jobs
+        self.asked.append((workers, device))
+        return [Outcome(job, self.failure(job)) for job in jobs]
+
+    def failure(self, job: Job) -> str | None:
+        if self.failing in " ".join(job.overrides):
+            return "see the log"
+        for path in self.field.iterdir():
+            write_bytes(job.folder / path.name, path.read_bytes())
+        write_json(job.folder / "summary.json", {"mesh": {"iou": 0.5, "psnr": 20 + len(job.overrides[0])}})
+        return None
 
 
-def test_runs_are_asked_for_by_their_command(
+def test_runs_are_jobs_of_the_launcher(
     field: Path, tiny_judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = Process(field)
-    monkeypatch.setattr(subprocess, "run", process)
-    monkeypatch.setattr(sources, "cpu_count", lambda: 5)
-    suite = read_suite(suite_of(plain=["a red car", "a mug"]), network.load(tiny_judge))
-    found, failed = sources.runs(suite, tmp_path / "x", [3, 4, 3], 2, ["method.iterations=1"], "cpu")
-    assert failed == [] and [each.prompt for each in found] == ["a red car"] * 2 + ["a mug"] * 2
-    first = next(command for command in process.commands if {"prompt=a red car", "seed=3"} <= set(command))
-    assert first[:3] == [sys.executable, "-m", "text23d.run"]
-    where = tmp_path / "x" / "a-red-car-3"
-    assert set(first[3:]) == {
-        "prompt=a red car", "seed=3", "device=cpu", f"hydra.run.dir='{where}'", "method.iterations=1"
-    }  # fmt: skip
-    assert len(process.commands) == 4 and set(process.threads) == {"2"}, "each seed once; half of five cores"
-    assert (where / "log.txt").read_text() == "what the run said"
-    expected = read_nerf(field).render_image(sources.run_views(), 64)
-    assert len(found[0].pictures) == 24 and found[0].azimuth.tolist() == [45.0 * i for i in range(8)] * 3
-    assert (found[0].pictures - expected).abs().max() <= 1 / 255 + 1e-6
+    launch = Launch(field)
+    monkeypatch.setattr(runs, "launch", launch)
+    suite = suite_of(tiny_judge, plain=["a red car", "a mug"])
+    sets, folders, failed = runs.suite_runs(suite, tmp_path / "x", [3, 4, 3], 2, ["method.iterations=1"], "cpu")
+    assert failed == [] and [each.prompt for each in sets] == ["a red car"] * 2 + ["a mug"] * 2
+    names = ["a-red-car-3", "a-red-car-4", "a-mug-3", "a-mug-4"]  # each seed once
+    assert folders == [tmp_path / "x" / name for name in names] and launch.asked == [(2, "cpu")]
+    assert launch.jobs[0] == Job(("prompt=a red car", "seed=3", "method.iterations=1"), folders[0])
+    expected = read_nerf(field).render_image(runs.run_cameras(), 64)
+    assert len(sets[0].pictures) == 24 and sets[0].azimuth.tolist() == [45.0 * i for i in range(8)] * 3
+    assert (sets[0].pictures - expected).abs().max() <= 1 / 255 + 1e-6
+    fits = runs.mesh_fits(suite, folders, sets)
+    assert fits == {"a red car": {"iou": 0.5, "psnr": 36.0}, "a mug": {"iou": 0.5, "psnr": 32.0}}
+    write_json(folders[0] / "summary.json", {})
+    write_json(folders[1] / "summary.json", {"mesh": {"iou": 0.7, "psnr": 30}})
+    assert runs.mesh_fits(suite, folders[:2], sets[:2]) == {"a red car": {"iou": 0.7, "psnr": 30}}
+    for odd in ({"mesh": 5}, {"mesh": {"iou": "good", "psnr": 3}}, {"mesh": {"iou": 0.5}}):
+        write_json(folders[0] / "summary.json", odd)
+        with pytest.raises(UserError, match=r"summary\.json is damaged or of another kind"):
+            runs.mesh_fits(suite, folders, sets)
 
 
 def test_runs_that_failed_are_made_again_and_those_that_are_there_are_not(
     field: Path, tiny_judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite = read_suite(suite_of(plain=["a red car", "a mug"]), network.load(tiny_judge))
+    suite = suite_of(tiny_judge, plain=["a red car", "a mug"])
 
     def go_on(failing: str) -> tuple[list[str], list[str], int]:
-        process = Process(field, failing)
-        monkeypatch.setattr(subprocess, "run", process)
-        found, failed = sources.runs(suite, tmp_path, [0], 1, [], "cpu")
-        return [each.prompt for each in found], failed, len(process.commands)
+        launch = Launch(field, failing)
+        monkeypatch.setattr(runs, "launch", launch)
+        sets, _, failed = runs.suite_runs(suite, tmp_path, [0], 1, [], "cpu")
+        return [each.prompt for each in sets], failed, len(launch.jobs)
 
-    log = tmp_path / "a-mug-0" / "log.txt"
-    assert go_on("mug") == (["a red car"], [f"'a mug' with seed 0 failed: see {log}"], 2)
+    assert go_on("mug") == (["a red car"], ["'a mug' with seed 0 failed: see the log"], 2)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a-red-car-0").iterdir()}
     assert go_on("nothing") == (["a red car", "a mug"], [], 1)
     assert go_on("nothing") == (["a red car", "a mug"], [], 0)
@@ -508,7 +519,7 @@ def test_the_verb_scores_samples_and_goes_on(
     assert first["suite"] == "own" and first["failed"] == [] and first["about"]["images"] == 48
     assert list(first["figures"]) == ["all", "plain", "parts", "held_out"]
     for group, sources_of in first["figures"].items():
-        assert list(sources_of) == ["samples", "world", "world_worn"]
+        assert list(sources_of) == ["samples", "world", "world_corrupted"]
         for row in sources_of.values():
             everything = HEADINGS.keys() - (set() if group in ("all", "parts") else {"part", "part_probability"})
             if group == "held_out":  # a mug has no colour here and no front anywhere
@@ -538,7 +549,7 @@ def test_the_verb_does_not_mix_settings(tiny_prior: Path, tiny_judge: Path, tmp_
     evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "samples.sets=1"))
     first = read_results(tmp_path)
     assert "diversity" not in first["figures"]["all"]["samples"]
-    with pytest.raises(UserError, match="samples was begun with another guidance, steps"):
+    with pytest.raises(UserError, match="samples holds results of another guidance, steps"):
         evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "samples.guidance=1", "samples.steps=3"))
     before = files(tmp_path)
     evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "samples.sets=2"))
@@ -550,18 +561,14 @@ def test_one_picture_of_one_thing_is_enough(tiny_prior: Path, tiny_judge: Path, 
     assert read_results(tmp_path)["figures"]["all"]["samples"].keys() & {"kid", "diversity"} == set()
 
 
-def really(judge: Path, failing: str) -> Callable[..., object]:
-    """`subprocess.run` with that judge in the shipped one's place; what fails does so at once."""
-    real, code = subprocess.run, "import pathlib, runpy; from text23d import paths\n"
-    code += f"paths.weights_dir = lambda: pathlib.Path({str(judge.parent)!r})\n"
-    code += "runpy.run_module('text23d.run', run_name='__main__')"
-
-    def run(command: list[str], **settings: Any) -> object:
-        assert command[1:3] == ["-m", "text23d.run"]
-        settings_too = ["method.views=0"] if failing in " ".join(command) else []
-        return real([command[0], "-c", code, *command[3:], *settings_too], **settings)
-
-    return run
+WORKER = """
+import pathlib
+from text23d import paths
+from text23d.studies import worker
+paths.weights_dir = lambda: pathlib.Path({judge!r})
+worker.main()
+"""
+"""The worker, with that judge in the shipped one's place."""
 
 
 SMALL = (
@@ -577,19 +584,19 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", really(tiny_judge, "a mug"))
+    monkeypatch.setattr(launcher, "COMMAND", (sys.executable, "-c", WORKER.format(judge=str(tiny_judge.parent))))
     cfg = verb(tmp_path, tiny_prior, tiny_judge, "suite.held_out=[a mug]", "runs.seeds=[1]", "samples.sets=1")
     cfg.runs.settings = list(SMALL)
+    write_text(tmp_path / "runs" / "a-mug-1", "a file where the run's folder should be")
     with pytest.raises(SystemExit) as stopped:
         cli.plain_spoken(evaluate.run)(cfg)
     assert stopped.value.code == 2
-    log = tmp_path / "runs" / "a-mug-1" / "log.txt"
-    assert "method.views=0: expected a whole number" in log.read_text()
+    why = f"cannot write to {tmp_path / 'runs' / 'a-mug-1'}: File exists"
     said = capsys.readouterr()
     assert f"text23d: 1 runs are missing in {tmp_path / 'results.md'}; the first: 'a mug' with seed 1" in said.err
     assert said.out == results_table(read_results(tmp_path)) + "\n"
     found = read_results(tmp_path)
-    assert found["failed"] == [f"'a mug' with seed 1 failed: see {log}"]
+    assert found["failed"] == [f"'a mug' with seed 1 failed: {why}"]
     assert "Without 1 3-D runs that failed." in said.out
     assert set(found["prompts"]["a red car"]) == {"samples", "runs", "mesh"} and set(found["prompts"]["a mug"]) == {
         "samples"
@@ -606,7 +613,7 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     mine = found["prompts"]["a red car"]["runs"]
     for what in ("kind", "colour"):  # the same 24 views, but for 8 bits
         assert mine[f"{what}_probability"] == pytest.approx(score[f"{what}_probability"], abs=2e-2)
-    with pytest.raises(UserError, match="runs was begun with another settings"):
+    with pytest.raises(UserError, match="runs holds results of another settings"):
         evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "runs.seeds=[1]"))
 
 
@@ -617,15 +624,30 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
         ("samples.views=2.5", r"samples\.views=2\.5: expected a whole number"),
         ("samples.sampler=euler", r"samples\.sampler=euler: expected one of heun, algorithm1"),
         ("samples.steps=many", r"samples\.steps=many: expected a whole number"),
-        ("samples.seed=-1", r"samples\.seed=-1: .*at least 0"),
-        ("samples.guidance=strong", r"samples\.guidance=strong: expected 0 or more"),
-        ("samples.guidance=-1", r"samples\.guidance=-1: expected 0 or more"),
+        ("samples.seed=-1", r"samples\.seed=-1: .*at least 0|samples\.seed=-1: expected a whole number"),
+        ("samples.guidance=strong", r"samples\.guidance=strong: expected a number at least 0"),
+        ("samples.guidance=-1", r"samples\.guidance=-1: expected a number at least 0"),
+        ("samples.guidance=nan", r"samples\.guidance=nan: expected a number at least 0"),
+        ("samples=null", "samples=null: expected"),
         ("runs.workers=0", r"runs\.workers=0: .*at least 1"),
-        ("runs.seeds=3", r"runs\.seeds=3: expected whole numbers, as in runs\.seeds=\[0,1\]"),
-        ("runs.seeds=[-1]", r"runs\.seeds=\[-1\]: expected whole numbers"),
-        ("runs.seeds=null", r"runs\.seeds=None: expected whole numbers"),
-        ("runs.settings=fast", r"runs\.settings=fast: expected settings, as in"),
-        ("runs.settings=[fast]", r"runs\.settings=\['fast'\]: expected settings, as in"),
+        ("runs.seeds=3", r"runs\.seeds=3: expected a list of a whole number"),
+        ("runs.seeds=[-1]", r"runs\.seeds=\[-1\]: expected a list of a whole number"),
+        ("runs.seeds=null", r"runs\.seeds=null: expected a list of a whole number"),
+        ("runs.settings=fast", r"runs\.settings=fast: expected a list of settings as method\.views=4"),
+        ("runs.settings=[fast]", r"runs\.settings=\[fast\]: expected a list of settings as"),
+        ("runs.settings=[5,null]", r"runs\.settings=\[5, null\]: expected a list of settings as"),
+        ("runs.settings=['--config-dir=/tmp']", "expected a list of settings as"),
+        ("runs.settings=['=x']", "expected a list of settings as"),
+        ("runs.settings=['seed=3']", r"runs\.settings has seed=3: the study itself chooses seed of each run; leave it"),
+        ("runs.settings=['hydra.run.dir=x']", r"runs\.settings has hydra\.run\.dir=x: the study itself"),
+        ("runs.settings=['method.vews=3']", r"no setting named 'method\.vews'.*did you mean method\.views"),
+        ("runs.settings=['method=langvin']", "no method named 'langvin'.*did you mean langevin"),
+        ("runs.settings=['method.views=[1,']", r"cannot read 'method\.views=\[1,'"),
+        ("folder=null", "folder=null: expected the name of a file or folder"),
+        ("folder=''", "folder=: expected the name of a file or folder"),
+        ("device=tpu", "device=tpu: expected auto, cpu or cuda"),
+        ("weights=5", "weights=5: expected the name of a file or folder or null"),
+        ("judge=[]", r"judge=\[\]: expected the name of a file or folder or null"),
         ("weights=nowhere.safetensors", r"no file nowhere\.safetensors"),
         ("judge=nowhere.safetensors", r"no file nowhere\.safetensors"),
         ("suite.plain=[a red zebra]", "does not know the word 'zebra'"),
@@ -690,14 +712,15 @@ def test_a_runs_field_is_read_back(field: Path, tmp_path: Path) -> None:
     assert nerf.dt == 0.25 and not nerf.training and not any(p.requires_grad for p in nerf.parameters())
     with pytest.raises(UserError, match="no run in"):
         read_nerf(tmp_path)
-    for name, text in (
-        ("other", "representation:\n  _target_: text23d.representation.nerf.Nerf\n  hidden: 16\n"),
-        ("empty", ""),
-        ("torn", "representation: [\n"),
+    other = "representation: {_target_: text23d.representation.nerf.Nerf, hidden: 16}"
+    for name, text, problem in (
+        ("other", other, "has another representation"),
+        ("empty", "", "is no run's configuration"),
+        ("torn", "representation: [", "is damaged"),
     ):
         write_text(tmp_path / name / "config.yaml", text)
-        (tmp_path / name / "nerf.safetensors").write_bytes((field / "nerf.safetensors").read_bytes())
-        with pytest.raises(UserError, match=f"{name}.*does not fit"):
+        write_bytes(tmp_path / name / "nerf.safetensors", (field / "nerf.safetensors").read_bytes())
+        with pytest.raises(UserError, match=f"{name}.*{problem}"):
             read_nerf(tmp_path / name)
     write_text(tmp_path / "bare" / "config.yaml", (field / "config.yaml").read_text())
     with pytest.raises(UserError, match=r"no file .*nerf\.safetensors"):
@@ -705,18 +728,19 @@ def test_a_runs_field_is_read_back(field: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_is_scored_by_what_it_was_asked_for(tiny_prior: Path, tiny_judge: Path) -> None:
-    cli.register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", ["prompt='a red car'", f"prior.weights='{tiny_prior}'", "representation.steps=8"])
-    run, judge = build(cfg, torch.device("cpu")), network.load(tiny_judge)
-    pictures = run.phi.render_image(solid.judged_views(torch.device("cpu")), 64)
-    for prompt, asked in (
-        ("a red car", Asked("car", "red")),
-        ("a mug", Asked("mug")),
-        ("a red car with yellow wheels", Asked("car", "red", (("wheels", "yellow"),))),
+    weights = {"prior.weights": str(tiny_prior)}
+    settings = compose_plain("config", ["representation.steps=8"], prompt="a red car", **weights)
+    state, parts = build_run(settings, torch.device("cpu"))
+    judge, pictures = network.load(tiny_judge), state.result().render_image(runs.run_cameras(), 64)
+
+    def scored(caption: Any) -> dict[str, float] | None:
+        return score(state, replace(parts, guide=replace(parts.guide, caption=caption)), judge)
+
+    for prompt, labels in (
+        ("a red car", asked("car", "red")),
+        ("a mug", asked("mug")),
+        ("a red car with yellow wheels", asked("car", "red", (("wheels", "yellow"),))),
     ):
-        run.caption = parse(prompt)
-        assert results.score(run, judge) == pytest.approx(judge.score(pictures, asked))
+        assert scored(parse(prompt)) == pytest.approx(judge.score(pictures, labels))
     for caption in (None, parse("a red thing"), parse("a red car beside a blue mug")):
-        run.caption = caption
-        assert results.score(run, judge) is None
+        assert scored(caption) is None

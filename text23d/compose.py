@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,6 +19,21 @@ from text23d.paths import conf_dir, slug
 
 _HYDRA = threading.Lock()
 """Hydra composes through a global of its own, which is put back afterwards."""
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """Inside, Hydra composes the packaged configuration, also where a verb runs under Hydra already."""
+    with _HYDRA:
+        state = GlobalHydra.instance()
+        running = state.hydra
+        state.clear()
+        try:
+            yield
+        finally:
+            state.clear()
+            if running is not None:
+                state.initialize(running)
 
 
 def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[str, Any]:
@@ -32,7 +49,7 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
         _require_choice(override)
     OmegaConf.register_new_resolver("slug", slug, replace=True)
     try:
-        with _HYDRA, initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with composing(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = hydra_compose(config, [*overrides, *choices])
             for name, value in settings.items():
                 if not isinstance(value, str):  # others may refer to it, as views.seed does to seed

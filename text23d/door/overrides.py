@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,10 +20,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from text23d.compose import composing
 from text23d.door import foreign, hints
 from text23d.door.text import PROSE, is_text, quoted, text_value
 from text23d.errors import UserError
-from text23d.paths import config_of
+from text23d.paths import conf_dir, config_of
 
 UNREADABLE = (HydraException, OmegaConfBaseException, ValueError, RecursionError)
 """What Hydra raises for settings that it cannot read or compose."""
@@ -97,6 +98,14 @@ def options(arguments: Sequence[str]) -> Namespace:
 
 def refuse(message: str) -> NoReturn:
     raise UserError(f"{message}; settings are written key=value, as in {hints.EXAMPLES['prompt']}")
+
+
+def check_passed_on(settings: Iterable[Sequence[str]]) -> None:
+    """The settings that a study passes on to its runs, each sequence to some. Raises UserError, in one line, where the
+    main job has no such setting or cannot read it."""
+    with composing(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for each in settings:
+            check("config", each, runs=False)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from text23d.kernels.layout import GridLayout
-from text23d.method.schedule import Constant
 from text23d.representation.nerf import Nerf
-from text23d.studies.benchmark.job import Job
 from text23d.studies.benchmark.operations import (
     Operation,
     compare,
@@ -20,9 +18,10 @@ from text23d.studies.benchmark.operations import (
     fields,
     marching,
     points_on_rays,
+    ray_batch,
     rendering,
-    scene,
 )
+from text23d.studies.benchmark.replay import Replay
 
 QUICK = {"rays": (512, 4096, 32768), "samples": (8192, 32768, 131072)}
 FULL = {
@@ -57,12 +56,12 @@ class Curve:
 
 
 def grow(
-    axis: str, values: Sequence[int], nerf: Nerf, job: Job, backends: Sequence[str], repeats: int, seconds: float
+    axis: str, values: Sequence[int], nerf: Nerf, replay: Replay, backends: Sequence[str], repeats: int, seconds: float
 ) -> list[Curve]:
     """The curves of all operations that have this axis, within about `seconds`."""
     found: dict[tuple[str, str], Curve] = {}
     for value in values:
-        operations = along(axis, value, nerf, job)
+        operations = along(axis, value, nerf, replay)
         for operation in operations:
             measured = compare(operation, backends, repeats, seconds / len(values) / len(operations))
             for backend in backends:
@@ -74,13 +73,13 @@ def grow(
     return list(found.values())
 
 
-def along(axis: str, value: int, nerf: Nerf, job: Job) -> list[Operation]:
+def along(axis: str, value: int, nerf: Nerf, replay: Replay) -> list[Operation]:
     """The operations at this value of the axis; everything else as in the main job."""
-    device = job.run.device
+    device = replay.device
     layout, hidden = nerf.encoding.layout, nerf.hidden
     if axis == "rays":  # in pictures of 16 x 16
-        seen = scene(nerf, value // 256, 16)
-        return [marching(seen), *compositing(seen.samples.offsets)]
+        batch = ray_batch(nerf, value // 256, 16)
+        return [marching(batch), *compositing(batch.samples.offsets)]
     if axis == "samples":
         offsets = torch.arange(0, value + 1, 16, device=device)
         points = points_on_rays(value, device)
@@ -88,19 +87,10 @@ def along(axis: str, value: int, nerf: Nerf, job: Job) -> list[Operation]:
     if axis == "levels":
         spanned = GridLayout.spanning(value, layout.features, 15, 8, 128)
         return encoding(points_on_rays(LEVELS_AT, device), spanned)
-    views, size = (value, 64) if axis == "views" else (job.run.plan.views, value)
-    return [rendering(scene(nerf, views, size)), iteration(job, views, size)]
+    views, size = (value, 64) if axis == "views" else (replay.views, value)
+    return [rendering(ray_batch(nerf, views, size)), iteration(replay, views, size)]
 
 
-def iteration(job: Job, views: int, size: int) -> Operation:
+def iteration(replay: Replay, views: int, size: int) -> Operation:
     """A typical iteration of so many views, with the update at `size`."""
-    changed, plan = replace(job.run.plan, views=views, size=Constant(size)), job.run.plan
-
-    def call() -> None:
-        job.run.plan = changed
-        try:
-            job.iterate(job.typical)
-        finally:
-            job.run.plan = plan
-
-    return Operation("iteration", lambda: call, before=job.restore)
+    return Operation("iteration", lambda: lambda: replay.iterate_at(views, size), before=replay.restore)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from text23d.studies.benchmark.clock import alternate
+from text23d.studies.benchmark.timing import alternate
 
 ELEMENTS = {"cpu": 1 << 25, "cuda": 1 << 28}
 """Of each array of the triad: 128 MB, several times the caches of most processors, and 1 GB."""

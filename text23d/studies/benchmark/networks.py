@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from text23d.cameras import orbit
 from text23d.prior.hub.stable_diffusion import require_diffusers
-from text23d.studies.benchmark.clock import Call
-from text23d.studies.benchmark.job import Job
+from text23d.studies.benchmark.replay import Replay
+from text23d.studies.benchmark.timing import Call
 
 
 @dataclass(frozen=True)
@@ -32,18 +31,10 @@ def flops(call: Call) -> int:
     return int(counter.get_total_flops())
 
 
-def builtin(job: Job, dtype: torch.dtype) -> Network:
+def builtin(replay: Replay, dtype: torch.dtype) -> Network:
     """D' on the pictures of an iteration."""
-    run, size = job.run, job.run.pair.size
-    cameras = orbit(run.plan.views).to(run.device)
-    x = torch.randn(run.plan.views, 4, size, size, generator=torch.Generator().manual_seed(0)).to(run.device)
-    sigma, told = torch.tensor(1.0, device=run.device), run.pair.conditions(cameras)[1]
-
-    @torch.no_grad()
-    def call() -> object:
-        return run.pair.auxiliary(x, sigma, told)
-
-    return Network(f"built-in prior, {run.plan.views} pictures", dtype, call, flops(call))
+    call = replay.network()
+    return Network(f"built-in prior, {replay.views} pictures", dtype, call, flops(call))
 
 
 def stable_diffusion(batch: int, device: torch.device, dtype: torch.dtype) -> Network:

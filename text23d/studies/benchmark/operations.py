@@ -19,8 +19,8 @@ from text23d.representation.hashgrid import HashGrid
 from text23d.representation.nerf import Nerf
 from text23d.representation.tinycudann import TinyCudaGrid
 from text23d.studies.benchmark import counts
-from text23d.studies.benchmark.clock import Call, alternate, medians, nothing, peak_bytes
 from text23d.studies.benchmark.counts import Work
+from text23d.studies.benchmark.timing import Call, alternate, medians, nothing, peak_bytes
 
 NOT_COUNTED = Work(0, 0)
 RUN = 32
@@ -70,7 +70,7 @@ def compare(operation: Operation, backends: Sequence[str], repeats: int, seconds
 
 
 @dataclass(frozen=True)
-class Scene:
+class RayBatch:
     """Rays [R, 3] round the field and their samples, as they are when a run begins."""
 
     nerf: Nerf
@@ -81,33 +81,33 @@ class Scene:
     samples: ops.Samples
 
 
-def scene(nerf: Nerf, views: int, size: int) -> Scene:
+def ray_batch(nerf: Nerf, views: int, size: int) -> RayBatch:
     """`views` pictures of `size` x `size`. Raises UserError where the field is not encoded by a hash grid."""
     if not isinstance(nerf.encoding, HashGrid):
         raise UserError(f"the encoding is {type(nerf.encoding).__name__}: this benchmark measures HashGrid; choose it")
     cameras = orbit(views).to(nerf.encoding.table.device)
     origins, directions = (each.reshape(-1, 3) for each in cameras.rays((size, size)))
     samples = ops.march(origins, directions, nerf.occupancy.mask, nerf.dt)
-    return Scene(nerf, cameras, size, origins, directions, samples)
+    return RayBatch(nerf, cameras, size, origins, directions, samples)
 
 
-def kernels(seen: Scene) -> list[Operation]:
+def kernels(batch: RayBatch) -> list[Operation]:
     """Each kernel, forward and backward, as a rendering of the scene calls it."""
-    points = (seen.samples.positions(seen.origins, seen.directions) + 1) / 2
-    layout = seen.nerf.encoding.layout
-    hidden = seen.nerf.hidden
+    points = (batch.samples.positions(batch.origins, batch.directions) + 1) / 2
+    layout = batch.nerf.encoding.layout
+    hidden = batch.nerf.hidden
     return [
         *encoding(points, layout),
         *fields(points, layout, hidden),
-        marching(seen),
-        *compositing(seen.samples.offsets),
+        marching(batch),
+        *compositing(batch.samples.offsets),
     ]
 
 
-def rivals(seen: Scene) -> list[Operation]:
+def rivals(batch: RayBatch) -> list[Operation]:
     """The same by other packages, where they load, whichever backend of ours is chosen."""
-    points, found = seen.samples.positions(seen.origins, seen.directions), list[Operation]()
-    layout, device = seen.nerf.encoding.layout, points.device
+    points, found = batch.samples.positions(batch.origins, batch.directions), list[Operation]()
+    layout, device = batch.nerf.encoding.layout, points.device
     try:
         shape = (layout.levels, layout.features, layout.log2_table, layout.base, layout.resolutions[-1])
         grid = TinyCudaGrid(*shape).to(device)
@@ -118,37 +118,38 @@ def rivals(seen: Scene) -> list[Operation]:
             Operation("encode by tiny-cuda-nn", lambda: lambda: grid(points)),
             Operation("encode by tiny-cuda-nn, backward", lambda: gradient([grid(points)], list(grid.parameters()))),
         ]
-    if nerfacc_march.serves(seen.origins) and volume.nerfacc_scans_load():
+    if nerfacc_march.serves(batch.origins) and volume.nerfacc_scans_load():
         depth, colour = points[:, 0].abs().clone().requires_grad_(), points.abs().clone().requires_grad_()
-        march = (seen.origins, seen.directions, seen.nerf.occupancy.mask, points.new_full((len(seen.origins),), 0.5))
+        middle = points.new_full((len(batch.origins),), 0.5)
+        march = (batch.origins, batch.directions, batch.nerf.occupancy.mask, middle)
         found += [
-            Operation("march by nerfacc", lambda: lambda: nerfacc_march.march(*march, seen.nerf.dt, 0.0, 1 << 20)),
-            Operation("composite by nerfacc", lambda: lambda: volume.nerfacc_composite(depth, colour, seen.samples)),
+            Operation("march by nerfacc", lambda: lambda: nerfacc_march.march(*march, batch.nerf.dt, 0.0, 1 << 20)),
+            Operation("composite by nerfacc", lambda: lambda: volume.nerfacc_composite(depth, colour, batch.samples)),
             Operation(
                 "composite by nerfacc, backward",
-                lambda: gradient(volume.nerfacc_composite(depth, colour, seen.samples), [depth, colour]),
+                lambda: gradient(volume.nerfacc_composite(depth, colour, batch.samples), [depth, colour]),
             ),
         ]
     return found
 
 
-def marching(seen: Scene) -> Operation:
-    origins, directions, nerf = seen.origins, seen.directions, seen.nerf
+def marching(batch: RayBatch) -> Operation:
+    origins, directions, nerf = batch.origins, batch.directions, batch.nerf
     return Operation(
         "march",
         lambda: lambda: ops.march(origins, directions, nerf.occupancy.mask, nerf.dt),
-        counts.march(len(origins), candidates(origins, directions, nerf.dt), len(seen.samples.t)),
+        counts.march(len(origins), candidates(origins, directions, nerf.dt), len(batch.samples.t)),
     )
 
 
-def rendering(seen: Scene) -> Operation:
+def rendering(batch: RayBatch) -> Operation:
     """A picture and the gradient of its mean square in all parameters."""
-    steps = candidates(seen.origins, seen.directions, seen.nerf.dt)
-    work = render_work(seen.nerf, len(seen.origins), steps, len(seen.samples.t))
-    parameters = list(seen.nerf.parameters())
+    steps = candidates(batch.origins, batch.directions, batch.nerf.dt)
+    work = render_work(batch.nerf, len(batch.origins), steps, len(batch.samples.t))
+    parameters = list(batch.nerf.parameters())
 
     def call() -> object:
-        loss = seen.nerf.render(seen.views, (seen.size, seen.size)).square().mean()
+        loss = batch.nerf.render(batch.views, (batch.size, batch.size)).square().mean()
         return torch.autograd.grad(loss, parameters)
 
     return Operation("render, forward and backward", lambda: call, work)

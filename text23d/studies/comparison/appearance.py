@@ -20,13 +20,13 @@ def appearance(pictures: Tensor) -> dict[str, float]:
     contrast     standard deviation of the luminance, in [0, 1/2]
     """
     colour, alpha = (each.clamp(0, 1) for each in from_picture(pictures))
-    colour, seen = (colour / alpha.clamp(min=OPAQUE)).clamp(0, 1), (alpha > OPAQUE).flatten(1)
+    colour, opaque = (colour / alpha.clamp(min=OPAQUE)).clamp(0, 1), (alpha > OPAQUE).flatten(1)
     high, low = colour.amax(1).flatten(1), colour.amin(1).flatten(1)
     saturation = torch.where(high > 0, (high - low) / high.clamp(min=1e-6), torch.zeros_like(high))
     luminance = torch.einsum("bchw,c->bhw", colour, LUMINANCE.to(colour)).flatten(1)
     rows = [
         (s[inside].mean(), y[inside].std(correction=0))
-        for s, y, inside in zip(saturation, luminance, seen, strict=True)
+        for s, y, inside in zip(saturation, luminance, opaque, strict=True)
         if inside.any()
     ]
     if not rows:

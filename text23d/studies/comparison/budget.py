@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from text23d.errors import UserError
-from text23d.files import write_json
-from text23d.studies.evaluation.sources import begun, make_run
+from text23d.engine.job import CONFIG, METRICS
+from text23d.engine.saved import read_config
+from text23d.studies.launcher import Job
+from text23d.studies.records import check_settings, number, read_json_lines, reading
+from text23d.studies.runs import job, make_missing
 
 BUDGETS = {"seconds": "equal wall-clock time", "evaluations": "equal network evaluations"}
 WINDOW = 8
@@ -28,73 +26,65 @@ class Cost:
     evaluations: float
 
 
-def costs(
-    variants: Mapping[str, Sequence[str]],
-    folder: Path,
-    prompt: str,
-    iterations: int,
-    workers: int,
-    device: str,
-    seconds: float | None = None,
-) -> tuple[dict[str, Cost], dict[str, str]]:
-    """The cost of each variant, by a run of so many iterations below `folder`, as many at a time as the comparison will
-    have; and why it is not known of those whose run failed. What is known is noted there and not measured again.
+@dataclass(frozen=True)
+class Calibration:
+    """How costs are measured: by runs of `prompt` below `folder`, `iterations` long, as many at a time as the
+    comparison will have. Given a budget of `seconds`, then by runs as long as that buys by the first: late iterations
+    are cheaper, since the occupancy leaves out most of space then, and how many of a run are late depends on its
+    length."""
 
-    With a budget of `seconds`, by a second run, as long as that buys by the first: late iterations are cheaper, since
-    the occupancy then leaves out most of space, and how many of a run are late depends on its length.
-    """
+    folder: Path
+    prompt: str
+    iterations: int
+    seconds: float | None
+    workers: int
+    device: str
 
-    def measured(name: str, iterations: int, settings: Sequence[str]) -> Cost | str:
-        where, passed_on = folder / name, [*settings, f"method.iterations={iterations}"]
-        begun(where, {"settings": passed_on})
-        note = where / "cost.json"
-        if note.exists():
-            return Cost(**json.loads(note.read_text()))
-        (where / "metrics.jsonl").unlink(missing_ok=True)
-        make_run(where, prompt, 0, passed_on, workers, device)
-        if not (where / "summary.json").exists():
-            return f"{name}: see {where / 'log.txt'}"
-        cost = read_cost(where)
-        write_json(note, asdict(cost))
-        return cost
+    def costs(self, variants: Mapping[str, Sequence[str]]) -> tuple[dict[str, Cost], dict[str, str]]:
+        """The cost of each variant, given by the overrides of its runs; and why it is not known of those whose run
+        failed. What was measured before is not measured again."""
+        first = {name: self.iterations for name in variants}
+        known, failed = self.measure(variants, first, "")
+        if self.seconds is not None:
+            lengths = {name: affordable(cost, "seconds", self.seconds) for name, cost in known.items()}
+            known, later = self.measure(variants, lengths, "-at-length")
+            failed |= later
+        return known, failed
 
-    def settled(item: tuple[str, Sequence[str]]) -> Cost | str:
-        name, settings = item
-        cost = measured(name, iterations, settings)
-        if isinstance(cost, str) or seconds is None:
-            return cost
-        return measured(f"{name}-at-length", affordable(cost, "seconds", seconds), settings)
-
-    with ThreadPoolExecutor(workers) as pool:
-        found = dict(zip(variants, pool.map(settled, variants.items()), strict=True))
-    known = {name: cost for name, cost in found.items() if isinstance(cost, Cost)}
-    return known, {name: why for name, why in found.items() if isinstance(why, str)}
+    def measure(
+        self, variants: Mapping[str, Sequence[str]], lengths: Mapping[str, int], suffix: str
+    ) -> tuple[dict[str, Cost], dict[str, str]]:
+        """By runs of these lengths, in folders with this suffix."""
+        jobs: dict[str, Job] = {}
+        for name, iterations in lengths.items():
+            where, overrides = self.folder / f"{name}{suffix}", [*variants[name], f"method.iterations={iterations}"]
+            check_settings(where, {"settings": overrides})
+            jobs[name] = job(where, self.prompt, 0, overrides)
+        outcomes = make_missing(list(jobs.values()), self.workers, self.device)
+        failed = {each.job.folder.name: each.failure for each in outcomes if each.failure}
+        known = {name: read_cost(each.folder) for name, each in jobs.items() if each.folder.name not in failed}
+        return known, {name: f"{name}: {why}" for name, why in failed.items()}
 
 
-def read_cost(where: Path) -> Cost:
+def read_cost(folder: Path) -> Cost:
     """Of a finished run. Its time is the median of each WINDOW of iterations at one resolution, so that what the
-    machine does for a moment beside it does not count. The first iteration also warms up, and is left out."""
-    lines = [json.loads(line) for line in (where / "metrics.jsonl").read_text().splitlines()]
-    views = OmegaConf.load(where / "config.yaml").method.views
+    machine does for a moment beside it does not count. The first iteration also warms up, and is left out.
+
+    Raises UserError where the run's files are damaged.
+    """
+    lines, settings = read_json_lines(folder / METRICS), read_config(folder)
+    with reading(folder / CONFIG):
+        views = number(settings["method"], "views")
     timed = list(enumerate(lines))[1:] or [(0, lines[0])]
-    windows: dict[tuple[int, int], list[float]] = {}
-    for index, line in timed:
-        windows.setdefault((line["size"], index // WINDOW), []).append(line["seconds"])
+    windows: dict[tuple[str, int], list[float]] = {}
+    with reading(folder / METRICS):
+        for index, line in timed:
+            windows.setdefault((str(line["size"]), index // WINDOW), []).append(number(line, "seconds"))
+        evaluations = statistics.fmean(number(line, "nfe") for line in lines)
     total = sum(len(window) * statistics.median(window) for window in windows.values())
-    return Cost(total / len(timed), views * statistics.fmean(line["nfe"] for line in lines))
+    return Cost(total / len(timed), views * evaluations)
 
 
 def affordable(cost: Cost, by: str, budget: float) -> int:
     """The iterations that `budget` buys, at least one."""
     return max(1, round(budget / getattr(cost, by)))
-
-
-def check_budgets(budgets: Mapping[str, float | None]) -> dict[str, float]:
-    """The budgets that are given. Raises UserError where one is no positive number, or none is given."""
-    for by, budget in budgets.items():
-        if by not in BUDGETS or not (budget is None or (type(budget) in (int, float) and budget > 0)):
-            raise UserError(f"budget.{by}={budget}: expected {' and '.join(BUDGETS)}, each a number above 0 or null")
-    given = {by: float(budget) for by, budget in budgets.items() if budget is not None}
-    if not given:
-        raise UserError("no budget: give budget.seconds or budget.evaluations")
-    return given

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from text23d.engine.job import METRICS
 from text23d.judge.network import Asked, Judge
 from text23d.studies.comparison.appearance import appearance
-from text23d.studies.evaluation.figures import Judged, summary
+from text23d.studies.figures import Judged, summary
+from text23d.studies.records import number, read_json_lines, reading
 
 APPEARANCE = ("saturation", "contrast")
 
@@ -19,7 +20,7 @@ APPEARANCE = ("saturation", "contrast")
 def figures(
     judge: Judge, judged: Judged, prompts: Mapping[str, Asked], world: Judged, folders: Sequence[Path] = ()
 ) -> dict[str, float]:
-    """Every figure of `evaluation.figures.summary`, and besides:
+    """Every figure of `studies.figures.summary`, and besides:
 
     judge                   mean probability that a view shows all that was asked for, by the judge
     judge_error             its standard error over things, which are independent where views of one thing are not
@@ -31,24 +32,22 @@ def figures(
     found["judge"] = statistics.fmean(scores)
     if len(scores) > 1:
         found["judge_error"] = statistics.stdev(scores) / len(scores) ** 0.5
-    asked_for = {each.prompt for each, _ in judged}
-    own, natural = (
-        appearance(torch.cat([each.pictures for each, _ in sets]))
-        for sets in (judged, [pair for pair in world if pair[0].prompt in asked_for])
-    )
-    found |= {name: own[name] / natural[name] for name in APPEARANCE}
-    return found | notes(folders)
+    same_prompts = [pair for pair in world if pair[0].prompt in {each.prompt for each, _ in judged}]
+    own, natural = (appearance(torch.cat([each.pictures for each, _ in sets])) for sets in (judged, same_prompts))
+    found |= {name: own[name] / natural[name] for name in APPEARANCE if natural[name] > 0 and own[name] >= 0}
+    return found | run_means(folders)
 
 
-def notes(folders: Sequence[Path]) -> dict[str, float]:
-    """Means over runs of what they noted of themselves; what no run knows is left out."""
+def run_means(folders: Sequence[Path]) -> dict[str, float]:
+    """Means over runs of what their metrics tell; what no run knows is left out. Raises UserError where they are
+    damaged."""
     rows: dict[str, list[float]] = {}
     for folder in folders:
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        told = {"seconds": sum(line["seconds"] for line in lines), "iterations": len(lines)}
-        for name in ("noise_ratio", "residual"):
-            known = [line[name] for line in lines if line[name] is not None]
-            told |= {name: statistics.fmean(known)} if known else {}
-        for name, value in told.items():
-            rows.setdefault(name, []).append(value)
+        lines = read_json_lines(folder / METRICS)
+        with reading(folder / METRICS):
+            rows.setdefault("seconds", []).append(sum(number(line, "seconds") for line in lines))
+            rows.setdefault("iterations", []).append(len(lines))
+            for name in ("noise_ratio", "residual"):
+                if known := [number(line, name) for line in lines if line.get(name) is not None]:
+                    rows.setdefault(name, []).append(statistics.fmean(known))
     return {name: statistics.fmean(values) for name, values in rows.items()}

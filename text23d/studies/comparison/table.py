@@ -11,7 +11,8 @@ import numpy as np
 from text23d.artifact.media import WHITE, composite_on, contact_sheet
 from text23d.spaces import from_picture
 from text23d.studies.comparison.budget import BUDGETS
-from text23d.studies.evaluation.figures import Judged, PictureSet
+from text23d.studies.figures import Judged, PictureSet
+from text23d.studies.markdown import number, table
 
 COLUMNS = {
     "judge": "judge",
@@ -34,8 +35,8 @@ COLUMNS = {
     "runs": "runs",
 }
 WHOLE = {"evaluations", "iterations", "runs"}
-SHOWN = (1, 5)
-"""Of the judged views, those of the picture: from the front's right, and from behind it."""
+SIDES = [1, 5]
+"""Of the judged views, those that are shown: from the front's right, and from behind it."""
 
 
 def comparison_table(results: Mapping[str, Any]) -> str:
@@ -47,11 +48,9 @@ def comparison_table(results: Mapping[str, Any]) -> str:
         lines += [
             f"## {BUDGETS[by]}: {block['budget']:g} {by} a run",
             "",
-            "| variant | " + " | ".join(COLUMNS[name] for name in present) + " |",
-            "|---" * (len(present) + 1) + "|",
-            *(
-                f"| {name} | " + " | ".join(cell(row, column) for column in present) + " |"
-                for name, row in rows.items()
+            *table(
+                ["variant", *(COLUMNS[name] for name in present)],
+                ([name, *(cell(row, column) for column in present)] for name, row in rows.items()),
             ),
             "",
         ]
@@ -70,12 +69,9 @@ def comparison_table(results: Mapping[str, Any]) -> str:
 
 
 def cell(row: Mapping[str, float], name: str) -> str:
-    if name not in row or row[name] is None:
-        return "-"
-    if name in WHOLE:
-        return f"{row[name]:.0f}"
+    digits = 0 if name in WHOLE else 1 if name == "seconds" else 3
     error = f" ± {row['judge_error']:.3f}" if name == "judge" and "judge_error" in row else ""
-    return f"{row[name]:.1f}" if name == "seconds" else f"{row[name]:.3f}{error}"
+    return number(row.get(name), digits) + error
 
 
 def picture(rows: Mapping[str, Judged], prompts: Sequence[str], path: Path) -> None:
@@ -89,7 +85,7 @@ def picture(rows: Mapping[str, Judged], prompts: Sequence[str], path: Path) -> N
 
 def two_sides(each: PictureSet) -> np.ndarray:
     """Side by side, uint8 [64, 128, 3]."""
-    return np.concatenate(list(composite_on(WHITE, *from_picture(each.pictures[list(SHOWN)]))), 1)
+    return np.concatenate(list(composite_on(WHITE, *from_picture(each.pictures[SIDES]))), 1)
 
 
 def blank() -> np.ndarray:

@@ -112,8 +112,8 @@ def is_janus(azimuth: Tensor, opinion: Opinion) -> bool:
     chance = opinion["azimuth"].softmax(-1).roll(FRONT_BINS, -1)[:, : 2 * FRONT_BINS + 1].sum(-1)
     at, place = azimuth.unique(return_inverse=True)
     mean = torch.zeros(len(at)).index_add(0, place, chance) / torch.bincount(place)
-    seen = at[mean > 0.5]
-    return bool((apart(seen[:, None], seen) > JANUS_APART).any())
+    fronts = at[mean > 0.5]
+    return bool((apart(fronts[:, None], fronts) > JANUS_APART).any())
 
 
 def apart(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Single pictures that are independent of one another: of the world, and of the prior under the world's captions."""
+"""Independent samples: single pictures of the world, and of the prior under the world's captions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from text23d.prior.builtin.condition import Condition, known
 from text23d.prior.builtin.prior import BuiltinPrior
-from text23d.studies.evaluation.figures import kid
+from text23d.studies.figures import kid
 from text23d.worlds.objects.caption import caption_text, tokenize
 from text23d.worlds.objects.render import pictures
 from text23d.worlds.objects.views import cameras_from
@@ -20,16 +20,16 @@ GROUPS = 16
 """Of pictures, each left out in turn, for the jackknife."""
 
 
-def of_the_world(numbers: range, seed: int, size: int) -> tuple[list[str], Tensor, Tensor]:
+def world_samples(numbers: range, seed: int, size: int) -> tuple[list[str], Tensor, Tensor]:
     """Objects of those numbers of the world of that seed, each seen once, as the prior's training set shows them:
-    captions, pictures [B, 4, size, size] in picture space and camera rows [B, 4] (see `world.views`)."""
-    seen = [Objects(size).example(seed, number, 1) for number in numbers]
-    shown, rows = (np.concatenate([each.arrays[name] for each in seen]) for name in ("images", "camera"))
-    return [caption_text(each.caption) for each in seen], pictures(shown), torch.from_numpy(rows)
+    captions, pictures [B, 4, size, size] in picture space and camera rows [B, 4] (see `worlds.objects.views`)."""
+    examples = [Objects(size).example(seed, number, 1) for number in numbers]
+    images, rows = (np.concatenate([each.arrays[name] for each in examples]) for name in ("images", "camera"))
+    return [caption_text(each.caption) for each in examples], pictures(images), torch.from_numpy(rows)
 
 
-def told(prior: BuiltinPrior, captions: list[str], rows: Tensor) -> Condition:
-    """These captions, seen by these cameras."""
+def condition(prior: BuiltinPrior, captions: list[str], rows: Tensor) -> Condition:
+    """What the prior is conditioned on for these captions, each seen by its camera."""
     device = next(prior.denoiser.parameters()).device
     text = prior.vocabulary.encode([tokenize(caption) for caption in captions])
     return Condition(text, known(cameras_from(rows.numpy()))).to(device)
@@ -50,16 +50,16 @@ def distances(features: dict[str, Tensor], world: Tensor) -> dict[str, dict[str,
     names = list(features)
     times = len(world) // len(features[names[0]])
 
-    def of(name: str, stay: Tensor) -> float:
+    def distance(name: str, stay: Tensor) -> float:
         others = torch.cat([stay + k * len(features[name]) for k in range(times)])
         return kid(features[name][stay], world[others])
 
     found = {}
     for name in names:
         count = len(features[name])
-        value, error = jackknife(lambda stay, name=name: of(name, stay), count)  # type: ignore[misc]
+        value, error = jackknife(lambda stay, name=name: distance(name, stay), count)  # type: ignore[misc]
         found[name] = {"kid": value, "kid_error": error}
         if name != names[0]:
-            ratio = jackknife(lambda stay, name=name: of(name, stay) / of(names[0], stay), count)  # type: ignore[misc]
+            ratio = jackknife(lambda stay, name=name: distance(name, stay) / distance(names[0], stay), count)  # type: ignore[misc]
             found[name] |= dict(zip(("ratio", "ratio_error"), ratio, strict=True))
     return found

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import accumulate
 from statistics import median
-from typing import Any, TypeVar
-from unittest.mock import patch
+from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, profile
 
-R = TypeVar("R")
 Call = Callable[[], object]
 
 
@@ -65,24 +62,24 @@ def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
 def profiled(call: Call, memory: bool = False) -> profile:
     """The profile of a call. Its kernels on the GPU are recorded with what launched them."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_initialized() else [])]
-    with hushed(), profile(activities=activities, profile_memory=memory) as found:
+    with silenced(), profile(activities=activities, profile_memory=memory) as found:
         call()
         synchronise()
     return found
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Without what is written to standard error: torch's profiler reports each start and stop there, and each block of
     memory that it did not see allocated."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 
@@ -101,28 +98,3 @@ def peak_bytes(call: Call) -> int:
     events = results.kineto_results.events()
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
     return max(accumulate((size for _, size in changes), initial=0))
-
-
-@contextmanager
-def labels(places: Iterable[tuple[Any, str, str]], wait: bool = False) -> Iterator[None]:
-    """Inside, calls of these functions carry their name in a profile.
-
-    places: (owner, attribute, name): a module's function, an object's method or, on a class, that of all its objects.
-    wait: until the GPU has done what the call started, so that the label spans it.
-    """
-    with ExitStack() as stack:
-        for owner, attribute, name in places:
-            stack.enter_context(patch.object(owner, attribute, labelled(getattr(owner, attribute), name, wait)))
-        yield
-
-
-def labelled(function: Callable[..., R], name: str, wait: bool) -> Callable[..., R]:
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> R:
-        with record_function(name):
-            result = function(*args, **kwargs)
-            if wait:
-                synchronise()
-            return result
-
-    return call

@@ -1,0 +1,144 @@
+"""How good the prior's samples and the 3-D runs are, beside what the judge makes of the world itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from text23d.artifact.media import contact_sheet, on_white
+from text23d.files import write_json, write_text
+from text23d.judge import network
+from text23d.judge.network import Judge
+from text23d.prior.builtin import prior as builtin
+from text23d.settings import Count, Seed
+from text23d.studies.evaluation.samples import Sampling, corrupted, renders, samples
+from text23d.studies.evaluation.table import results_table
+from text23d.studies.figures import Judged, PictureSet, accuracies, judge_all, summary
+from text23d.studies.overrides import Override, check_overrides, quoted
+from text23d.studies.records import Name, check_settings
+from text23d.studies.runs import mesh_fits, run_cameras, suite_runs
+from text23d.studies.suite import Prompts, Suite, read_suite
+
+REFERENCE_SEED, CEILING_SEED = 90_001, 90_002
+"""Of the world's renders that KID compares with, and of those that the judge's ceiling is measured on."""
+SIDES, SHEET_COLUMNS = slice(0, 8, 2), 3
+"""The views of a thing that are shown, and so many things in a row."""
+
+Sources = dict[str, tuple[list[PictureSet], list[PictureSet]]]
+"""By name, the pictures of a source, and the world's that KID compares them with."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of each prompt, one for each of `seeds` (none: only samples are scored), `workers` at a time, with
+    `settings` of their own."""
+
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    workers: Count = 2
+    settings: list[Override] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`conf/evaluate.yaml`. weights, judge: files of the prior's and the judge's weights; None: those shipped."""
+
+    folder: Name
+    suite: Prompts
+    samples: Sampling
+    runs: Runs
+    device: str = "auto"
+    weights: Name | None = None
+    judge: Name | None = None
+
+    def __post_init__(self) -> None:
+        check_overrides(self.runs.settings, "runs.settings")
+
+    @property
+    def overrides(self) -> list[str]:
+        """The settings of all runs."""
+        weights = [f"prior.weights={quoted(self.weights)}"] if self.weights else []
+        return [*weights, *self.runs.settings]
+
+
+def evaluate(settings: Evaluation, device: torch.device) -> dict[str, Any]:
+    """Make what is missing in the folder, score all of it, and write results.json, results.md and pictures there.
+
+    Returns the results; "failed" are the runs that are missing in them. Raises UserError for weights and prompts that
+    do not serve, before anything is made, and where the folder holds results of other settings.
+    """
+    folder, prior = Path(settings.folder), builtin.load(settings.weights, device, builtin.fast_precision(device))
+    judge = network.load(settings.judge)
+    suite, how = read_suite(settings.suite, judge), settings.samples
+    results: dict[str, Any] = {
+        "suite": suite.name,
+        "about": {"date": time.strftime("%Y-%m-%d"), "images": prior.card["images"], "judge": judge.card},
+    }
+    settled = {name: value for name, value in asdict(how).items() if name != "sets"}  # more sets may be added
+    check_settings(folder / "samples", {"prior": prior.card, **settled})
+    sources: Sources = {}
+    reference = renders(suite, how.sets, REFERENCE_SEED, how.cameras)
+    sources["samples"] = samples(prior, suite, folder / "samples", how), reference
+    fits, failed = dict[str, dict[str, float]](), list[str]()
+    if seeds := settings.runs.seeds:
+        where, overrides = folder / "runs", settings.overrides
+        check_settings(where, {"prior": prior.card, "settings": overrides})
+        sets, folders, failed = suite_runs(suite, where, seeds, settings.runs.workers, overrides, settings.device)
+        fits = mesh_fits(suite, folders, sets)
+        sources["runs"] = sets, renders(suite, how.sets, REFERENCE_SEED, run_cameras())
+    ceiling = renders(suite, how.sets, CEILING_SEED, how.cameras)
+    sources |= {"world": (ceiling, reference), "world_corrupted": (corrupted(ceiling), reference)}
+    results |= {**score(judge, suite, sources), "failed": failed}
+    for prompt, fit in fits.items():
+        results["prompts"][prompt]["mesh"] = fit
+    write(results, sources, folder)
+    return results
+
+
+def score(judge: Judge, suite: Suite, sources: Sources) -> dict[str, Any]:
+    """Every figure by group and source, and the accuracies of samples and runs by prompt."""
+    asked = {prompt: suite.asked(prompt) for prompt in suite.prompts}
+    judged = {name: (judge_all(judge, sets), judge_all(judge, others)) for name, (sets, others) in sources.items()}
+    groups = {"all": set(asked)} | {
+        group: {prompt for prompt in asked if suite.group[prompt] == group} for group in suite.group.values()
+    }
+    figures = {
+        group: {
+            name: summary(judge, own, asked, of_prompts(reference, inside))
+            for name, (sets, reference) in judged.items()
+            if (own := of_prompts(sets, inside))
+        }
+        for group, inside in groups.items()
+    }
+    made = {name: sets for name, (sets, _) in judged.items() if name in ("samples", "runs")}
+    rows = {
+        prompt: {name: accuracies(judge, own) for name, sets in made.items() if (own := of_prompts(sets, {prompt}))}
+        for prompt in asked
+    }
+    return {"figures": figures, "prompts": rows}
+
+
+def of_prompts(judged: Judged, prompts: set[str]) -> Judged:
+    return [(each, opinion) for each, opinion in judged if each.prompt in prompts]
+
+
+def write(results: Mapping[str, Any], sources: Sources, folder: Path) -> None:
+    """The results, their tables, and a sheet of samples and one of runs."""
+    write_json(folder / "results.json", results)
+    write_text(folder / "results.md", results_table(results))
+    for name in ("samples", "runs"):
+        if name in sources and sources[name][0]:
+            picture_sheet(sources[name][0], folder / f"{name}.png")
+
+
+def picture_sheet(sets: Sequence[PictureSet], path: Path) -> None:
+    """The first thing of each prompt from four sides, SHEET_COLUMNS prompts a row."""
+    first = {each.prompt: each for each in reversed(sets)}
+    prompts = dict.fromkeys(each.prompt for each in sets)
+    cells = [(prompt, list(on_white(first[prompt].pictures[SIDES]))) for prompt in prompts]
+    rows = [cells[start : start + SHEET_COLUMNS] for start in range(0, len(cells), SHEET_COLUMNS)]
+    contact_sheet([(" | ".join(name for name, _ in row), [p for _, each in row for p in each]) for row in rows], path)

@@ -1,0 +1,164 @@
+"""One table and one picture of all finished runs below a folder; what is damaged is left out, and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import numpy as np
+
+from text23d.artifact.media import contact_sheet, on_white, read_frames, upscale
+from text23d.errors import UserError
+from text23d.files import plain, read_json, write_json, write_text
+from text23d.pictures import read_picture
+from text23d.settings import whole
+from text23d.studies import markdown
+from text23d.studies.records import Name, mapping, number, reading
+from text23d.studies.runs import SUMMARY
+from text23d.tasks.picture import IMAGE
+
+SCORES = {
+    "kind_accuracy": "kind right",
+    "kind_probability": "P(kind)",
+    "colour_accuracy": "colour right",
+    "colour_probability": "P(colour)",
+    "part_accuracy": "part's colour right",
+    "part_probability": "P(part's colour)",
+}
+COSTS = {"seconds": "seconds", "peak_memory_mb": "peak MB"}
+PIXELS = 1 << 28
+"""Of the largest gallery."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """`conf/gallery.yaml`.
+
+    runs     a folder, with runs anywhere below it.
+    out      the folder of gallery.png, .md and .json; None: `runs`.
+    views    pictures of each run, evenly round its turntable.
+    columns  runs side by side.
+    size     side of a picture, in pixels.
+    """
+
+    runs: Name
+    out: Name | None = None
+    views: Annotated[int, whole(1, 360)] = 4
+    columns: Annotated[int, whole(1, 100)] = 2
+    size: Annotated[int, whole(8, 2048)] = 128
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. figures: its scores and costs, by name, as far as it has them; faces: of its mesh."""
+
+    folder: Path
+    summary: dict[str, Any]
+    prompt: str
+    seed: int
+    figures: dict[str, float]
+    faces: int | None
+
+
+def make_gallery(settings: Gallery) -> tuple[str, list[str]]:
+    """Write gallery.md, gallery.json and gallery.png; the table as markdown, and a line for each run or picture that
+    was left out. Raises UserError where there is no run at all, or the picture would be too large."""
+    runs, left_out = read_runs(Path(settings.runs))
+    cells, without = [], []
+    rows = -(-len(runs) // settings.columns)
+    if rows * settings.columns * settings.views * settings.size**2 > PIXELS:
+        raise UserError(
+            f"{len(runs)} runs of views={settings.views}, size={settings.size}: the picture would have more than "
+            f"{PIXELS >> 20} million pixels; choose fewer or smaller views"
+        )
+    for run in runs:
+        try:
+            cells.append((run.prompt, pictures(run, settings.views, settings.size)))
+        except UserError as error:
+            without.append(f"no picture: {error}")
+    out, text = Path(settings.out or settings.runs), runs_table(runs)
+    if cells:
+        write_picture(cells, settings.columns, out / "gallery.png")
+    skipped = [*left_out, *without]
+    notes = ["", *(f"- {markdown.escaped(each)}" for each in skipped)] if skipped else []
+    write_json(out / "gallery.json", {"mean": means(runs), "runs": [run.summary for run in runs], "skipped": skipped})
+    write_text(out / "gallery.md", text + "\n".join(notes) + "\n" * bool(notes))
+    return text, skipped
+
+
+def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
+    """The finished runs below a folder by prompt and seed, and why others cannot be read. Raises UserError where there
+    is none."""
+    found, left_out = [], []
+    for path in sorted(folder.rglob(SUMMARY)):
+        try:
+            found.append(read_run(path))
+        except UserError as error:
+            left_out.append(f"left out: {error}")
+    if not found:
+        damaged = f" ({len(left_out)} cannot be read; the first is {left_out[0]})" if left_out else ""
+        raise UserError(f"no finished run below {folder}{damaged}: expected folders with a {SUMMARY}; check runs=")
+    return sorted(found, key=lambda run: (run.prompt, run.seed)), left_out
+
+
+def read_run(path: Path) -> Run:
+    """Of a run's summary. Raises UserError where it is damaged."""
+    summary = read_json(path)
+    with reading(path):
+        json.dumps(plain(summary), ensure_ascii=False).encode()  # JSON may hold what no file can, as half of an emoji
+        scores = mapping(summary["score"] or {})
+        figures = {name: number(scores, name) for name in SCORES if scores.get(name) is not None}
+        figures["seconds"] = number(summary["seconds"], "total")
+        figures["peak_memory_mb"] = number(summary, "peak_memory_mb")
+        faces = round(number(summary["mesh"], "faces")) if "mesh" in summary else None
+        prompt, seed = " ".join(summary["prompt"].split()), round(number(summary, "seed"))
+    return Run(path.parent, summary, prompt, seed, figures, faces)
+
+
+def pictures(run: Run, views: int, size: int) -> list[np.ndarray]:
+    """Views of a run, evenly round its turntable; or the one picture that it made. Raises UserError where it made
+    neither, or they cannot be read."""
+    if "image" in run.summary:
+        return [upscale(on_white(read_picture(run.folder / IMAGE, "picture")[None])[0], size)]
+    video = run.folder / "turntable.mp4"
+    if not video.is_file():
+        raise UserError(f"{run.folder} has no {video.name}: its run made none, as with outputs=minimal; repeat the run")
+    frames = read_frames(video)
+    return [upscale(frames[index * len(frames) // views], size) for index in range(views)]
+
+
+def write_picture(cells: Sequence[tuple[str, list[np.ndarray]]], columns: int, path: Path) -> None:
+    """The runs' pictures under their prompts, `columns` runs in a row."""
+    most = max(len(each) for _, each in cells)
+    filled = [(name, [*each, *[np.full_like(each[0], 255)] * (most - len(each))]) for name, each in cells]
+    rows = [filled[start : start + columns] for start in range(0, len(filled), columns)]
+    contact_sheet([(" | ".join(name for name, _ in row), [p for _, each in row for p in each]) for row in rows], path)
+
+
+def means(runs: Sequence[Run]) -> dict[str, float]:
+    """Each figure, averaged over the runs that have it."""
+    columns = {name: [run.figures[name] for run in runs if name in run.figures] for name in (*SCORES, *COSTS)}
+    return {name: fmean(values) for name, values in columns.items() if values}
+
+
+def runs_table(runs: Sequence[Run]) -> str:
+    """A row for each run and one for the means, as markdown. Scores are shares of a run's views, or mean probabilities;
+    those that no run has are left out."""
+    mean = means(runs)
+    scores = [name for name in SCORES if name in mean]
+
+    def cells(figures: dict[str, float], faces: str) -> list[str]:
+        shares = [markdown.number(figures.get(name), 2) for name in scores]
+        return [*shares, *(markdown.number(figures[name], 0) for name in COSTS), faces]
+
+    rows = [
+        [markdown.escaped(run.prompt), str(run.seed), *cells(run.figures, "-" if run.faces is None else str(run.faces))]
+        for run in runs
+    ]
+    rows.append([f"**mean of {len(runs)}**", "", *cells(mean, "")])
+    titles = ["prompt", "seed", *(SCORES[name] for name in scores), *COSTS.values(), "faces"]
+    return "\n".join(markdown.table(titles, rows)) + "\n"

@@ -1,0 +1,94 @@
+"""The runs of a study: which are there, what they show, and what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from text23d.cameras import Cameras
+from text23d.engine.job import SUMMARY
+from text23d.engine.saved import read_nerf
+from text23d.files import read_json
+from text23d.paths import slug
+from text23d.studies.figures import PictureSet
+from text23d.studies.launcher import Job, Outcome, launch
+from text23d.studies.records import cached, mapping, number, reading
+from text23d.studies.suite import Suite
+from text23d.tasks.object import judged_views
+
+SIZE = 64
+"""Side of the pictures that the judge sees."""
+VIEWS = "views.safetensors"
+"""What a study adds to the folder: what the judge sees of it."""
+
+
+def run_folder(folder: Path, prompt: str, seed: int) -> Path:
+    """Where the run of a prompt and a seed lies."""
+    return folder / f"{slug(prompt)}-{seed}"
+
+
+def job(folder: Path, prompt: str, seed: int, overrides: Sequence[str]) -> Job:
+    """The run of a prompt of a suite and a seed, in `folder`."""
+    return Job((f"prompt={prompt}", f"seed={seed}", *overrides), folder)
+
+
+def make_missing(jobs: Sequence[Job], workers: int, device: str) -> list[Outcome]:
+    """Run those of the jobs that have not finished yet; the outcomes of all, in order."""
+    missing = [each for each in jobs if not (each.folder / SUMMARY).exists()]
+    for each in missing:
+        if (each.folder / VIEWS).is_file():  # of another run
+            (each.folder / VIEWS).unlink()
+    made = {outcome.job: outcome for outcome in launch(missing, workers, device)} if missing else {}
+    return [made.get(each, Outcome(each)) for each in jobs]
+
+
+def suite_runs(
+    suite: Suite, folder: Path, seeds: Sequence[int], workers: int, overrides: Sequence[str], device: str
+) -> tuple[list[PictureSet], list[Path], list[str]]:
+    """The runs of a suite below `folder`, made where they are missing: what the judge sees of each, its folder, and a
+    line for each that failed."""
+    asked = [(prompt, seed) for prompt in suite.prompts for seed in dict.fromkeys(seeds)]
+    jobs = [job(run_folder(folder, prompt, seed), prompt, seed, overrides) for prompt, seed in asked]
+    cameras = run_cameras()
+    sets, folders, failed = [], [], []
+    for (prompt, seed), outcome in zip(asked, make_missing(jobs, workers, device), strict=True):
+        where = outcome.job.folder
+        if outcome.failure:
+            failed.append(f"{prompt!r} with seed {seed} failed: {outcome.failure}")
+        else:
+            pictures = cached(where / VIEWS, partial(render_run, where, cameras))
+            sets.append(suite.picture_set(prompt, pictures, cameras))
+            folders.append(where)
+    return sets, folders, failed
+
+
+def run_cameras() -> Cameras:
+    """The cameras that runs are judged by: those of a run's own score."""
+    return judged_views(torch.device("cpu"))
+
+
+def render_run(folder: Path, cameras: Cameras) -> Tensor:
+    """What a finished run made, seen by those cameras [B, 4, SIZE, SIZE]."""
+    return read_nerf(folder).render_image(cameras, SIZE)
+
+
+def mesh_fits(suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet]) -> dict[str, dict[str, float]]:
+    """Silhouette IoU and colour PSNR (dB) of each prompt's meshes against their NeRFs, as their runs found them, the
+    mean over seeds; prompts without a mesh are left out."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for folder, each in zip(folders, sets, strict=True):
+        path = folder / SUMMARY
+        summary = read_json(path)
+        with reading(path):
+            mesh = mapping(summary.get("mesh", {}))
+            if "iou" in mesh:
+                fit = {name: number(mesh, name) for name in ("iou", "psnr")}
+                found.setdefault(each.prompt, []).append(fit)
+    return {
+        prompt: {name: fmean(fit[name] for fit in fits) for name in ("iou", "psnr")} for prompt, fits in found.items()
+    }
