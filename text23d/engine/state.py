@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from text23d.checkpoint import load_optimizer, optimizer_state
+from text23d.checkpoint import copied, load_optimizer, optimizer_state
 from text23d.clock import Clock
 from text23d.contracts import Learner
 from text23d.engine.sheet import Sheet
@@ -65,16 +65,21 @@ class RunState:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave. Raises UserError where it is of another run's parts."""
+        """Go on from what `state` gave. Raises UserError where it is of another run's parts, and changes nothing then."""
+        before = copied(self.state())
         try:
-            self.restore(state)
-            totals = state["totals"]
-            self.iteration, self.evaluations = totals["iteration"], totals["evaluations"]
-            self.clock.load(totals["clock"])
-            self.loop.load(totals["loop"])
-            self.sheet.load(state["sheet"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            self._load(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            self._load(before)
             raise UserError("the checkpoint is of a run with other parts: resume with its own configuration") from error
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.restore(state)
+        totals = state["totals"]
+        self.iteration, self.evaluations = totals["iteration"], totals["evaluations"]
+        self.clock.load(totals["clock"])
+        self.loop.load(totals["loop"])
+        self.sheet.load(state["sheet"])
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to what `changing` gave."""

@@ -1,0 +1,31 @@
+"""Runs that are over in a moment: two views, a coarse grid, and a prior that has learned nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from text23d.compose import compose
+from text23d.engine.build import Parts, build_run
+from text23d.engine.state import RunState
+
+PROMPT = ("prompt=a red car", "outputs=minimal", "stages=1")
+LOOP = ("method.iterations=4", "method.views=2", "method.inner=2", "method.size.stages=[[0,8],[0.5,16]]")
+GRID = tuple(f"representation.encoding.{each}" for each in ("levels=2", "log2_table=8", "base=4", "finest=16"))
+NERF = (*GRID, "representation.hidden=8", "representation.steps=16")
+IMAGE = ("representation=image", "method.views=1", "representation.size=16")
+MLP_IMAGE = ("representation=mlp_image", *IMAGE[1:], "representation.hidden=8", "representation.features=4")
+
+
+def settings(prior: Path, *overrides: str) -> dict[str, Any]:
+    """The configuration of a tiny run of a NeRF, unless `overrides` ask for an image."""
+    images = any(each.startswith("representation=") for each in overrides)
+    shape = LOOP[:1] + LOOP[2:] if images else (*LOOP, *NERF)
+    return compose("config", [*PROMPT, f"prior.weights={prior}", "prior.precision=float32", *shape, *overrides])
+
+
+def tiny(prior: Path, *overrides: str) -> tuple[RunState, Parts]:
+    """The state and parts of that run."""
+    return build_run(settings(prior, *overrides), torch.device("cpu"))
