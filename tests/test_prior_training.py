@@ -18,7 +18,7 @@ from torch import Tensor
 from text23d import train_prior
 from text23d.engine import prior_training
 from text23d.engine.training import load, save, train
-from text23d.errors import UserError
+from text23d.errors import Diverged, UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.paths import conf_dir
 from text23d.prior.builtin import edm, training
@@ -74,7 +74,7 @@ def test_a_loss_that_is_not_finite_leaves_the_state(tmp_path: Path) -> None:
         each.advance(batch(9))
     x, c = batch(10)
     x[0, 0, 0, 0] = math.nan
-    with pytest.raises(UserError, match=r"became nan after 4 images: use a smaller train\.lr"):
+    with pytest.raises(Diverged, match=r"became nan after 4 images: use a smaller train\.lr"):
         train(state, lambda step: (x, c), tmp_path / "t.safetensors", ignore)
     assert same(state, before)
     restored = fresh()

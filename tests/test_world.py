@@ -13,6 +13,7 @@ from imageio.v3 import imread
 
 from text23d import world as verb
 from text23d.cameras import Cameras
+from text23d.errors import UserError
 from text23d.world import main
 from text23d.worlds.objects import sheet
 from text23d.worlds.objects.colours import COLOURS, IVORY, TYRE, brightness, glass, is_pale, jittered, shaded
@@ -241,11 +242,11 @@ def test_the_seed_chooses_the_objects() -> None:
     ],
 )
 def test_mistakes_are_told_in_one_line(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(verb.SHEETS, "colours", lambda seed, size: np.zeros((1, 1, 3), np.uint8))
     (tmp_path / "file").write_text("")
-    assert main([argument.format(tmp_path) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert said in error and error.startswith("text23d: ") and error.count("\n") == 1
+    with pytest.raises(UserError) as raised:
+        main([argument.format(tmp_path) for argument in arguments])
+    assert said in str(raised.value) and "\n" not in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

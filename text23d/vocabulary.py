@@ -7,19 +7,13 @@ from text23d import cli
 if __name__ == "__main__":
     cli.main("vocabulary")  # which imports what follows once the command line is read
 
-import sys
 from collections.abc import Sequence
 
-from text23d.errors import UserError
 from text23d.terminal import Parser
 from text23d.worlds.objects.listing import listing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        Parser(prog="text23d vocabulary", description=__doc__).parse_args(arguments)
-    except UserError as error:
-        print(f"text23d: {error}", file=sys.stderr)
-        return 2
+    Parser(prog="text23d vocabulary", description=__doc__).parse_args(arguments)
     print(listing())
     return 0

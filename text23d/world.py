@@ -7,7 +7,6 @@ from text23d import cli
 if __name__ == "__main__":
     cli.main("world")  # which imports what follows once the command line is read
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,13 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which random objects, 0 or more")
     parser.add_argument("--size", type=int, default=64, help="pixels a side of each object's picture")
     parser.add_argument("--show", choices=list(SHEETS), default="colours", help=SHOWN)
-    try:
-        given = parser.parse_args(arguments)
-        if given.seed < 0 or not 1 <= given.size <= 512:
-            raise UserError(f"got seed {given.seed}, size {given.size}: seed must be 0 or more, size 1 to 512")
-        save_png(given.out, SHEETS[given.show](given.seed, given.size))
-    except UserError as error:
-        print(f"text23d: {error}", file=sys.stderr)
-        return 2
+    given = parser.parse_args(arguments)
+    if given.seed < 0 or not 1 <= given.size <= 512:
+        raise UserError(f"got seed {given.seed}, size {given.size}: seed must be 0 or more, size 1 to 512")
+    save_png(given.out, SHEETS[given.show](given.seed, given.size))
     print(given.out)
     return 0

@@ -52,8 +52,8 @@ def train_judge(
 ) -> tuple[Path, Judge]:
     """Train, or go on with the training in the folder, and write the weights; returns their path, and the judge.
 
-    Raises UserError for settings and files that do not fit, and KeyboardInterrupt where interrupted, with the
-    state saved.
+    Raises UserError for settings and files that do not fit, Diverged where the loss is not finite, and
+    Interrupted: the state is saved.
     """
     folder, config, world = Path(settings.folder), settings.train, world.judged()
     data, test = datasets(world, settings.data, folder, progress)

@@ -59,8 +59,8 @@ class Settings:
 def train_prior(world: World[Any], settings: Settings, device: torch.device, progress: Progress = unheard) -> Path:
     """Train, or go on with the training in the folder, and write the weights beside their card; returns their path.
 
-    Raises UserError for settings and files that do not fit, and KeyboardInterrupt where interrupted, with the
-    state saved.
+    Raises UserError for settings and files that do not fit, Diverged where the loss is not finite, and
+    Interrupted: the state is saved.
     """
     folder, config = Path(settings.folder), settings.train
     seed = world.splits["training"] if settings.data.seed is None else settings.data.seed

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from text23d.errors import UserError
+from text23d.errors import Interrupted, UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.settings import NonNegative, read
 
@@ -63,7 +63,8 @@ class Trainee(Protocol):
         ...
 
     def accumulate(self, batch: Any) -> float:
-        """Compute the gradient, which is no part of the state; returns the loss. Raises UserError if it diverged."""
+        """Compute the gradient, which is no part of the state, and return the loss. Raises Diverged if it is not
+        finite."""
         ...
 
     def advance(self, batch: Any) -> None:
@@ -81,7 +82,7 @@ def train(
     """Train until the state is done or `minutes` are over. batch: of a step; report: told each step's loss.
 
     The state is saved every SAVE_EVERY seconds and at the end, also when interrupted: a signal that comes while a step
-    is taken waits until it is. Raises KeyboardInterrupt with what to do then, and UserError where training diverged.
+    is taken waits until it is. Raises Interrupted with what to do then, and Diverged where the loss is not finite.
     """
     start = saved = time.monotonic()
     before, whole = state.seconds, True
@@ -100,7 +101,7 @@ def train(
                 saved = time.monotonic()
     except KeyboardInterrupt:
         told = f"interrupted after {state.step} steps, which {checkpoint} holds: the same command goes on"
-        raise KeyboardInterrupt(told) from None
+        raise Interrupted(told) from None
     finally:
         if whole:  # half a step must not replace the last whole state
             save(checkpoint, state)

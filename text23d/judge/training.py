@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from text23d.contracts import Head, Label, World
-from text23d.errors import UserError
+from text23d.errors import Diverged, UserError
 from text23d.judge.network import Classifier, Opinion
 from text23d.settings import Count, Natural, Positive, Seed, read
 
@@ -167,12 +167,12 @@ class TrainState:
         self.step = found.step
 
     def accumulate(self, batch: tuple[Tensor, Targets]) -> float:
-        """The gradient of the loss; returns the loss. Raises UserError if it is not finite."""
+        """The gradient of the loss; returns the loss. Raises Diverged if it is not finite."""
         x, told = batch
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             value = loss(self.network.heads, self.network(x), told)
         if not torch.isfinite(value):
-            raise UserError(f"the training loss became {value.item()} after {self.step} steps: use a smaller train.lr")
+            raise Diverged(f"the training loss became {value.item()} after {self.step} steps: use a smaller train.lr")
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()
         return value.item()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from text23d.errors import UserError
+from text23d.errors import Diverged, UserError
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.condition import Condition
 from text23d.prior.builtin.prior import TOLD, fast_precision, read_file
@@ -116,7 +116,7 @@ class TrainState:
     def accumulate(self, batch: Batch) -> float:
         """The gradient of EDM's loss, with captions and views dropped independently; returns the mean loss.
 
-        Raises UserError if the loss is not finite.
+        Raises Diverged if the loss is not finite.
         """
         x0, c = batch
         rng = generator(self.config.seed, 0, self.step, "train-noise")
@@ -126,7 +126,7 @@ class TrainState:
         c = c.dropped(forget[0] < self.config.text_dropout, forget[1] < self.config.views_dropout)
         loss = edm.loss(self.model, x0, sigma, noise, c).mean()
         if not torch.isfinite(loss):
-            raise UserError(f"the training loss became {loss.item()} after {self.seen} images: use a smaller train.lr")
+            raise Diverged(f"the training loss became {loss.item()} after {self.seen} images: use a smaller train.lr")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         return loss.item()
