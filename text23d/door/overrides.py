@@ -229,7 +229,7 @@ def accepted(argument: str, layouts: Sequence[Layout], multirun: bool, beside: S
     if sign == "~":
         return argument
     default = known.values.get(key)
-    if is_text(key, default):
+    if key in known.values and is_text(key, default):  # what is added may be anything, as a list or a section
         return f"{sign}{key}={text_value(key, value, default, multirun, known.values)}"
     override = parsed(argument)
     if override is None:
