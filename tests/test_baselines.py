@@ -300,7 +300,7 @@ def test_random_levels() -> None:
     [
         ("ISM", "steps", 0, "a whole number, 1 to 100000"),
         ("ISM", "interval", 1.0, "a number above 0 and below 1"),
-        ("SDI", "sigma_min", 0.0, "a number above 0"),
+        ("SDI", "sigma_min", 0.0, "a number above 0 and at most 100"),
         ("SDI", "steps", True, "a whole number, 1 to 100000"),
     ],
 )

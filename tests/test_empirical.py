@@ -85,7 +85,7 @@ def test_mistakes_are_told_in_one_line(folder: Path) -> None:
         assert "\n" not in str(raised.value)
         return str(raised.value)
 
-    assert "prior.folder=None: no such folder" in told(None)
+    assert "prior.folder=null: no such folder" in told(None)
     assert "no such folder" in told(str(folder / "missing"))
     (folder / "empty").mkdir()
     assert "no picture there" in told(str(folder / "empty"))

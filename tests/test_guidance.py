@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from text23d import cli
 from text23d.cameras import orbit
 from text23d.compose import compose
 from text23d.contracts import World
+from text23d.door.text import text_value
 from text23d.errors import UserError
 from text23d.guide import Request
 from text23d.prior.builtin import prior as builtin
@@ -33,7 +33,7 @@ class Says:
 
     def __call__(self, x: Tensor, sigma: Tensor, c: Any = None) -> Tensor:
         self.calls += 1
-        told = sigma * c.text[:, 0] + c.camera[:, 0]
+        told = sigma * c.text[:, 0] + c.views[:, 0]
         return x + told[:, None, None, None]
 
 
@@ -52,7 +52,7 @@ def test_the_formula(scale: float) -> None:
     for away, start in ((nothing_said, 0.0), (lambda c: c.saying(torch.tensor([2, PAD])), 2.0)):
         d = Says()
         guided = Guided(d, scale, away)
-        moved = SIGMA * (start + scale * (5 - start)) + c.camera[:, 0]
+        moved = SIGMA * (start + scale * (5 - start)) + c.views[:, 0]
         torch.testing.assert_close(guided(X, SIGMA, c), X + moved[:, None, None, None])
         assert d.calls == 1, "one batch"
         assert guided.evaluations == (1 if scale == 1 else 2)
@@ -74,7 +74,7 @@ def test_saying_changes_the_words_alone() -> None:
     c = condition(5, 1, 2)
     said = c.saying(torch.tensor([7, 8]))
     assert said.text.tolist() == [[7, 8]] * 3 and said.text.dtype == c.text.dtype
-    assert torch.equal(said.camera, c.camera) and c.text[0, 0] == 5
+    assert torch.equal(said.views, c.views) and c.text[0, 0] == 5
 
 
 # Of the built-in prior
@@ -163,6 +163,6 @@ def test_the_setting_is_read_as_a_prompt_is(tiny_prior: Path) -> None:
 
 def test_a_negative_prompt_may_hold_anything() -> None:
     """As `prompt=` does: what a person wrote is no grammar of Hydra's."""
-    for text in ("a car, red", "null", "${seed}", "it's (a)"):
-        quoted = cli.quote_text(f"prior.negative={text}", False)
-        assert configured(quoted)["negative"] == text
+    for text in ("a car, red", "nullify", "${seed}", "it's (a)"):
+        assert configured(f"prior.negative={text_value('prior.negative', text, None, False)}")["negative"] == text
+    assert configured(f"prior.negative={text_value('prior.negative', 'null', None, False)}")["negative"] is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from text23d.errors import UserError
 from text23d.pictures import LUMA, read_mask, read_picture, write_picture
 from text23d.representation.image import MlpImage, PixelImage, resized
 from text23d.representation.views import CameraSampler, FixedCamera, WithCamera
+from text23d.settings import build
 from text23d.spaces import from_picture, to_picture
 
 VIEW = FixedCamera().sample(1)
@@ -162,16 +162,16 @@ def test_frequencies_have_the_bandwidth_and_come_from_the_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "problem"),
+    ("kind", "name", "value", "expected"),
     [
-        (lambda: PixelImage(0), r"representation\.size=0: expected a whole number of pixels"),
-        (lambda: MlpImage(8, bandwidth=0.0), r"bandwidth 0\.0; expected .* above 0"),
-        (lambda: MlpImage(8, hidden=0), "hidden 0"),
+        ("PixelImage", "size", 0, "a whole number, 1 to 4096"),
+        ("MlpImage", "bandwidth", 0.0, "a number above 0 and at most 1000"),
+        ("MlpImage", "hidden", 0, "a whole number, 1 to 1024"),
     ],
 )
-def test_sizes_out_of_range(make: Callable[[], object], problem: str) -> None:
-    with pytest.raises(UserError, match=problem):
-        make()
+def test_sizes_out_of_range(kind: str, name: str, value: float, expected: str) -> None:
+    with pytest.raises(UserError, match=rf"^representation\.{name}={value}: expected {expected}$"):
+        build({"_target_": f"text23d.representation.image.{kind}", name: value}, "representation")
 
 
 # Picture files

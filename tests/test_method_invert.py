@@ -159,7 +159,7 @@ def test_the_ode_against_its_closed_form(solver: Literal["euler", "heun"], order
     ("settings", "problem"),
     [
         ({"steps": 0}, "steps=0: expected a whole number, 1 to 100000"),
-        ({"sigma_min": 0.0}, "sigma_min=0.0: expected a number above 0"),
+        ({"sigma_min": 0.0}, "sigma_min=0.0: expected a number above 0 and at most 100"),
         ({"solver": "rk4"}, "solver=rk4: expected one of euler, heun"),
     ],
 )
@@ -220,7 +220,7 @@ def test_renorm_scales_what_an_inversion_found() -> None:
     [
         ({"steps": -1}, "steps=-1: expected a whole number, 0 to 100000"),
         ({"memory": 1.5}, "memory=1.5: expected a whole number, 0 to 100"),
-        ({"rho": 0.0}, "rho=0.0: expected a number above 0"),
+        ({"rho": 0.0}, "rho=0.0: expected a number above 0 and at most 100"),
     ],
 )
 def test_impossible_fixed_points_are_told(settings: dict[str, Any], problem: str) -> None:

@@ -15,6 +15,7 @@ from text23d.representation.hashgrid import HashGrid
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
 from text23d.representation.views import CameraSampler
+from text23d.settings import build
 from text23d.spaces import from_picture
 
 pytestmark = pytest.mark.usefixtures("both_backends")
@@ -198,7 +199,7 @@ def test_optimising_the_groups_fits_a_picture() -> None:
 
 @pytest.mark.parametrize("option", ["hidden", "steps", "gain", "radius", "refresh"])
 def test_impossible_numbers_are_named(option: str) -> None:
-    with pytest.raises(UserError, match=f"nerf {option} is 0; expected"):
-        Nerf(**{option: 0})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=rf"^representation\.{option}=0: expected a (whole )?number"):
+        build({"_target_": "text23d.representation.nerf.Nerf", option: 0}, "representation")
     with pytest.raises(UserError, match="occupancy grid"):
         Occupancy(decay=1.0)

@@ -15,14 +15,17 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import initialize_config_dir
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from text23d import cli
 from text23d.cameras import SIDES, Cameras
 from text23d.contracts import Shape
+from text23d.door import overrides
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
+from text23d.paths import conf_dir
 from text23d.prior.analytic import Gaussian
 from text23d.prior.hub import locate as hub
 from text23d.prior.hub import stable_diffusion as pretrained
@@ -349,17 +352,22 @@ def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path, loss: str) -> None:
     assert (tmp_path / "out" / "mesh.glb").stat().st_size > 1000
 
 
-def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
+def check(arguments: list[str], multirun: bool = False) -> None:
     cli.register_resolvers()
-    prompt = ["prompt='a corgi in a hat'"]
-    cli.check_overrides("config", ["prior.path=x", "prior=stable_diffusion", *prompt], multirun=False)
-    cli.check_overrides("config", ["prior=stable_diffusion", "prior.path=x,y", *prompt], multirun=True)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        overrides.check("config", arguments, multirun)
+
+
+def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
+    prompt = ["prompt=a corgi in a hat"]
+    check(["prior.path=x", "prior=stable_diffusion", *prompt], multirun=False)
+    check(["prior=stable_diffusion", "prior.path=x,y", *prompt], multirun=True)
     with pytest.raises(UserError, match=r"no setting named 'prior\.path'"):
-        cli.check_overrides("config", ["prior.path=x", *prompt], multirun=False)
+        check(["prior.path=x", *prompt], multirun=False)
     with pytest.raises(UserError, match=r"no setting named 'prior\.pth'.*did you mean prior\.path"):
-        cli.check_overrides("config", ["prior=stable_diffusion", "prior.pth=x", *prompt], multirun=False)
+        check(["prior=stable_diffusion", "prior.pth=x", *prompt], multirun=False)
     with pytest.raises(UserError, match="no prior named 'stable': did you mean stable_diffusion"):
-        cli.check_overrides("config", ["prior.path=x", "prior=stable", *prompt], multirun=False)
+        check(["prior.path=x", "prior=stable", *prompt], multirun=False)
 
 
 # --- what a person can get wrong ----------------------------------------------------------------------------------
@@ -369,7 +377,7 @@ def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
     ("settings", "message"),
     [
         ({"auxiliary": "camera"}, "auxiliary=camera: expected one of full, none"),
-        ({"guidance": -1}, "guidance=-1: expected a number at least 0"),
+        ({"guidance": -1}, "guidance=-1: expected a number at least 0 and at most 1000"),
         ({"background": 2}, "background=2: expected a number at least 0 and at most 1"),
         ({"precision": "int8"}, "precision=int8: expected one of auto, float32, float16, bfloat16"),
     ],
@@ -390,6 +398,7 @@ def test_too_long_a_prompt(tiny: Path) -> None:
         guide_of(tiny, "x" * 100)
 
 
+@pytest.mark.usefixtures("tiny")  # diffusers asks but once whether transformers is there, when it is first imported
 @pytest.mark.parametrize("name", ["diffusers", "transformers"])
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, name, None)
