@@ -3,6 +3,7 @@ same bytes; an iteration that fails leaves nothing behind."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import IMAGE, MLP_IMAGE, tiny
+from tiny import IMAGE, MLP_IMAGE, settings, tiny
 from torch import Tensor
 
 from text23d import checkpoint
-from text23d.engine.build import Parts
+from text23d.engine.build import Parts, build_run
 from text23d.engine.loop import advance, optimise
 from text23d.engine.results import save_phi
 from text23d.engine.state import RunState
@@ -62,10 +63,10 @@ def look(state: RunState, parts: Parts) -> Tensor:
     return parts.task.judged(state.result(), (8, 8))
 
 
-def resume(prior: Path, folder: Path, names: list[str]) -> None:
+def resume(folder: Path) -> None:
     """What the fresh process does."""
-    for name in names:
-        state, parts = tiny(prior, *CASES[name])
+    for name, cfg in json.loads((folder / "cases.json").read_text()).items():
+        state, parts = build_run(cfg, torch.device("cpu"))
         state.load(checkpoint.load(folder / f"{name}.begun"))
         assert state.iteration == KEPT
         go(state, parts, ALL - KEPT)
@@ -85,7 +86,8 @@ def folder(tiny_prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         go(state, parts, ALL - KEPT)
         checkpoint.save(where / f"{name}.whole", state.state())
         save_phi(state, parts, {}, where / f"{name}.phi")
-    subprocess.run([sys.executable, __file__, str(tiny_prior), str(where), *CASES], check=True)
+    (where / "cases.json").write_text(json.dumps({name: settings(tiny_prior, *CASES[name]) for name in CASES}))
+    subprocess.run([sys.executable, __file__, str(where)], check=True)
     return where
 
 
@@ -308,4 +310,4 @@ def refused(state: RunState, loaded: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    resume(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    resume(Path(sys.argv[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ IMAGE = ("representation=image", "method.views=1", "representation.size=16")
 MLP_IMAGE = ("representation=mlp_image", *IMAGE[1:], "representation.hidden=8", "representation.features=4")
 
 
+@cache
 def settings(prior: Path, *overrides: str) -> dict[str, Any]:
     """The configuration of a tiny run of a NeRF, unless `overrides` ask for an image."""
     images = any(each.startswith("representation=") for each in overrides)

@@ -22,7 +22,7 @@ from text23d.engine.folder import claimed, clear
 from text23d.engine.loop import optimise
 from text23d.engine.results import save_phi, score
 from text23d.engine.state import RunState
-from text23d.errors import Interrupted
+from text23d.errors import Interrupted, UserError
 from text23d.files import JsonLines, write_json, write_text
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
@@ -125,8 +125,12 @@ def watched(
 def computing(backend: str, device: str) -> Iterator[torch.device]:
     """The device, with kernels of `backend`, and small numbers taken for zero: as decaying moments become small, they
     cost a CPU up to a hundredfold. Afterwards both are as they were."""
-    before = not torch.equal(torch.tensor(1e-40) * 1, torch.tensor(1e-40))
-    with using(backend):
+    if torch.get_default_dtype() != torch.float32:
+        raise UserError(
+            f"torch makes {torch.get_default_dtype()} by default: expected torch.set_default_dtype(torch.float32)"
+        )
+    before = (torch.tensor(2.0**-126) / 2).item() == 0
+    with using(backend), torch.inference_mode(False):
         try:
             torch.set_flush_denormal(True)
             yield find_device(device)

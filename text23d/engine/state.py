@@ -65,7 +65,7 @@ class RunState:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave. Raises UserError where it is of another run's parts, and changes nothing then."""
+        """Go on from what `state` gave. Raises UserError, and changes nothing, where it is of another run's parts."""
         before = copied(self.state())
         try:
             self._load(state)
