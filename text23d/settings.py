@@ -147,7 +147,8 @@ def shown(value: Any, depth: int = 3) -> str:
         begin, end = "{}" if isinstance(value, Mapping) else "[]"
         if not depth:
             return f"{begin}...{end}"
-        inside = [shown(each, depth - 1) for each in islice(value.values() if begin == "{" else value, MOST)]
+        values = value.values() if isinstance(value, Mapping) else value
+        inside = [shown(each, depth - 1) for each in islice(values, MOST)]
         if isinstance(value, Mapping):
             inside = [f"{name}: {each}" for name, each in zip(value, inside, strict=False)]
         return begin + ", ".join([*inside, *["..."] * (len(value) > MOST)]) + end
