@@ -64,7 +64,7 @@ def test_missing_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_the_benchmark_measures_it_where_it_is_installed() -> None:
-    seen = operations.scene(Nerf(generator=torch.Generator().manual_seed(0)), 1, 8)
+    seen = operations.ray_batch(Nerf(generator=torch.Generator().manual_seed(0)), 1, 8)
     found = {each.name: each.make() for each in operations.rivals(seen)}
     assert list(found) == ["encode by tiny-cuda-nn", "encode by tiny-cuda-nn, backward"]
     points = seen.samples.positions(seen.origins, seen.directions)
@@ -76,4 +76,4 @@ def test_the_benchmark_measures_it_where_it_is_installed() -> None:
 
 
 def test_the_benchmark_goes_without_it() -> None:
-    assert operations.rivals(operations.scene(Nerf(generator=torch.Generator().manual_seed(0)), 1, 8)) == []
+    assert operations.rivals(operations.ray_batch(Nerf(generator=torch.Generator().manual_seed(0)), 1, 8)) == []
