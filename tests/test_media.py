@@ -122,6 +122,8 @@ def test_ffmpeg_ends_with_the_process_that_feeds_it(tmp_path: Path) -> None:
         (child,) = children(parent.pid)
         parent.kill()
     assert ends(child)
+    for part in tmp_path.iterdir():
+        os.utime(part, (0, 0))
     turntable(plain_frames(2, 32, 32), tmp_path / "turn.mp4")
     assert os.listdir(tmp_path) == ["turn.mp4"]
 

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ except ImportError:  # Windows has no such locks: what a kill leaves there stays
 
 UMASK = os.umask(0o077)
 os.umask(UMASK)
+NEW = 2.0  # seconds
 log = logging.getLogger(__name__)
 
 
@@ -84,10 +86,10 @@ def _lock(file: int) -> bool:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files in `folder` that no living process holds."""
+    """Remove the temporary files in `folder` that no living process holds. A new one may be about to be locked."""
     for part in folder.glob(".part-*"):
         with contextlib.suppress(OSError), open(part, "rb+") as file:
-            if _lock(file.fileno()):
+            if time.time() - os.fstat(file.fileno()).st_mtime > NEW and _lock(file.fileno()):
                 part.unlink()
 
 
