@@ -83,11 +83,11 @@ def test_colours_are_read_where_their_places_are() -> None:
         seen, h = classifier(x), x
         for stage in list(classifier.stages)[:-1]:
             h = stage(h)
-        h = torch.nn.functional.silu(h)
+        h, named = torch.nn.functional.silu(h), cast(nn.Module, classifier.colour)
         maps, found = classifier.place(h)[0].flatten(1).exp(), classifier.look(h)[0].flatten(1)
         for index, logits in enumerate([seen["colour"][0], *seen["part"][0]]):
             mean = sum(w * found[:, at] for at, w in enumerate(maps[index])) / maps[index].sum()
-            torch.testing.assert_close(logits, classifier.colour(mean), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(logits, named(mean), rtol=1e-4, atol=1e-5)
     assert (maps / maps.sum(1, keepdim=True)).std(1).min() > 1e-4, "or every place counts the same"
 
 

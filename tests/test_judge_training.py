@@ -165,7 +165,7 @@ def test_labels_are_the_captions(world: Dataset) -> None:
     x, found = judge_training.labelled(world, rows, CPU)
     assert torch.equal(x, world.rows(rows)[0])
     for row in rows:
-        caption = world.caption(row)
+        caption = world.caption(int(row))
         assert kinds[found["kind"][row]] == caption.kind and colours[found["colour"][row]] == caption.colour
         parts = {(words[i], colours[each]) for i, each in enumerate(found["part"][row].tolist()) if each != NOT_TOLD}
         assert parts == set(caption.parts)
@@ -221,7 +221,8 @@ def test_the_verb_writes_a_judge(world: Dataset, tmp_path: Path, monkeypatch: py
         assert all(0 <= share <= 1 for share in judge.card[how].values())
     assert [recipe.seed for recipe in asked] == [7001, 8001], "other seeds than the prior's 1 and 1001"
     for recipe in asked:
-        assert recipe.world.held_out and not recipe.world.pairs and recipe.world.light_variation > 1
+        shown = recipe.world
+        assert isinstance(shown, Objects) and shown.held_out and not shown.pairs and shown.light_variation > 1
 
 
 @pytest.mark.parametrize("override", ["train.steps=0", "train.steps=2.5", "train.batch=0", "train.batch=many"])

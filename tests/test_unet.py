@@ -13,7 +13,7 @@ from small_prior import SIDE, TINY, batch, perturbed
 
 from text23d.errors import UserError
 from text23d.prior.builtin.condition import Condition
-from text23d.prior.builtin.unet import UNet, UNetConfig, fold, unfold
+from text23d.prior.builtin.unet import Level, UNet, UNetConfig, fold, unfold
 from text23d.prior.wrappers.guidance import Guided
 from text23d.prior.wrappers.lora import LowRank, adapt
 from text23d.rng import generator
@@ -45,8 +45,9 @@ def test_folding_place_by_place(shape: tuple[int, ...], patches: tuple[int, ...]
         for side, patch in zip(place, patches, strict=True):
             inside = inside * patch + side % patch
         for channel in range(2):
-            found = folded[(slice(None), channel * math.prod(patches) + inside, *at)]
-            assert torch.equal(found, x[(slice(None), channel, *place)])
+            to: Any = (slice(None), channel * math.prod(patches) + inside, *at)
+            source: Any = (slice(None), channel, *place)
+            assert torch.equal(folded[to], x[source])
     assert torch.equal(unfold(folded, patches), x)
 
 
@@ -67,9 +68,9 @@ def embedded(low: dict[str, torch.Tensor], like: dict[str, torch.Tensor], sketch
             times = target.shape[0] // weight.shape[0]
             target = rows.repeat_interleave(times, 0).reshape(target.shape)
         elif weight.dim() == 3 and target.dim() > 3:
-            axes = target.dim() - 3
-            middle = tuple(side // 2 for side in target.shape[2 : 2 + axes])
-            target[(slice(None), slice(None), *middle)] = weight
+            others = target.shape[2 : target.dim() - 1]
+            middle: Any = (slice(None), slice(None), *(side // 2 for side in others))
+            target[middle] = weight
         else:
             target = weight
         found[name] = target
@@ -99,7 +100,7 @@ def test_levels_may_differ_and_every_weight_counts(dimensions: int) -> None:
     d = perturbed(config).requires_grad_(True)
     count = {width: 0 for width in config.widths}
     for layer in d.network.down:
-        if hasattr(layer, "block"):
+        if isinstance(layer, Level):
             count[layer.block.conv1.in_channels] += 1
     assert list(count.values()) == [1, 2, 3]
     x, c = examples(3, *[16] * dimensions), condition(config)
