@@ -26,6 +26,8 @@ FLOORS = (
         "paths",
         "pictures",
         "kernels",
+        "compose",
+        "devices",
     },
     {"method", "representation", "prior", "worlds", "judge", "artifact"},
     {"tasks"},
@@ -65,7 +67,7 @@ def allowed(module: Path) -> set[str]:
     own = room(module)
     floor = next((number for number, rooms in enumerate(FLOORS) if own in rooms), len(FLOORS))
     if own == "__init__":
-        return set()
+        return {"api"}  # lazily
     below = set().union(*FLOORS[:floor]) if floor else GROUND
     here = DOOR if floor == len(FLOORS) else {own}
     return (below | here) - ({"kernels"} if own == "method" else set())
