@@ -6,10 +6,12 @@ import io
 import json
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -641,6 +643,12 @@ def test_exports_of_several_runs_into_one_folder_keep_apart(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_name_that_no_file_can_hold_is_held_as_far_as_it_goes(tmp_path: Path) -> None:
+    report = meshing.export(marked_box(), "a \udc80 car", tmp_path, settings(format="glb,obj,ply"), CPU)
+    assert [found["name"] for found in report["files"].values()] == ["a ? car", "a_car", None]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_file_of_its_own_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave_run(tmp_path / "run")
 
@@ -725,6 +733,23 @@ def test_a_disk_that_fills_up_leaves_no_half_of_a_file(tmp_path: Path, bytes: in
     assert all(there.values()) and not any(name.startswith(".") for name in there)
     whole = read(tmp_path / "run" / "mesh.glb") if bytes > 2_000 else None
     assert (whole is None) == ((tmp_path / "run" / "mesh.glb").read_bytes() == before["mesh.glb"])
+
+
+def test_an_obj_that_does_not_fit_leaves_the_old_one_with_its_texture(tmp_path: Path) -> None:
+    """Its texture would fit and is written first."""
+    model = atlas.textured(unit_ball(3), by_place, 32, 120)
+    write_obj(model, tmp_path / "x.obj", "old")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before["x.png"]) < 10_000 < len(before["x.obj"])
+    other = replace(model, atlas=replace(model.atlas, texture=255 - model.atlas.texture))  # type: ignore
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*x\.obj: File too large"):
+            write_obj(other, tmp_path / "x.obj", "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -109,6 +109,13 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write several files, of which none is replaced before all are written. Raises UserError as `atomic` does."""
+    with contextlib.ExitStack() as stack:
+        for path, data in files.items():
+            stack.enter_context(atomic(path)).write_bytes(data)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` atomically as UTF-8 with \\n line ends. Raises UserError as `atomic` does."""
     write_bytes(path, text.encode())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from text23d.artifact.model import ROUGHNESS, TO_Y_UP, Model, png
-from text23d.files import write_bytes, write_text
+from text23d.files import write_together
 
 
 def companions(path: Path) -> tuple[Path, Path]:
@@ -21,14 +21,15 @@ def companions(path: Path) -> tuple[Path, Path]:
 
 
 def write_obj(model: Model, path: str | os.PathLike[str], name: str) -> None:
-    """Write a placed model (metres, Z up, front -Y) atomically, each of its files: Y up, front +Z, as programs expect.
+    """Write a placed model (metres, Z up, front -Y) and the files beside it: Y up, front +Z, as programs expect.
 
     Object and material are `name` with _ for blanks, which the format does not allow in names. Without a texture each
     vertex line ends in its display colour, which Blender, MeshLab and others read. Places have six digits after the
-    point for a side of a metre, and more for a shorter one. Raises UserError when a file cannot be written.
+    point for a side of a metre, and more for a shorter one. Raises UserError when a file cannot be written; the old
+    ones stay as they were then.
     """
     path = Path(path)
-    material_file, texture_file = companions(path)
+    files, (material_file, texture_file) = dict[Path, bytes](), companions(path)
     longest = float(np.ptp(model.vertices, axis=0).max())
     place = f"%.{6 + max(0, math.ceil(-math.log10(longest) - 1e-6))}f"
     label = re.sub(r"\W+", "_", name).strip("_") or "object"
@@ -41,15 +42,15 @@ def write_obj(model: Model, path: str | os.PathLike[str], name: str) -> None:
         lines += [_rows("v", corners, place, model.colours / 255.0)]
         corner = np.char.add(np.char.add(number, "//"), number)
     else:
-        write_bytes(texture_file, png(model.atlas.texture))
+        files[texture_file] = png(model.atlas.texture)
         material.append(f"map_Kd {texture_file.name}")
         lines += [_rows("v", corners, place), _rows("vt", model.atlas.uv, "%.6f")]
         point = np.char.mod("/%d/", model.atlas.faces + 1)
         corner = np.char.add(np.char.add(number, point), number)
     lines += [_rows("vn", model.normals @ TO_Y_UP.T, "%.4f"), f"usemtl {label}", "s 1"]
     lines += ["f " + " ".join(each) for each in corner.tolist()]
-    write_text(material_file, "\n".join(material) + "\n")
-    write_text(path, "\n".join(lines) + "\n")
+    files |= {file: ("\n".join(text) + "\n").encode() for file, text in ((material_file, material), (path, lines))}
+    write_together(files)
 
 
 def _rows(key: str, values: np.ndarray, form: str, colours: np.ndarray | None = None) -> str:

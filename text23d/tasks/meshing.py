@@ -108,7 +108,7 @@ def export(
     each thing that a person should know. Raises EmptyField if there is no surface, UserError if a file cannot be
     written.
     """
-    paths = targets(where, settings.format, stem)
+    paths, name = targets(where, settings.format, stem), name.encode(errors="replace").decode()
     model, notes = build(nerf, settings, device)
     placement = Placement.standing(model, settings.scale)
     cameras = Cameras.cat([orbit(*ring) for ring in SCORED])
