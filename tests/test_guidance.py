@@ -13,6 +13,7 @@ from torch import Tensor
 
 from text23d import cli
 from text23d.cameras import orbit
+from text23d.door.text import text_value
 from text23d.engine.build import make_prior
 from text23d.errors import UserError
 from text23d.paths import conf_dir
@@ -145,6 +146,7 @@ def test_the_setting_is_read_as_a_prompt_is(tiny_prior: Path) -> None:
 
 def test_a_negative_prompt_may_hold_anything() -> None:
     """As `prompt=` does: what a person wrote is no grammar of Hydra's."""
-    for text in ("a car, red", "null", "${seed}", "it's (a)"):
-        quoted = cli.quote_text(f"prior.negative={text}", False)
-        assert configured(quoted).prior.negative == text
+    for text in ("a car, red", "'null'", "${seed}", "it's (a)"):
+        quoted = text_value("prior.negative", text, None, False)
+        assert configured(f"prior.negative={quoted}").prior.negative == text
+    assert text_value("prior.negative", "null", None, False) == "null"

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from text23d import cli
 from text23d.cameras import Cameras
+from text23d.door import commandline
 from text23d.errors import UserError
 from text23d.prior.analytic import Gaussian
 from text23d.prior.hub import locate as hub
@@ -342,15 +343,15 @@ def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path, loss: str) -> None:
 
 def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
     cli.register_resolvers()
-    prompt = ["prompt='a corgi in a hat'"]
-    cli.check_overrides("config", ["prior.path=x", "prior=stable_diffusion", *prompt], multirun=False)
-    cli.check_overrides("config", ["prior=stable_diffusion", "prior.path=x,y", *prompt], multirun=True)
+    prompt = "prompt=a corgi in a hat"
+    commandline.read("run", ["prior.path=x", "prior=stable_diffusion", prompt])
+    commandline.read("run", ["prior=stable_diffusion", "prior.path=x,y", prompt, "-m"])
     with pytest.raises(UserError, match=r"no setting named 'prior\.path'"):
-        cli.check_overrides("config", ["prior.path=x", *prompt], multirun=False)
+        commandline.read("run", ["prior.path=x", prompt])
     with pytest.raises(UserError, match=r"no setting named 'prior\.pth'.*did you mean prior\.path"):
-        cli.check_overrides("config", ["prior=stable_diffusion", "prior.pth=x", *prompt], multirun=False)
+        commandline.read("run", ["prior=stable_diffusion", "prior.pth=x", prompt])
     with pytest.raises(UserError, match="no prior named 'stable': did you mean stable_diffusion"):
-        cli.check_overrides("config", ["prior.path=x", "prior=stable", *prompt], multirun=False)
+        commandline.read("run", ["prior.path=x", "prior=stable", prompt])
 
 
 # --- what a person can get wrong ----------------------------------------------------------------------------------
