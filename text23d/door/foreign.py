@@ -53,37 +53,35 @@ def targets(settings: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def forbid(folders: Sequence[str], config: str) -> None:
-    """Before anything of these folders is composed: no environment, and no further places to read from, of which a
-    pkg:// would be imported. Raises UserError for a folder that is not there."""
+    """Before the configuration is composed of these folders: no environment, and no further places to read from, of
+    which a pkg:// would be imported. Raises UserError for a folder that is not there."""
     OmegaConf.clear_resolver("oc.env")
     for folder in folders:
         if not os.path.isdir(folder):
             raise UserError(f"no folder {folder}: expected one with configuration files; check --config-dir")
-        for path in Path(folder).glob(f"{config.removesuffix('.yaml')}.y*ml"):
-            try:
-                hydra = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("hydra") or {}
-            except (yaml.YAMLError, OSError, ValueError, AttributeError) as error:
-                raise UserError(f"{path} cannot be read: expected a YAML file of settings") from error
-            if "searchpath" in hydra:
-                raise UserError(f"{path} sets hydra.searchpath: name the folder with --config-dir instead")
+        path = Path(folder, f"{config}.yaml")
+        if not path.is_file():
+            continue
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: expected a YAML file of settings") from error
+        if "searchpath" in str(settings.get("hydra") if isinstance(settings, dict) else ""):
+            raise UserError(f"{path} sets hydra.searchpath: name the folder with --config-dir instead")
 
 
-def compare(hydra: DictConfig, config: str, arguments: Sequence[str], folders: Sequence[str]) -> None:
-    """Inside `initialize_config_dir` of the packaged configuration: raises UserError unless everything of Hydra's is
-    as it and the command line alone make it."""
+def compare(hydra: DictConfig, config: str, arguments: Sequence[str], source: str) -> None:
+    """Inside `layout.configuration` of the packaged files: raises UserError unless everything of Hydra's is as they
+    and the command line alone make it, and nothing comes from `source`."""
     own = [argument for argument in arguments if argument.lstrip("+~").startswith(("hydra.", "hydra/"))]
     try:
         expected = compose(config, own, return_hydra_config=True).hydra
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(
-            f"{', '.join(own)}: {folders[0]} may not say what this is; only Hydra and its plugins"
-        ) from error
+        raise UserError(f"{' '.join(own)}: only Hydra and its plugins may say what this is, not {source}") from error
     found: Any = OmegaConf.to_container(hydra, resolve=False)
     packaged: Any = OmegaConf.to_container(expected, resolve=False)
     changed = [name for name in found if name not in COMPUTED and found[name] != packaged[name]]
     if found["job"]["env_set"] != packaged["job"]["env_set"]:
         changed.append("job.env_set")
     if changed:
-        raise UserError(
-            f"{folders[0]} sets hydra.{changed[0]}: a folder of configuration may not; give it on the command line"
-        )
+        raise UserError(f"{source} sets hydra.{changed[0]}, which it may not: give it on the command line")

@@ -30,6 +30,11 @@ PACKAGES = {
 """Choices under hydra/, and what has to be installed for them."""
 
 
+def brief(text: str) -> str:
+    """A text as it can stand in a line."""
+    return text if len(text) <= 100 else f"{text[:80]}..."
+
+
 def missing(key: str) -> str:
     """A setting without a default was not given."""
     return f"no {key} given: add one, for example {EXAMPLES.get(key, key + '=...')}"
@@ -40,7 +45,7 @@ def unknown(argument: str, key: str, keys: Sequence[str]) -> str:
     last = key.rpartition(".")[2]
     keys = [each for each in keys if (each[:5] == "hydra") == (key[:5] == "hydra") and each[-8:] != "_target_"]
     leaves = [each for each in keys if each.rpartition(".")[2] == last]
-    return f"no setting named {key!r} ({argument}): {near(key, leaves or keys)}"
+    return f"no setting named {brief(key)!r} ({brief(argument)}): {near(key, leaves or keys)}"
 
 
 def no_option(argument: str, key: str, value: str, options: Sequence[str], keys: Sequence[str]) -> str:
@@ -50,20 +55,22 @@ def no_option(argument: str, key: str, value: str, options: Sequence[str], keys:
     others = [f"{each}={value}" for each in keys if each.rpartition(".")[2] == key and each[:6] != "hydra."]
     alike = difflib.get_close_matches(value, options, 1, 0.5)
     guess = f"did you mean {others[0]}?" if others and not alike else near(value, options)
-    return f"no {key} named {value!r}: {guess}; known are {', '.join(options)}"
+    return f"no {key} named {brief(value)!r}: {guess}; known are {', '.join(options)}"
 
 
-def words(beside: Sequence[str], values: Mapping[str, Any]) -> str:
+def words(arguments: Sequence[str], values: Mapping[str, Any]) -> str:
     """Arguments without an equals sign: most often a text that has spaces and no quotes, or a key with none."""
-    start = next(index for index, each in enumerate(beside) if "=" not in each and each[:1] != "~")
-    end = next((index for index in range(start, len(beside)) if "=" in beside[index]), len(beside))
-    said = " ".join(beside[start:end])
+    start = next(index for index, each in enumerate(arguments) if "=" not in each and each[:1] != "~")
+    end = next((index for index in range(start, len(arguments)) if "=" in arguments[index]), len(arguments))
+    said, before = " ".join(arguments[start:end]), arguments[start - 1] if start else ""
+    if arguments[start] in values:
+        return (
+            f"{said!r} is no setting: write {EXAMPLES.get(arguments[start], arguments[start] + '=...')}, without spaces"
+        )
     text = next((each for each in EXAMPLES if each in values), None)
-    if start and text and beside[start - 1].startswith(f"{text}="):
-        said = f"{beside[start - 1].partition('=')[2]} {said}".strip()
-    elif beside[start] in values:
-        return f"{said!r} is no setting: write {EXAMPLES.get(beside[start], beside[start] + '=...')}, without spaces"
-    if text is None:
+    if text and before.startswith(f"{text}=") and " " not in before:
+        said = f"{before.partition('=')[2]} {said}".strip()
+    elif text is None or any(each.startswith(f"{text}=") for each in arguments):
         return unknown(said, said, [*values])
     return f"{said!r} is no setting: did you mean {text}={enquoted(said)}?"
 
@@ -84,10 +91,12 @@ def enquoted(said: str) -> str:
 
 def unreadable(argument: str, key: str, default: Any) -> str:
     """A value that Hydra's grammar cannot read."""
+    said = f"cannot read {brief(argument)!r}"
     if isinstance(default, dict):
-        return f"cannot read {argument!r}: expected {key}.<name>=..., with {near('', [*default])[13:-1]} for a name"
-    example = "0.5" if default is None else str(default).replace(" ", "")
-    return f"cannot read {argument!r}: expected something like {key}={example}; a text with brackets wants quotes"
+        return f"{said}: it has settings of its own, such as {key}.{next(iter(default), '...')}"
+    if isinstance(default, list):
+        return f"""{said}: expected a list, as in {key}=[1,2] or {key}=["method.views=4"]"""
+    return f"{said}: expected something like {key}={brief('0.5' if default is None else str(default))}"
 
 
 def near(word: str, options: Sequence[str]) -> str:
@@ -100,13 +109,12 @@ def near(word: str, options: Sequence[str]) -> str:
 def in_our_words(error: BaseException) -> str:
     """One line about an error of Hydra's or OmegaConf's that nothing above has foreseen."""
     name, key = type(error).__name__, getattr(error, "full_key", None) or getattr(error, "key", None)
-    if name == "MissingMandatoryValue" or name == "InterpolationToMissingValueError":
-        found = re.search(r"[Mm]issing (?:mandatory )?(?:value|node)[^:]*: '?([\w.]+)", str(error))
-        return missing(found[1] if found else str(key))
+    if name == "MissingMandatoryValue":
+        return missing(str(key))
     if name == "UnsupportedInterpolationType":
-        return f"{key}: expected a value, or ${{another.setting}}; a folder of configuration reads no environment"
+        return f"{key}: its ${{...}} is computed by nothing here; a folder of configuration reads no environment"
     if name.startswith("Interpolation"):
-        return f"{key}: refers to a setting that is not there"
+        return f"{key}: refers to a setting that is not there or not given"
     if key:
         return f"the setting {key} is not there, or is of another kind than is asked for; see --cfg job"
     file = getattr(error, "missing_cfg_file", None)

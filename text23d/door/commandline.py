@@ -1,0 +1,91 @@
+"""The command line of a verb: Hydra's own options, wherever they stand, and the settings."""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from omegaconf import OmegaConf
+
+from text23d.door import foreign, hints
+from text23d.door.layout import configuration
+from text23d.door.overrides import check
+from text23d.errors import UserError
+from text23d.paths import config_of
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What Hydra is given.
+
+    runs: whether the verb is called, as it is not for --cfg and the like.
+    folder: of a single run, where its name holds a `${` that Hydra would take for a reference; Hydra is told another.
+    """
+
+    arguments: list[str]
+    config_path: str
+    config_name: str
+    runs: bool
+    folder: str | None = None
+
+
+def read(verb: str, arguments: Sequence[str]) -> CommandLine:
+    """The command line of a verb. Raises UserError, in one line, for every mistake that can be seen before it runs."""
+    given, own = options(arguments), config_of(verb)
+    assert own is not None, verb
+    runs = not (given.cfg or given.info or given.hydra_help or given.shell_completion)
+    multirun = given.multirun or any(re.fullmatch("hydra.mode=multirun", each, re.I) for each in given.overrides)
+    given.config_path, given.config_dir = (
+        each and os.path.abspath(each) for each in (given.config_path, given.config_dir)
+    )
+    path, name = given.config_path or str(own.parent), (given.config_name or own.stem).removesuffix(".yaml")
+    others = [each for each in (given.config_dir, given.config_path, given.config_name) if each]
+    if others:
+        foreign.forbid([path, *([given.config_dir] if given.config_dir else [])], name)
+    with configuration(path, given.config_dir):
+        settings, cfg = check(name, given.overrides, multirun, runs)
+    if others:
+        with configuration(own.parent):
+            foreign.compare(cfg.hydra, own.stem, settings, others[0])
+    if given.package and OmegaConf.select(cfg, given.package, throw_on_missing=False) is None:
+        raise UserError(f"--package {given.package}: {hints.near(given.package, [str(key) for key in cfg])}")
+    folder = None
+    if runs and not multirun and "${" in cfg.hydra.run.dir:
+        folder = os.path.abspath(cfg.hydra.run.dir)
+        settings.append("hydra.run.dir=.")
+    # Hydra understands its options only before all settings.
+    return CommandLine([*flags(given), *settings], path, name, runs, folder)
+
+
+def flags(given: Namespace) -> Iterator[str]:
+    """Hydra's own options as they are written, without the settings."""
+    for name, value in vars(given).items():
+        if value and name != "overrides":
+            yield f"--{name.replace('_', '-')}"
+            if value is not True:
+                yield value
+
+
+def options(arguments: Sequence[str]) -> Namespace:
+    """Hydra's own options, and the settings as `overrides`. Raises UserError for other options."""
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    given, others = parser.parse_known_intermixed_args(list(arguments))
+    if others:
+        raise UserError(hints.no_flag(others[0], arguments))
+    if given.experimental_rerun:
+        raise UserError("no option --experimental-rerun: it would run what a file holds; give the settings again")
+    if sum(map(bool, (given.cfg, given.run, given.multirun, given.info, given.shell_completion))) > 1:
+        raise UserError("--cfg, --run, --multirun, --info and --shell-completion exclude each other: give one")
+    if given.resolve and not given.cfg:
+        raise UserError("--resolve goes with --cfg, as in --cfg job --resolve")
+    return given
+
+
+def refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; settings are written key=value, as in {hints.EXAMPLES['prompt']}")
