@@ -18,7 +18,7 @@ from text23d.engine import judge_training
 from text23d.errors import UserError
 from text23d.judge import network, training
 from text23d.judge.network import WIDTH, Opinion
-from text23d.judge.training import NOT_TOLD, TrainConfig, TrainState, one_cycle
+from text23d.judge.training import IGNORED, TrainConfig, TrainState, one_cycle
 from text23d.paths import conf_dir
 from text23d.rng import generator
 from text23d.worlds.dataset import Dataset, Recipe, open_or_build
@@ -58,8 +58,8 @@ def test_the_loss_by_hand() -> None:
     opinion = Opinion(logits, torch.zeros(3, WIDTH))
     told = {
         "kind": torch.tensor([0, 2, 1]),
-        "colour": torch.tensor([1, NOT_TOLD, 0]),
-        "part": torch.tensor([[NOT_TOLD, 1], [NOT_TOLD] * 2, [0, 0]]),
+        "colour": torch.tensor([1, IGNORED, 0]),
+        "part": torch.tensor([[IGNORED, 1], [IGNORED] * 2, [0, 0]]),
         "azimuth": torch.tensor([350.0, math.nan, 90.0]),
     }
     bells = []
@@ -74,7 +74,7 @@ def test_the_loss_by_hand() -> None:
     assert training.loss(HEADS, opinion, told).item() == pytest.approx(
         expected + parts + 0.5 * sum(bells) / 2, rel=1e-5
     )
-    untold = told | {"part": torch.full((3, 2), NOT_TOLD), "azimuth": torch.full((3,), math.nan)}
+    untold = told | {"part": torch.full((3, 2), IGNORED), "azimuth": torch.full((3,), math.nan)}
     assert training.loss(HEADS, opinion, untold).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -92,12 +92,12 @@ def test_accuracies_by_hand() -> None:
     told = {
         "kind": torch.tensor([1, 1, 0]),
         "colour": torch.tensor([1, 1, 1]),
-        "part": torch.tensor([[NOT_TOLD, 0], [1, 0], [NOT_TOLD, NOT_TOLD]]),
+        "part": torch.tensor([[IGNORED, 0], [1, 0], [IGNORED, IGNORED]]),
         "azimuth": torch.tensor([math.nan, 106.0, 14.9]),
     }
     expected = {"kind": 2 / 3, "colour": 2 / 3, "part": 2 / 3, "azimuth": 1 / 2}
     assert training.accuracy(HEADS, opinion, told) == pytest.approx(expected)
-    bare = told | {"part": torch.full((3, 2), NOT_TOLD), "azimuth": torch.full((3,), math.nan)}
+    bare = told | {"part": torch.full((3, 2), IGNORED), "azimuth": torch.full((3,), math.nan)}
     found = training.accuracy(HEADS, opinion, bare)
     assert found == pytest.approx({"kind": 2 / 3, "colour": 2 / 3}), "no share of nothing"
 
@@ -113,8 +113,8 @@ def test_targets_by_hand() -> None:
     found = training.targets(HEADS, labels, {"azimuth": torch.tensor([5.0, math.nan])}, CPU)
     assert {name: each.tolist() for name, each in found.items() if name != "azimuth"} == {
         "kind": [1, 0],
-        "colour": [1, NOT_TOLD],
-        "part": [[NOT_TOLD, 0], [NOT_TOLD, NOT_TOLD]],
+        "colour": [1, IGNORED],
+        "part": [[IGNORED, 0], [IGNORED, IGNORED]],
     }
     assert found["azimuth"][0] == 5 and found["azimuth"][1].isnan()
 
@@ -132,8 +132,8 @@ def test_some_examples_are_scrambled_and_tell_nothing_else() -> None:
     seen, found = training.hardened(world, HEADS, x, told, generator(0, 0, 0, "wear"))
     scrambled = int(training.SCRAMBLED_SHARE * count)
     assert scrambled == 3 and found["kind"].tolist() == [2] * scrambled + told["kind"][scrambled:].tolist()
-    assert found["colour"].tolist() == [NOT_TOLD] * scrambled + told["colour"][scrambled:].tolist()
-    assert (found["part"][:scrambled] == NOT_TOLD).all() and (found["part"][scrambled:] == 0).all()
+    assert found["colour"].tolist() == [IGNORED] * scrambled + told["colour"][scrambled:].tolist()
+    assert (found["part"][:scrambled] == IGNORED).all() and (found["part"][scrambled:] == 0).all()
     assert found["azimuth"][:scrambled].isnan().all() and (found["azimuth"][scrambled:] == 0).all()
     assert told["kind"][0] == 0, "what came in stays as it was"
     stream = generator(0, 0, 0, "wear")
@@ -167,12 +167,12 @@ def test_labels_are_the_captions(world: Dataset) -> None:
     for row in rows:
         caption = world.caption(int(row))
         assert kinds[found["kind"][row]] == caption.kind and colours[found["colour"][row]] == caption.colour
-        parts = {(words[i], colours[each]) for i, each in enumerate(found["part"][row].tolist()) if each != NOT_TOLD}
+        parts = {(words[i], colours[each]) for i, each in enumerate(found["part"][row].tolist()) if each != IGNORED}
         assert parts == set(caption.parts)
         azimuth = found["azimuth"][row].item()
         assert azimuth == world.arrays["camera"][row, 0] if KINDS[caption.kind].front else math.isnan(azimuth)
     assert found["kind"].dtype == found["colour"].dtype == found["part"].dtype == torch.int64
-    assert (found["part"] != NOT_TOLD).any() and found["azimuth"].isnan().any()
+    assert (found["part"] != IGNORED).any() and found["azimuth"].isnan().any()
 
 
 def test_training_lowers_the_loss(world: Dataset) -> None:

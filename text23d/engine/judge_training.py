@@ -92,8 +92,8 @@ def batches(data: Dataset, config: TrainConfig, device: torch.device) -> Callabl
         rng = np.random.default_rng([config.seed, step])
         rows = np.sort(rng.integers(0, len(data), config.batch))
         rng.shuffle(rows)  # the first of them are scrambled: not always those of the first examples
-        x, told = labelled(data, rows, device)
-        return hardened(data.world, data.world.heads, x, told, generator(config.seed, 0, step, STREAM))
+        x, answers = labelled(data, rows, device)
+        return hardened(data.world, data.world.heads, x, answers, generator(config.seed, 0, step, STREAM))
 
     return batch
 
@@ -108,6 +108,6 @@ def labelled(data: Dataset, rows: np.ndarray, device: torch.device) -> tuple[Ten
 
 def ceiling(judge: Judge, test: Dataset) -> dict[str, dict[str, float]]:
     """The judge's own accuracy on examples that nothing was trained on: as they are, and corrupted."""
-    clean, told = labelled(test, np.arange(len(test)), torch.device("cpu"))
+    clean, answers = labelled(test, np.arange(len(test)), torch.device("cpu"))
     shown = {"clean": clean, "corrupted": test.world.corrupt(clean, generator(1, 0, 0, STREAM))}
-    return {name: accuracy(judge.network.heads, judge.look(x), told) for name, x in shown.items()}
+    return {name: accuracy(judge.network.heads, judge.look(x), answers) for name, x in shown.items()}

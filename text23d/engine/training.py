@@ -79,7 +79,7 @@ def train(
     report: Callable[[float], None],
     minutes: float = math.inf,
 ) -> None:
-    """Train until the state is done or `minutes` are over. batch: of a step; report: told each step's loss.
+    """Train until the state is done or `minutes` are over. batch: of a step; report: called with each step's loss.
 
     The state is saved every SAVE_EVERY seconds and at the end, also when interrupted: a signal that comes while a step
     is taken waits until it is. Raises Interrupted with what to do then, and Diverged where the loss is not finite.
@@ -100,8 +100,8 @@ def train(
                 save(checkpoint, state)
                 saved = time.monotonic()
     except KeyboardInterrupt:
-        told = f"interrupted after {state.step} steps, which {checkpoint} holds: the same command goes on"
-        raise Interrupted(told) from None
+        message = f"interrupted after {state.step} steps, which {checkpoint} holds: the same command goes on"
+        raise Interrupted(message) from None
     finally:
         if whole:  # half a step must not replace the last whole state
             save(checkpoint, state)
@@ -155,8 +155,8 @@ def load(path: Path, state: Trainee) -> None:
             module.load_state_dict(own)
         load_moments(state, tensors)
     except (UserError, ValueError, RuntimeError) as error:
-        told = str(error).splitlines()[0][:200]
-        raise UserError(f"{path} holds another training, or is damaged ({told}): {advice}") from error
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(f"{path} holds another training, or is damaged ({reason}): {advice}") from error
     state.seconds = spent.seconds
 
 

@@ -17,13 +17,13 @@ from text23d.judge.network import Classifier, Opinion
 from text23d.settings import Count, Natural, Positive, Seed, read
 
 SCRAMBLED_SHARE = 0.12
-NOT_TOLD = -100
+IGNORED = -100
 """Cross entropy's own mark for a class that is not to be learned."""
 NEAR = 30.0
 """Degrees within which an angle counts as found."""
 
 Targets = Mapping[str, Tensor]
-"""By head: class indices [B] or, of one with places, [B, places], NOT_TOLD where there is none to learn; degrees [B] of
+"""By head: class indices [B] or, of one with places, [B, places], IGNORED where there is none to learn; degrees [B] of
 a circular one, NaN where there is none."""
 
 
@@ -36,7 +36,7 @@ def targets(
         if head.how != "circular":
             classes = {name: index for index, name in enumerate(head.classes)}
             places = {name: index for index, name in enumerate(head.places or ("",))}
-            answers = torch.full((len(labels), len(places)), NOT_TOLD)
+            answers = torch.full((len(labels), len(places)), IGNORED)
             for row, its in enumerate(labels):
                 for label in its:
                     if label.head == head.name:
@@ -46,32 +46,32 @@ def targets(
 
 
 def hardened(
-    world: World[Any], heads: Sequence[Head], x: Tensor, told: Targets, generator: torch.Generator
+    world: World[Any], heads: Sequence[Head], x: Tensor, answers: Targets, generator: torch.Generator
 ) -> tuple[Tensor, Targets]:
     """x [B, channels, *shape] corrupted, and the first SCRAMBLED_SHARE of it scrambled: none of the classes of a global
     head, and nothing to be learned from it by the others."""
     count = int(SCRAMBLED_SHARE * len(x))
     x = world.corrupt(torch.cat([world.scramble(x[:count], generator), x[count:]]), generator)
-    nothing = {head.name: len(head.classes) if head.how == "global" else NOT_TOLD for head in heads}
+    nothing = {head.name: len(head.classes) if head.how == "global" else IGNORED for head in heads}
     nothing |= {head.name: math.nan for head in heads if head.how == "circular"}  # type: ignore[misc]
     return x, {
-        name: torch.cat([torch.full_like(each[:count], nothing[name]), each[count:]]) for name, each in told.items()
+        name: torch.cat([torch.full_like(each[:count], nothing[name]), each[count:]]) for name, each in answers.items()
     }
 
 
-def loss(heads: Sequence[Head], opinion: Opinion, told: Targets) -> Tensor:
+def loss(heads: Sequence[Head], opinion: Opinion, answers: Targets) -> Tensor:
     """The heads' cross entropies, summed, those of angles by half; labels smoothed by 5 %, angles by a bin to each
-    side. What is told nothing of is left out."""
+    side. Heads without answers are left out."""
     total = opinion.features.new_zeros(())
     for head in heads:
-        logits, answer = opinion[head.name], told[head.name]
+        logits, answer = opinion[head.name], answers[head.name]
         if head.how == "circular":
             known = ~answer.isnan()
             if known.any():
                 total = total + 0.5 * F.cross_entropy(logits[known], bell(answer[known], len(head.classes)))
-        elif (answer != NOT_TOLD).any():
+        elif (answer != IGNORED).any():
             logits, answer = logits.flatten(0, -2), answer.flatten()
-            total = total + F.cross_entropy(logits, answer, label_smoothing=0.05, ignore_index=NOT_TOLD)
+            total = total + F.cross_entropy(logits, answer, label_smoothing=0.05, ignore_index=IGNORED)
     return total
 
 
@@ -88,16 +88,16 @@ def apart(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def accuracy(heads: Sequence[Head], opinion: Opinion, told: Targets) -> dict[str, float]:
-    """Share of what each head is told that it names right, and of angles that it finds within NEAR, in [0, 1]; heads
-    that are told nothing are left out."""
+def accuracy(heads: Sequence[Head], opinion: Opinion, answers: Targets) -> dict[str, float]:
+    """Share of its answers that each head names right, and of angles that it finds within NEAR, in [0, 1]; heads
+    without answers are left out."""
     shares = {}
     for head in heads:
-        found, answer = opinion[head.name].argmax(-1), told[head.name]
+        found, answer = opinion[head.name].argmax(-1), answers[head.name]
         if head.how == "circular":
             right = (apart(found * (360.0 / len(head.classes)), answer).abs() <= NEAR)[~answer.isnan()]
         else:
-            right = (found == answer)[answer != NOT_TOLD]
+            right = (found == answer)[answer != IGNORED]
         if right.numel():
             shares[head.name] = right.float().mean().item()
     return shares
@@ -168,9 +168,9 @@ class TrainState:
 
     def accumulate(self, batch: tuple[Tensor, Targets]) -> float:
         """The gradient of the loss; returns the loss. Raises Diverged if it is not finite."""
-        x, told = batch
+        x, answers = batch
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
-            value = loss(self.network.heads, self.network(x), told)
+            value = loss(self.network.heads, self.network(x), answers)
         if not torch.isfinite(value):
             raise Diverged(f"the training loss became {value.item()} after {self.step} steps: use a smaller train.lr")
         self.optimiser.zero_grad(set_to_none=True)

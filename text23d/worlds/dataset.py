@@ -68,7 +68,7 @@ def build_dataset(
 ) -> Path:
     """Make the examples in `folder`, which appears only when it is complete.
 
-    workers: processes that make them; 0 or 1: this one. progress: told how many are made, of how many.
+    workers: processes that make them; 0 or 1: this one. progress: called with how many are made, of how many.
     Raises UserError if `folder` exists already.
     """
     folder = Path(folder)

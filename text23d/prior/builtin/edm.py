@@ -18,13 +18,13 @@ from text23d.prior.builtin.unet import UNet
 def column(sigma: Tensor, x: Tensor) -> Tensor:
     """A noise level [] or [B] as [B, 1, ...], to multiply x [B, ...]. Raises UserError where they are anything else."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise UserError(f"x is {_told(x)}: expected a float tensor [B, C, ...]")
+        raise UserError(f"x is {_shown(x)}: expected a float tensor [B, C, ...]")
     if not isinstance(sigma, Tensor) or sigma.shape not in ((), (1,), x.shape[:1]):
-        raise UserError(f"sigma is {_told(sigma)}: expected a tensor [] or {list(x.shape[:1])}, as torch.tensor(1.0)")
+        raise UserError(f"sigma is {_shown(sigma)}: expected a tensor [] or {list(x.shape[:1])}, as torch.tensor(1.0)")
     return sigma.to(x).expand(x.shape[0]).reshape(-1, *[1] * (x.dim() - 1))
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return f"a tensor {list(value.shape)} of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 

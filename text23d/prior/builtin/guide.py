@@ -18,8 +18,8 @@ from text23d.prior.builtin.condition import Condition
 from text23d.prior.wrappers.guidance import Guided, Scale
 
 SMALL = "small"
-TOLD = {"full": "full", "camera": "views", "none": "none"}
-"""What D' may be told, by the names of the columns that the table of its noise has for them."""
+CONDITIONINGS = {"full": "full", "camera": "views", "none": "none"}
+"""Those of D' that a person may choose -> those of `prior.CONDITIONINGS`."""
 
 
 def guide(
@@ -31,7 +31,7 @@ def guide(
     auxiliary_weights: str | None = None,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
 ) -> Guide:
-    """The shipped prior as D with classifier-free guidance, and as D' without, told `auxiliary`.
+    """The shipped prior as D with classifier-free guidance, and as D' without, conditioned on `auxiliary`.
 
     negative: a prompt that guidance moves away from; None: from no caption at all. Both are of the request's world.
     weights, auxiliary_weights: files of D and of D'; None: the shipped prior, and the same as D. SMALL: the shipped
@@ -52,7 +52,7 @@ def guide(
     return Guide(
         main,
         aux.denoiser,
-        reference_rms=partial(aux.reference_rms, told=TOLD[auxiliary]),
+        reference_rms=partial(aux.reference_rms, conditioning=CONDITIONINGS[auxiliary]),
         shape=prior.shape,
         conditions=partial(conditions, prior, aux, words, auxiliary),
         caption=caption,
@@ -60,18 +60,18 @@ def guide(
 
 
 def conditions(
-    prior: builtin.BuiltinPrior, aux: builtin.BuiltinPrior, words: Sequence[str], told: str, views: Views
+    prior: builtin.BuiltinPrior, aux: builtin.BuiltinPrior, words: Sequence[str], auxiliary: str, views: Views
 ) -> tuple[Condition, Condition]:
-    """(c, c') for D and D' of these words and views; the same object where both are told the same."""
+    """(c, c') for D and D' of these words and views; the same object where they are the same."""
     c: Condition = prior.condition(words, views)
-    return c, hide(c if aux is prior else aux.condition(words, views), told)
+    return c, hide(c if aux is prior else aux.condition(words, views), auxiliary)
 
 
-def hide(c: Condition, told: str) -> Condition:
-    """What is left of c when only `told` is told: full, camera or none."""
-    if told == "full":
+def hide(c: Condition, auxiliary: str) -> Condition:
+    """What is left of c for a denoiser that is conditioned on `auxiliary` alone: full, camera or none."""
+    if auxiliary == "full":
         return c
-    return c.unconditional() if told == "camera" else c.unconditional().without_views()
+    return c.unconditional() if auxiliary == "camera" else c.unconditional().without_views()
 
 
 def shipped(weights: str | None) -> str | Path | None:

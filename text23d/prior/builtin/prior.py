@@ -23,10 +23,10 @@ from text23d.prior.builtin.unet import LAYOUT, UNet, UNetConfig
 from text23d.settings import Count, Positive, read
 
 FORMAT, EARLIER = "text23d-prior-4", "text23d-prior-3"
-TOLD = ("full", "views", "none")
-"""What a denoiser may be told: caption and views, the views, or nothing."""
+CONDITIONINGS = ("full", "views", "none")
+"""What a denoiser may be conditioned on: caption and views, the views, or nothing."""
 Table = dict[str, list[Positive]]
-COLUMNS = ("sigma", *(f"rms_{told}" for told in TOLD))
+COLUMNS = ("sigma", *(f"rms_{conditioning}" for conditioning in CONDITIONINGS))
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class BuiltinPrior:
         ids = self.vocabulary.encode([prompt]).expand(len(views), -1)
         return Condition(ids, known(views)).to(device)
 
-    def reference_rms(self, sigma: float, told: str = "full") -> float:
+    def reference_rms(self, sigma: float, conditioning: str = "full") -> float:
         """rms(x - D(x; sigma)) on real examples, interpolated between the table's levels in log-log.
 
-        told: what D is told about them, one of TOLD.
+        conditioning: what D is conditioned on, one of CONDITIONINGS.
         """
-        levels, values = np.log(self.table["sigma"]), np.log(self.table[f"rms_{told}"])
+        levels, values = np.log(self.table["sigma"]), np.log(self.table[f"rms_{conditioning}"])
         return float(np.exp(np.interp(np.log(sigma), levels, values)))
 
 

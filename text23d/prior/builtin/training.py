@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from text23d.errors import Diverged, UserError
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.condition import Condition
-from text23d.prior.builtin.prior import TOLD, fast_precision, read_file
+from text23d.prior.builtin.prior import COLUMNS, fast_precision, read_file
 from text23d.prior.builtin.unet import LAYOUT, UNet, UNetConfig
 from text23d.rng import generator
 from text23d.settings import Count, Natural, Positive, Seed, Share, read
@@ -156,17 +156,17 @@ TABLE_SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 8.
 
 @torch.no_grad()
 def noise_table(d: edm.Preconditioned, batches: Sequence[Batch], seed: int = 0) -> dict[str, list[float]]:
-    """Validation figures for each noise level, per element: EDM's loss and the MMSE E|x0 - D|^2 of D told all, and
-    rms(x - D) of D told all (rms_full), the views (rms_views) or nothing (rms_none)."""
-    columns = ("sigma", "loss", "mmse", *(f"rms_{told}" for told in TOLD))
+    """Validation figures for each noise level, per element: EDM's loss and the MMSE E|x0 - D|^2 of D, and rms(x - D)
+    of D conditioned on all (rms_full), the views (rms_views) or nothing (rms_none)."""
+    columns = ("sigma", "loss", "mmse", *COLUMNS[1:])
     rows: dict[str, list[float]] = {name: [] for name in columns}
     count = sum(x0.numel() for x0, _ in batches)
     for index, level in enumerate(TABLE_SIGMAS):
         squares, rng = torch.zeros(4, dtype=torch.float64), generator(seed, 0, index, "noise-table")
         for x0, c in batches:
             x = x0 + level * torch.randn(x0.shape, generator=rng).to(x0.device)
-            told = (c, c.unconditional(), c.unconditional().without_views())
-            denoised = [d(x, torch.tensor(level, device=x0.device), what) for what in told]
+            conditions = (c, c.unconditional(), c.unconditional().without_views())
+            denoised = [d(x, torch.tensor(level, device=x0.device), each) for each in conditions]
             errors = [denoised[0] - x0, *(x - each for each in denoised)]
             squares += torch.stack([e.double().square().sum() for e in errors]).cpu()
         mmse, *residuals = (squares / count).tolist()

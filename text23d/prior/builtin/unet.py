@@ -35,7 +35,7 @@ Few = Annotated[int, whole(1, 64)]
 class UNetConfig:
     """x [B, channels, *S] with `dimensions` extents in S, each a multiple of its patch times 2^(levels - 1).
 
-    features     numbers that a view is told by
+    features     how many numbers describe a view
     patch        extent of the blocks folded into channels, one for all dimensions or one each
     widths       channels of the levels, each of half the extent of the one before; multiples of 8
     blocks       residual blocks of a level on the way down, and on the way up; one number for all levels or one each

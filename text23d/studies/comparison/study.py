@@ -25,8 +25,9 @@ from text23d.studies.overrides import Override, check_overrides
 from text23d.studies.records import Name, check_settings
 from text23d.studies.runs import run_cameras, suite_runs
 from text23d.studies.suite import Prompts, Suite, read_suite
+from text23d.worlds.objects.world import Objects
 
-WORLD_SEED, COMPARED_SEED = 90_003, 90_004
+WORLD_SEED, COMPARED_SEED = (Objects().splits[f"comparison_{name}"] for name in ("reference", "world"))
 """Of the world's renders that runs are compared with, and of those in the row of the world itself."""
 WORLD = "the world itself"
 QUICK = ("outputs=minimal", "stages=1")

@@ -22,9 +22,9 @@ from text23d.studies.figures import Judged, PictureSet, accuracies, judge_all, s
 from text23d.studies.overrides import Override, check_overrides, quoted
 from text23d.studies.records import Name, check_settings
 from text23d.studies.runs import mesh_fits, run_cameras, suite_runs
-from text23d.studies.suite import Prompts, Suite, read_suite
+from text23d.studies.suite import WORLD, Prompts, Suite, read_suite
 
-REFERENCE_SEED, CEILING_SEED = 90_001, 90_002
+REFERENCE_SEED, CEILING_SEED = (WORLD.splits[f"evaluation_{name}"] for name in ("reference", "world"))
 """Of the world's renders that KID compares with, and of those that the judge's ceiling is measured on."""
 SIDES, SHEET_COLUMNS = slice(0, 8, 2), 3
 """The views of a thing that are shown, and so many things in a row."""

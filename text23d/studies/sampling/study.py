@@ -34,9 +34,10 @@ from text23d.studies.markdown import table
 from text23d.studies.records import Name, cached, check_settings
 from text23d.studies.sampling.independent import GROUPS, condition, distances, world_samples
 from text23d.studies.sampling.sampler import algorithm1
+from text23d.worlds.objects.world import Objects
 
 BATCH = 64
-WORLD_SEED, CAPTIONS_SEED = 90_005, 90_006
+WORLD_SEED, CAPTIONS_SEED = (Objects().splits[f"sampling_{name}"] for name in ("reference", "captions"))
 """Of the world's pictures that samplers are compared with, and of the captions and cameras that they draw from."""
 WORLD, WORLD_FOLDER = "the world itself", "the-world"
 SHOWN = 16

@@ -34,7 +34,7 @@ IRREGULAR = {"cacti": "cactus", "center": "centre", "scarves": "scarf", "snowmen
 
 @dataclass(frozen=True)
 class Caption:
-    """What the built-in prior is told.
+    """What a prompt asks for, and an example shows.
 
     kind       one of KINDS; None: any.
     colour     one of COLOURS; None: any.

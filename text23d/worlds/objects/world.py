@@ -62,7 +62,7 @@ class Objects:
 
     @property
     def heads(self) -> tuple[Head, ...]:
-        """The kind; the colour of the thing and of each part that is told one; and the azimuth."""
+        """The kind; the colour of the thing and of each part that has one of its own; and the azimuth."""
         colours = tuple(COLOURS)
         return (
             Head("kind", "global", tuple(KINDS)),
@@ -73,9 +73,11 @@ class Objects:
 
     @property
     def splits(self) -> Mapping[str, int]:
-        """Evaluations compare with the references, measure ceilings, and compare samplers on captions of their own."""
+        """Of studies: those they compare with, those shown in a row of their own, and the captions of samplers."""
         trained = {"training": 1, "validation": 1001, "judge": 7001, "judge_validation": 8001}
-        return trained | {"reference": 90_001, "ceiling": 90_002, "sampling": 90_005, "sampling_captions": 90_006}
+        evaluation = {"evaluation_reference": 90_001, "evaluation_world": 90_002}
+        comparison = {"comparison_reference": 90_003, "comparison_world": 90_004}
+        return trained | evaluation | comparison | {"sampling_reference": 90_005, "sampling_captions": 90_006}
 
     @property
     def unseen(self) -> tuple[Caption, ...]:
