@@ -98,19 +98,16 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
 
 
 def test_a_byte_that_is_not_what_it_was(tmp_path: Path) -> None:
-    """In the header it is refused, or changes nothing: names and sizes no longer fit."""
     path = tmp_path / "state.safetensors"
     checkpoint.save(path, example())
     data = bytearray(path.read_bytes())
-    length = int.from_bytes(data[:8], "little")
-    for place in range(0, 8 + length, 7):
+    header = 8 + int.from_bytes(data[:8], "little")
+    padding = header - len(data[:header].rstrip())
+    for place in [*range(0, header - padding, 5), *range(header, len(data), 3)]:
         damaged = data.copy()
         damaged[place] ^= 1
         path.write_bytes(damaged)
-        try:
-            checkpoint.load(path)
-        except UserError as error:
-            assert "\n" not in str(error)
+        assert "\n" not in refusal(path)
 
 
 def refusal(path: Path) -> str:

@@ -490,6 +490,12 @@ FAULTS = {
     "turntable.size=65536": "turntable.size=65536: expected a whole number, 16 to 2048",
     "turntable.size=100": "turntable.size=100: expected a number divisible by 16",
     "turntable.frames=0": "turntable.frames=0: expected a whole number, 1 to 10000",
+    "mesh.threshold=99999999999": "mesh.threshold=99999999999: expected a number above 0",
+    "mesh.unwrap_seconds=1e300": "mesh.unwrap_seconds=1e+300: expected a number above 0",
+    "mesh.texture=1000000": "mesh.texture=1000000: expected a whole number",
+    "mesh.scale=1e-300": "mesh.scale=1e-300: expected a number",
+    "mesh.format=stl": "mesh.format=",
+    "mesh.format=[]": "mesh.format=[]: expected one or more of glb, obj, ply",
     "turntable=null": "turntable=null: expected a section of settings",
     "method._target_=text23d.representation.nerf.Nerf": "method._target_=text23d.representation.nerf.Nerf: expected",
     "task._target_=text23d.representation.nerf.Nerf": "task._target_=text23d.representation.nerf.Nerf: expected",
@@ -527,7 +533,13 @@ def test_schedules_are_checked_all_along() -> None:
 
 def test_a_run_without_optional_sections_is_built(tiny_prior: Path) -> None:
     weights = f"prior.weights={tiny_prior}"
-    for overrides in (["~constraint"], ["+foo=1"], ["method.views=1", "views=one"], ["representation.encoding=null"]):
+    for overrides in (
+        ["~constraint"],
+        ["~turntable", "~mesh"],
+        ["+foo=1"],
+        ["method.views=1", "views=one"],
+        ["representation.encoding=null"],
+    ):
         state, _ = build_run(compose("config", ["prompt=a red car", weights, *overrides]), torch.device("cpu"))
         assert isinstance(state.phi, Nerf)
 

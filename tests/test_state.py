@@ -124,7 +124,7 @@ def test_its_results_are_the_same_bytes(name: str, folder: Path) -> None:
 
 
 def load(file: Path) -> dict[str, Tensor]:
-    return load_tensors(file)[0]
+    return load_tensors(file, file.stem)[0]
 
 
 def test_what_each_part_keeps(folder: Path) -> None:

@@ -254,7 +254,7 @@ def _checked_facts(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str
         raise _damaged(path)
     try:
         facts: dict[str, Any] = dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _damaged(path) from error
     if unchecked:
         log.warning("text23d: %s has no checksum, as files of earlier versions: damage to it would go unseen", path)

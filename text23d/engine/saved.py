@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +38,13 @@ def read_nerf(folder: Path, device: torch.device | str = "cpu") -> Nerf:
         raise UserError(f"the run in {folder} made an image, which has no mesh and no other sides: see image.png there")
     tensors, facts = load_tensors(folder / NERF, "nerf")
     settings = facts.get("representation", cfg["representation"])  # files of version 0.1.0 have none
-    if settings != json.loads(json.dumps(cfg["representation"])):
+    if settings != cfg["representation"]:
         raise UserError(
             f"{folder / 'config.yaml'} has another representation than {folder / NERF} was made with: restore it, or "
             "repeat the run"
         )
-    nerf = build(settings, "representation")
+    nerf: Nerf = build(settings, "representation", Nerf)
     try:
-        if not isinstance(nerf, Nerf):
-            raise RuntimeError(f"it describes a {type(nerf).__name__}")
         nerf.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(f"{folder / NERF} does not fit its own settings: repeat the run") from error

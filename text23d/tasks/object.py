@@ -80,7 +80,7 @@ class ObjectTask:
 def task(settings: Mapping[str, Any]) -> ObjectTask:
     """The task of a configuration, of which it reads the sections `turntable` and `mesh`. Raises UserError for values
     out of range."""
-    turntable, mesh = (settings[name] for name in ("turntable", "mesh"))
+    turntable, mesh = (settings.get(name, {}) for name in ("turntable", "mesh"))
     return ObjectTask(read(Turntable, turntable, "turntable."), read(MeshSettings, mesh, "mesh."))
 
 
