@@ -492,10 +492,18 @@ def test_mistakes_are_told(change: str, said: str) -> None:
 def test_settings_that_serve(tmp_path: Path) -> None:
     found = read(Benchmark, plain("stable_diffusion=2", "threads=1", "seconds=null", "full=true"))
     assert (found.stable_diffusion, found.threads, found.budget) == (2, 1, study.FULL_SECONDS)
-    with pytest.raises(UserError, match="network="), random_prior(plain("network.widths=[16,32]")["network"]):
-        pass
+    for change, said in (
+        ("[16,32]", "network: 2 widths, 1 of attention"),
+        ("wide", r"network\.widths=wide: expected a list"),
+    ):
+        network = plain(f"network.widths={change}")["network"]
+        with pytest.raises(UserError, match=said), random_prior(network):
+            pass
     with pytest.raises(UserError, match="prior=builtin"):
         Replay(plain("prior=stable_diffusion"), CPU, tmp_path)
+    cfg = plain("representation=image")
+    with random_prior(cfg["network"]) as weights, pytest.raises(UserError, match="choose representation=nerf"):
+        Replay(cfg, CPU, weights)
 
 
 # The machine and the networks

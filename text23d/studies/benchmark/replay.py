@@ -25,7 +25,7 @@ from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.text import Vocabulary
 from text23d.prior.builtin.unet import UNet, UNetConfig
 from text23d.representation.nerf import Nerf
-from text23d.settings import shown
+from text23d.settings import checked
 from text23d.studies.benchmark.timing import Call
 from text23d.worlds.objects.caption import words
 
@@ -38,11 +38,8 @@ def random_prior(network: Mapping[str, Any]) -> Iterator[Path]:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in network.items()}
-        try:
-            unet = UNet(UNetConfig(len(words()), **shape)).requires_grad_(False)
-        except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            raise UserError(f"network={shown(network)}: {error}; expected what conf/network/full.yaml has") from error
+        config: UNetConfig = checked({**network, "words": len(words())}, UNetConfig, "network")
+        unet = UNet(config).requires_grad_(False)
         for parameter in unet.parameters():  # the last layers are made of zeros
             parameter.add_(0.02 * torch.randn(parameter.shape))
     table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_views", "rms_none")}
@@ -60,11 +57,13 @@ class Replay:
     """
 
     def __init__(self, cfg: Mapping[str, Any], device: torch.device, weights: Path) -> None:
-        """Raises UserError as `engine.build.build_run`, and for a prior that has no weights of ours."""
+        """Raises UserError as `engine.build.build_run`, for a prior that has no weights of ours, and for pictures."""
         if "weights" not in cfg["prior"]:
             raise UserError("this benchmark runs prior=builtin; for Stable Diffusion's network say stable_diffusion=2")
         self._state, self._parts = build_run({**cfg, "prior": {**cfg["prior"], "weights": str(weights)}}, device)
-        self.untrained: Nerf = deepcopy(self._state.phi)  # type: ignore[assignment]
+        if not isinstance(self._state.phi, Nerf):
+            raise UserError("this benchmark measures the rendering of a NeRF: choose representation=nerf")
+        self.untrained = deepcopy(self._state.phi)
         self.untrained.refresh_occupancy(0)
         advance(self._state, self._parts)
         self._first = copied(self._state.changing())

@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from text23d.artifact.media import contact_sheet, on_white
 from text23d.files import write_json, write_text
@@ -38,7 +39,9 @@ class Runs:
     """The runs of each prompt, one for each of `seeds` (none: only samples are scored), `workers` at a time, with
     `settings` of their own."""
 
-    seeds: list[Seed] = field(default_factory=lambda: [0])
+    seeds: Annotated[list[Seed], Field(description="whole numbers, as in runs.seeds=[0,1]; [] makes no runs")] = field(
+        default_factory=lambda: [0]
+    )
     workers: Count = 2
     settings: list[Override] = field(default_factory=list)
 
