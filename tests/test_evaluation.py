@@ -474,6 +474,12 @@ def test_runs_that_failed_are_made_again_and_those_that_are_there_are_not(
     assert go_on("mug") == (["a red car"], ["'a mug' with seed 0 failed: see the log"], 2)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a-red-car-0").iterdir()}
     assert go_on("nothing") == (["a red car", "a mug"], [], 1)
+    write_bytes(tmp_path / "a-mug-0" / "nerf.safetensors", b"odd")
+    (tmp_path / "a-mug-0" / "views.safetensors").unlink()
+    made, failed, _ = go_on("nothing")
+    assert made == ["a red car"] and len(failed) == 1, "one that is damaged stops no other"
+    assert failed[0].startswith("'a mug' with seed 0 failed: cannot read") and "nerf.safetensors" in failed[0]
+    write_bytes(tmp_path / "a-mug-0" / "nerf.safetensors", (field / "nerf.safetensors").read_bytes())
     assert go_on("nothing") == (["a red car", "a mug"], [], 0)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a-red-car-0").iterdir()} == before
     (tmp_path / "a-red-car-0" / "summary.json").unlink()

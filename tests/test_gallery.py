@@ -92,6 +92,12 @@ def test_parts_have_columns_where_some_run_was_asked_for_them(tmp_path: Path) ->
     assert written["part_accuracy"] == 1.0 and written["kind_accuracy"] == 0.75
 
 
+def test_memory_that_the_system_does_not_tell(tmp_path: Path) -> None:
+    finished(tmp_path / "1", "a red car", 0, 1.0, peak_memory_mb=None)
+    show(tmp_path)
+    assert "| 10 | - | 100 |" in (tmp_path / "gallery.md").read_text()
+
+
 def test_a_turntable_shorter_than_the_row(tmp_path: Path) -> None:
     finished(tmp_path / "1", "a red car", 0, 1.0, frames=2)
     show(tmp_path)

@@ -36,7 +36,7 @@ PIXELS = 1 << 28
 
 @dataclass(frozen=True)
 class Gallery:
-    """`conf/gallery.yaml`.
+    """`conf/gallery/gallery.yaml`.
 
     runs     a folder, with runs anywhere below it.
     out      the folder of gallery.png, .md and .json; None: `runs`.
@@ -113,7 +113,8 @@ def read_run(path: Path) -> Run:
         scores = mapping(summary["score"] or {})
         figures = {name: number(scores, name) for name in SCORES if scores.get(name) is not None}
         figures["seconds"] = number(summary["seconds"], "total")
-        figures["peak_memory_mb"] = number(summary, "peak_memory_mb")
+        if summary["peak_memory_mb"] is not None:  # as where the system does not tell it
+            figures["peak_memory_mb"] = number(summary, "peak_memory_mb")
         faces = round(number(summary["mesh"], "faces")) if "mesh" in summary else None
         prompt, seed = " ".join(summary["prompt"].split()), round(number(summary, "seed"))
     return Run(path.parent, summary, prompt, seed, figures, faces)
@@ -153,7 +154,7 @@ def runs_table(runs: Sequence[Run]) -> str:
 
     def cells(figures: dict[str, float], faces: str) -> list[str]:
         shares = [markdown.number(figures.get(name), 2) for name in scores]
-        return [*shares, *(markdown.number(figures[name], 0) for name in COSTS), faces]
+        return [*shares, *(markdown.number(figures.get(name), 0) for name in COSTS), faces]
 
     rows = [
         [markdown.escaped(run.prompt), str(run.seed), *cells(run.figures, "-" if run.faces is None else str(run.faces))]

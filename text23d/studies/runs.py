@@ -13,6 +13,7 @@ from torch import Tensor
 from text23d.cameras import Cameras
 from text23d.engine.job import SUMMARY
 from text23d.engine.saved import read_nerf
+from text23d.errors import UserError
 from text23d.files import read_json
 from text23d.paths import slug
 from text23d.studies.figures import PictureSet
@@ -51,17 +52,20 @@ def suite_runs(
     suite: Suite, folder: Path, seeds: Sequence[int], workers: int, overrides: Sequence[str], device: str
 ) -> tuple[list[PictureSet], list[Path], list[str]]:
     """The runs of a suite below `folder`, made where they are missing: what the judge sees of each, its folder, and a
-    line for each that failed."""
+    line for each that failed or cannot be read."""
     asked = [(prompt, seed) for prompt in suite.prompts for seed in dict.fromkeys(seeds)]
     jobs = [job(run_folder(folder, prompt, seed), prompt, seed, overrides) for prompt, seed in asked]
     cameras = run_cameras()
     sets, folders, failed = [], [], []
     for (prompt, seed), outcome in zip(asked, make_missing(jobs, workers, device), strict=True):
         where = outcome.job.folder
-        if outcome.failure:
-            failed.append(f"{prompt!r} with seed {seed} failed: {outcome.failure}")
-        else:
+        try:
+            if outcome.failure:
+                raise UserError(outcome.failure)
             pictures = cached(where / VIEWS, partial(render_run, where, cameras))
+        except UserError as error:
+            failed.append(f"{prompt!r} with seed {seed} failed: {error}")
+        else:
             sets.append(suite.picture_set(prompt, pictures, cameras))
             folders.append(where)
     return sets, folders, failed
