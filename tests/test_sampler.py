@@ -9,7 +9,7 @@ from text23d.method.invert import FixedPoint
 from text23d.method.langevin import EulerMaruyama
 from text23d.prior.analytic import GaussianMixture
 from text23d.prior.builtin.edm import sigma_steps
-from text23d.studies.sampling.sampler import algorithm1
+from text23d.studies.sampling.algorithm1 import algorithm1
 
 WEIGHTS, MEANS, STDS, COUNT = [0.3, 0.7], [[[[-1.0]], [[0.5]]], [[[1.0]], [[-0.5]]]], [0.3, 0.5], 4000
 

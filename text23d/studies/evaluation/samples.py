@@ -21,7 +21,7 @@ from text23d.rng import generator
 from text23d.settings import Count, NonNegative, Seed
 from text23d.studies.figures import PictureSet
 from text23d.studies.records import cached
-from text23d.studies.sampling.sampler import algorithm1
+from text23d.studies.sampling.algorithm1 import algorithm1
 from text23d.studies.suite import Suite
 from text23d.worlds.corruption import corrupt
 from text23d.worlds.objects.caption import tokenize

@@ -32,8 +32,8 @@ from text23d.rng import generator
 from text23d.settings import NonNegative, Seed, checked, number, shown, whole
 from text23d.studies.markdown import table
 from text23d.studies.records import Name, cached, check_settings
+from text23d.studies.sampling.algorithm1 import algorithm1
 from text23d.studies.sampling.independent import GROUPS, condition, distances, world_samples
-from text23d.studies.sampling.sampler import algorithm1
 from text23d.worlds.objects.world import Objects
 
 BATCH = 64
