@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # sets a variable of the environment when an optimiser first loads it
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf

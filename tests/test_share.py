@@ -124,7 +124,7 @@ class Heavy:
     """A constraint with a loss of its own, which every process adds whole."""
 
     def __init__(self, inside: Any) -> None:
-        self.project = inside.project
+        self.project, self.within = inside.project, inside.within
 
     @staticmethod
     def penalty(phi: Any) -> Tensor:

@@ -294,6 +294,7 @@ def test_a_state_of_other_parts_is_one_line(tiny_prior: Path) -> None:
             if other is not state and state.phi is not other.phi and name in ("image", "mlp image", "vsd"):
                 refused(state, other.state())
     whole = plain.state()
+    wrong: Any
     for name in ("phi", "optimizer", "totals", "sheet"):
         refused(plain, {key: value for key, value in whole.items() if key != name})
         for wrong in (5, [], "text", None):
