@@ -138,5 +138,7 @@ def read_like(picture: Tensor, path: str) -> Tensor:
         sizes = f"{mask.shape[-1]} pixels along a side, the picture {picture.shape[-1]}"
         raise UserError(f"constraint.mask={path} has {sizes}: expected the same size; scale one of them")
     if not mask.any():
-        raise UserError(f"constraint.mask={path}: it is black everywhere; expected white, and opaque, where the picture is known")
+        raise UserError(
+            f"constraint.mask={path}: it is black everywhere; expected white, and opaque, where the picture is known"
+        )
     return mask
