@@ -347,7 +347,7 @@ MISTAKES = {
     "negative resolution": Mistake((CAR, "mesh.resolution=-5"), ("mesh.resolution=-5", "at least 2")),
     "resolution in words": Mistake((CAR, "mesh.resolution=high"), ("mesh.resolution=high", "whole number")),
     "negative size": Mistake((CAR, "turntable.size=-16"), ("turntable.size=-16", "whole number, 16 to")),
-    "negative pictures": Mistake((CAR, "method.size.stages=[[0,-4]]"), ("method.size gives -4", "whole numbers")),
+    "negative pictures": Mistake((CAR, "method.size.stages=[[0,-4]]"), ("method.size", "-4", "whole number")),
     "outputs": Mistake((CAR, "outputs=few"), ("outputs=few", "all", "minimal")),
     "sigma upwards": Mistake((CAR, "method.sigma.start=0.01"), ("0.01 (maximum)", "(minimum)", "start >= end > 0")),
     "no such folder": Mistake((CAR, "hydra.run.dir=taken/run"), ("taken/run", "not a folder you may write to")),

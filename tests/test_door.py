@@ -141,7 +141,19 @@ def test_a_folder_of_results_may_refer_to_settings_but_holds_other_dollars() -> 
 @pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: str(path.relative_to(conf_dir())))
 def test_what_is_null_by_default_is_a_text_or_known_as_none(path: Path) -> None:
     """The rule needs to be told which settings that may be null are numbers: a new one has to be put on a list."""
-    texts = ("weights", "auxiliary_weights", "judge", "negative", "start", "export", "out", "folder", "path", "mask")
+    texts = (
+        "weights",
+        "auxiliary_weights",
+        "judge",
+        "negative",
+        "start",
+        "export",
+        "out",
+        "folder",
+        "path",
+        "mask",
+        "format",
+    )
     settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for key, default in flat({name: value for name, value in settings.items() if name != "hydra"}):
         if default is None:
@@ -231,7 +243,7 @@ def test_good_settings_pass() -> None:
         "run", ["-m", "prompt=a red car,a blue chair", "seed=0,1", "method=sds,vsd", "method/sigma=random"]
     )
     commandline.read("train_prior", ["train.images=100"])
-    commandline.read("compare", ["+lineup.variants.new=[method=sds]", "~lineup.variants.sds", 'settings=["seed=1"]'])
+    commandline.read("compare", ['+lineup.variants.new=["method=sds"]', "~lineup.variants.sds", 'settings=["seed=1"]'])
     commandline.read(
         "run", [CAR, "method.leak={_target_: text23d.method.schedule.Constant, value: 0.3}", "mesh.threshold=3"]
     )
@@ -260,7 +272,7 @@ def test_options_may_stand_anywhere() -> None:
         ("method=null", ["no method named 'null'", "known are ism, langevin, sdi, sds, vsd"]),
         ("views=4", ["no views named '4'", "did you mean method.views=4?", "known are around, bank, one"]),
         ("method=[sds,vsd]", ["no method named '[sds,vsd]'"]),
-        ("method.views=[1,", ["cannot read 'method.views=[1,'", "something like method.views=8"]),
+        ("method.views=(1,", ["cannot read 'method.views=(1,'", "something like method.views=8"]),
         ("method.size={", ["cannot read 'method.size={'", "settings of its own, such as method.size."]),
         ("views.fov=[a=b]", ["cannot read 'views.fov=[a=b]'", "expected a list, as in views.fov=[1,2] or"]),
         ("method.views=" + "[" * 3000, ["cannot read 'method.views=[[", "..."]),

@@ -94,7 +94,7 @@ def unreadable(argument: str, key: str, default: Any) -> str:
     said = f"cannot read {brief(argument)!r}"
     if isinstance(default, dict):
         return f"{said}: it has settings of its own, such as {key}.{next(iter(default), '...')}"
-    if isinstance(default, list):
+    if isinstance(default, list) or argument.partition("=")[2].startswith("["):
         return f"""{said}: expected a list, as in {key}=[1,2] or {key}=["method.views=4"]"""
     return f"{said}: expected something like {key}={brief('0.5' if default is None else str(default))}"
 

@@ -12,17 +12,8 @@ PROSE = ("prompt", "prior.negative")
 """Texts that are read as they were typed, quotes and all, and that may be empty."""
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """The texts among Hydra's own settings; they may refer to others, as in ${now:%H-%M} and ${seed}."""
-NO_TEXTS = [
-    "threshold",
-    "azimuth",
-    "elevation",
-    "distance",
-    "fov",
-    "threads",
-    "seconds",
-    "stable_diffusion",
-    "optimizer",
-]
+CAMERA = ("azimuth", "elevation", "distance", "fov")
+NO_TEXTS = (*CAMERA, "threshold", "seed", "threads", "seconds", "stable_diffusion", "optimizer")
 """The last names of the settings that are null, and else a number or a section."""
 RESOLVERS = r"now|slug|hydra|oc\.\w+"
 QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
