@@ -93,6 +93,20 @@ def test_mistakes_are_one_line(prompt: str, settings: dict[str, Any], said: str)
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("sed=3", "no setting named 'sed'.*did you mean seed"),
+        ("method=sdss", "no method named 'sdss'.*did you mean sds"),
+        ("method.views=[", "method.views"),
+    ],
+)
+def test_overrides_that_do_not_serve_are_told_with_the_nearest_that_do(override: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as raised:
+        text23d.generate("a red car", override)
+    assert "\n" not in str(raised.value)
+
+
 def test_a_result_refuses_what_it_has_not(made: tuple[text23d.Result, list[Any]], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ends in one of \.glb"):
         made[0].save(tmp_path / "car.fbx")

@@ -21,6 +21,7 @@ from text23d.artifact.formats import WRITERS
 from text23d.compose import compose
 from text23d.contracts import Denoiser, Shape
 from text23d.devices import find_device
+from text23d.door.overrides import check_passed_on
 from text23d.engine.events import OnEvent, unheard
 from text23d.engine.job import SHEET, execute
 from text23d.engine.saved import read_config, read_nerf
@@ -127,6 +128,8 @@ def generate(
 
     Raises UserError for mistakes, in one line. The same seed on the same machine gives the same bytes.
     """
+    if overrides:
+        check_passed_on([overrides])  # in our words, with near misses
     cfg = compose("config", ["prompt=prompt", *overrides], prompt=prompt, **settings)
     keeper = TemporaryDirectory(prefix="text23d-") if folder is None else None
     where = Path(keeper.name if keeper else folder)  # type: ignore[arg-type]
