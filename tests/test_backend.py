@@ -14,6 +14,7 @@ import torch
 from text23d.errors import UserError
 from text23d.kernels import backend, native, ops
 from text23d.kernels.layout import GridLayout
+from text23d.kernels.threads import flush_denormals
 
 ROOT = Path(__file__).resolve().parent.parent
 needs_compiler = pytest.mark.needs("c++")
@@ -120,3 +121,15 @@ def test_what_a_driver_refuses_is_put_into_words(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(RuntimeError, match=r"hashgrid_forward on cpu: no CUDA-capable device.*backend=torch"):
         ops.encode(torch.zeros(1, 3), torch.zeros(layout.entries, 2), layout)
     backend.select("auto")
+
+
+def test_small_numbers_are_zero_in_all_threads_and_then_not() -> None:
+    """A pool of threads that is there already would keep what it was made with."""
+    (torch.randn(1000, 1000) @ torch.randn(1000, 1000)).sum()
+    tiny = torch.full((1 << 20,), 1e-39)
+    try:
+        flush_denormals(True)
+        assert not (tiny * 1).any()
+    finally:
+        flush_denormals(False)
+    assert (tiny * 1).all()

@@ -162,7 +162,9 @@ def test_jobs_do_not_outlive_their_launcher(tmp_path: Path, number: signal.Signa
     """However it ends: also where nothing of it can run any more."""
     folder = tmp_path / "job"
     parent = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH.format(stub=STUB, folder=str(folder))], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", LAUNCH.format(stub=STUB, folder=str(folder))],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup's children ignore it
     )
     try:
         assert eventually(lambda: (folder / "log.txt").exists() and (folder / "log.txt").read_text() == "working\n")

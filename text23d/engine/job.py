@@ -26,6 +26,7 @@ from text23d.errors import Interrupted, UserError
 from text23d.files import JsonLines, write_json, write_text
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
+from text23d.kernels.threads import flush_denormals
 from text23d.rng import global_generator
 from text23d.settings import Count, read
 
@@ -132,10 +133,10 @@ def computing(backend: str, device: str) -> Iterator[torch.device]:
     before = (torch.tensor(2.0**-126) / 2).item() == 0
     with using(backend), torch.inference_mode(False):
         try:
-            torch.set_flush_denormal(True)
+            flush_denormals(True)
             yield find_device(device)
         finally:
-            torch.set_flush_denormal(before)
+            flush_denormals(before)
 
 
 def peak_memory() -> float | None:
