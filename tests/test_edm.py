@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from text23d.method.ode import integrate
 from text23d.prior.analytic import Gaussian
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.condition import Condition
@@ -123,7 +125,7 @@ def integration_error(steps: int) -> float:
     x = 10.0 * pictures(7, 4, 4, 2, 2).double()
     ratio = ((std**2 + levels[-1] ** 2) / (std**2 + levels[0] ** 2)).sqrt()
     exact = mean + (x - mean) * ratio
-    return (edm.heun(Gaussian(mean, std), x, levels, None) - exact).abs().max().item()
+    return (integrate(Gaussian(mean, std), x, levels, "heun") - exact).abs().max().item()
 
 
 def test_heun_converges_with_order_2() -> None:
@@ -142,15 +144,15 @@ def test_heun_ends_on_a_denoised_picture_with_two_evaluations_a_step() -> None:
         return prior(x, sigma)
 
     levels, x = edm.sigma_steps(9, 0.02, 10.0), 10.0 * pictures(8, 4, 4, 2, 2)
-    sample = edm.heun(counted, x, levels, "what was asked for")
+    sample = integrate(partial(counted, c="what was asked for"), x, levels, "heun")
     assert len(asked) == 2 * 9 - 1 and min(asked) > 0
-    before = edm.heun(prior, x, levels[:-1], None)
+    before = integrate(prior, x, levels[:-1], "heun")
     torch.testing.assert_close(sample, prior(before, levels[-2]))
 
 
 def test_heun_samples_the_prior() -> None:
     levels = edm.sigma_steps(32)
     x = levels[0] * pictures(9, 4000, 1, 1, 1)
-    samples = edm.heun(Gaussian(0.3, 0.5), x, levels, None)
+    samples = integrate(Gaussian(0.3, 0.5), x, levels, "heun")
     assert samples.mean().item() == pytest.approx(0.3, abs=0.03)
     assert samples.std().item() == pytest.approx(0.5, abs=0.02)

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -30,6 +31,7 @@ from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors, write_bytes, write_json, write_text
 from text23d.judge import network
 from text23d.judge.network import Asked, Classifier, Judge, Opinion
+from text23d.method.ode import integrate
 from text23d.paths import conf_dir
 from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
@@ -363,7 +365,7 @@ def test_samples_share_their_noise_and_are_the_samplers(tiny_prior: Path, tiny_j
     noise = torch.randn(1, 4, 64, 64, generator=generator(7, 0, 1, "sample a red car"))
     c = prior.condition(["a", "red", "car"], orbit(2, samples.ELEVATION))
     x = levels[0] * noise.repeat(2, 1, 1, 1)
-    expected = edm.heun(Guided(prior.denoiser, 3.0), x, levels, c)
+    expected = integrate(partial(Guided(prior.denoiser, 3.0), c=c), x, levels, "heun")
     assert (found[1].pictures - expected.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-3
     assert not torch.equal(found[0].pictures, found[1].pictures), "each set has a noise of its own"
 
@@ -546,7 +548,7 @@ def test_the_verb_scores_samples_and_goes_on(
 
     made = files(tmp_path)
     assert len(made) == 6
-    monkeypatch.setattr(edm, "heun", nothing)
+    monkeypatch.setattr("text23d.studies.evaluation.samples.integrate", nothing)
     evaluate.run(cfg)
     assert files(tmp_path) == made and read_results(tmp_path) == first
 

@@ -17,6 +17,7 @@ from text23d.contracts import World
 from text23d.engine.training import Progress, load, train, unheard
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
+from text23d.method.ode import integrate
 from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition, known
@@ -139,6 +140,7 @@ def conditioned(
     return x.to(device), Condition(vocabulary.encode(said), known(views)).to(device)
 
 
+@torch.no_grad()
 def sheet(
     path: Path, model: edm.Preconditioned, world: World[Any], vocabulary: Vocabulary, seed: int, device: torch.device
 ) -> None:
@@ -149,7 +151,7 @@ def sheet(
     shape = len(captions), world.channels, *world.shape
     noise = torch.randn(shape, generator=generator(seed, 0, 0, "sheet")).to(device)
     levels = edm.sigma_steps(12)
-    seen = on_white(world.shown(edm.heun(Guided(model, 2.0), levels[0] * noise, levels, c)))
+    seen = on_white(world.shown(integrate(partial(Guided(model, 2.0), c=c), levels[0] * noise, levels, "heun")))
     rows = [slice(start, start + COLUMNS) for start in range(0, len(captions), COLUMNS)]
     contact_sheet([(", ".join(said[row]), list(seen[row])) for row in rows], path)
 

@@ -3,13 +3,9 @@ generative models" (EDM), written from the paper: equation and table numbers are
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from text23d.contracts import Denoiser
 from text23d.errors import UserError
 from text23d.prior.builtin.condition import Condition
 from text23d.prior.builtin.unet import UNet
@@ -72,16 +68,3 @@ def sigma_steps(steps: int, sigma_min: float = 0.02, sigma_max: float = 40.0, rh
     ramp = torch.linspace(0, 1, steps)
     levels = (sigma_max ** (1 / rho) + ramp * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
     return torch.cat([levels, torch.zeros(1)])
-
-
-@torch.no_grad()
-def heun(d: Denoiser, x: Tensor, levels: Tensor, c: Any) -> Tensor:
-    """Algorithm 1 of EDM: the deterministic second-order sampler. x [B, ...] of deviation levels[0] -> samples."""
-    for sigma, lower in pairwise(levels):
-        slope = (x - d(x, sigma, c)) / sigma
-        ahead = x + (lower - sigma) * slope
-        if lower > 0:
-            slope = (slope + (ahead - d(ahead, lower, c)) / lower) / 2
-            ahead = x + (lower - sigma) * slope
-        x = ahead
-    return x

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from text23d.cameras import Cameras, orbit
+from text23d.method.ode import integrate
 from text23d.paths import slug
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.prior import BuiltinPrior
@@ -64,7 +65,7 @@ def samples(prior: BuiltinPrior, suite: Suite, folder: Path, how: Sampling) -> l
             noise = torch.randn(1, 4, *prior.shape, generator=stream)
             x = levels[0] * noise.expand(how.views, -1, -1, -1).to(device)
             draw = {
-                "heun": partial(edm.heun, main, x, levels, c),
+                "heun": partial(integrate, partial(main, c=c), x, levels, "heun"),
                 "algorithm1": partial(algorithm1, main, prior.denoiser, x, levels, c, how.seed + index),
             }
             drawn = cached(folder / f"{slug(prompt)}-{index}.safetensors", draw[how.sampler])

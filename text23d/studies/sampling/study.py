@@ -22,6 +22,7 @@ from text23d.judge import network
 from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import FixedPoint
 from text23d.method.langevin import LevelPreserving
+from text23d.method.ode import integrate
 from text23d.paths import slug
 from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
@@ -60,12 +61,13 @@ class Sampler:
         guided = guidance != 1
         return (2 * self.levels - 1) * (1 + guided) if self.h is None else self.levels * (3 if guided else 2)
 
+    @torch.no_grad()
     def draw(self, prior: BuiltinPrior, c: Condition, noise: Tensor, guidance: float, seed: int) -> Tensor:
         """Pictures [B, 4, S, S] from as much noise of deviation 1; Langevin's own comes from `seed`."""
         levels, D = edm.sigma_steps(self.levels), Guided(prior.denoiser, guidance)
         x = levels[0] * noise
         if self.h is None or self.leak is None:
-            return edm.heun(D, x, levels, c)
+            return integrate(partial(D, c=c), x, levels, "heun")
         method = Algorithm1(FixedPoint(0), LevelPreserving(self.h), leak=self.leak)
         return algorithm1(D, prior.denoiser, x, levels, c, seed, method)
 
