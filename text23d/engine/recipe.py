@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
@@ -31,7 +32,7 @@ LOOKS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(ABC):
     """What every method shares: the loop round its step.
 
     sigma, size                  noise level and side of the update's rendering ([0036]), by progress in [0, 1]
@@ -63,9 +64,9 @@ class Recipe:
             checked(self.sigma(progress), Level, "method.sigma")
             self.method_at(progress)
 
+    @abstractmethod
     def method_at(self, progress: float) -> Method:
         """The method of a step at this progress in [0, 1]."""
-        raise NotImplementedError
 
     def learner(self, denoiser: Denoiser, stream: torch.Generator) -> Learner | None:
         """What the method itself learns in a run, made of D without guidance; None: nothing."""

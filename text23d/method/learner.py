@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from text23d.checkpoint import load_optimizer, optimizer_state
 from text23d.method.noise import spread
 
 
@@ -37,18 +38,12 @@ class NetworkLearner:
 
     def state(self) -> dict[str, Tensor]:
         """The weights that learn, by name, and Adam's moments and steps of each."""
-        state = {f"weights.{name}": each.detach().clone() for name, each in self.weights.items()}
-        for name, each in self.weights.items():
-            state |= {f"{key}.{name}": value.clone() for key, value in self.adam.state[each].items()}
-        return state
+        weights = {f"weights.{name}": each.detach().clone() for name, each in self.weights.items()}
+        return weights | {f"adam.{name}": each.clone() for name, each in optimizer_state(self.adam).items()}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
         for name, each in self.weights.items():
             each.copy_(state[f"weights.{name}"])
-            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state]
-            kept = {key: state[f"{key}.{name}"] for key in keys}
-            # Steps are counted on the CPU, moments lie beside their weight.
-            self.adam.state[each] = {
-                key: value.clone() if key == "step" else value.to(each, copy=True) for key, value in kept.items()
-            }
+        kept = {name.removeprefix("adam."): each for name, each in state.items() if name.startswith("adam.")}
+        load_optimizer(self.adam, kept)
