@@ -82,7 +82,7 @@ def execute(
         kernels = describe(device.type)
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         state.clock.add("start-up", time.perf_counter() - begin)
-        optimise(run)
+        optimise(run, settings.outputs)
         exported = kept(run, lambda: deliver(run, settings.outputs))
         summary = {
             "prompt": parts.prompt,
@@ -117,7 +117,7 @@ def take_over(run: Run, past: Past | None) -> None:
     write_text(run.folder / CONFIG, text)
 
 
-def optimise(run: Run) -> None:
+def optimise(run: Run, outputs: str) -> None:
     """The loop. phi is saved at the end, also of a run that ends early; a run that cannot be healed delivers its best.
 
     Raises as `execute`."""
@@ -125,7 +125,7 @@ def optimise(run: Run) -> None:
         kept(run, run.optimise)
     except Diverged as error:
         run.restore_best()
-        deliver(run, "all")
+        deliver(run, outputs)
         done = f"the best of it, after {run.state.iteration} iterations, is in {run.folder}"
         tried = f"gave up after {run.health.settings.retries} retries with lower and lower learning rates"
         raise Diverged(f"{error}; {tried}: check the prior and the settings of the method; {done}") from error
