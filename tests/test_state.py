@@ -111,7 +111,7 @@ def test_a_run_saved_and_loaded_elsewhere_ends_with_the_same_bytes(name: str, fo
     assert differences(resumed, whole) == []
     moved = differences(whole["phi"], begun["phi"])
     assert moved and any("weight" in each or "table" in each or "pixels" in each for each in moved)
-    assert whole["totals"] == {"iteration": ALL, "evaluations": 2 * begun["totals"]["evaluations"]}
+    assert whole["totals"] == {"iteration": ALL, "evaluations": 2 * begun["totals"]["evaluations"], "thrift": 0}
     assert whole["sheet"]["labels"] == [f"iteration {i + 1}" for i in range(ALL)]
     assert set(whole["sheet"]["pictures"]) == {str(i) for i in range(ALL)}
 

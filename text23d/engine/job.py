@@ -113,7 +113,7 @@ def watched(
     try:
         look("start")
         with JsonLines(folder / METRICS) as lines:
-            for figures in optimise(state, parts, state.loop.stage):
+            for figures in optimise(state, parts, state.loop.stage, lambda line: on_event(Noted(line))):
                 lines.write(figures)
                 on_event(Iterated(state.iteration, total, figures))
                 if state.iteration in marks:

@@ -13,6 +13,7 @@ from text23d.checkpoint import copied, load_optimizer, optimizer_state
 from text23d.clock import Clock
 from text23d.contracts import Learner
 from text23d.engine.sheet import Sheet
+from text23d.engine.thrift import Thrift
 from text23d.errors import UserError
 from text23d.method.average import Average
 from text23d.method.warm import WarmStarts
@@ -27,6 +28,7 @@ class RunState:
     learner          what the method itself learns; None: nothing
     iteration        iterations done
     evaluations      of the network, so far
+    thrift           how sparing of memory its iterations have become
     clock, loop      seconds by stage of the run, and of its iterations
     sheet            the stages looked at
     """
@@ -38,6 +40,7 @@ class RunState:
     learner: Learner | None = None
     iteration: int = 0
     evaluations: int = 0
+    thrift: Thrift = field(default_factory=Thrift)
     clock: Clock = field(default_factory=Clock)
     loop: Clock = field(default_factory=Clock)
     sheet: Sheet = field(default_factory=Sheet)
@@ -48,7 +51,7 @@ class RunState:
 
     def state(self) -> dict[str, Any]:
         """All of it, as `checkpoint.save` takes it."""
-        totals = {"iteration": self.iteration, "evaluations": self.evaluations}
+        totals = {"iteration": self.iteration, "evaluations": self.evaluations, "thrift": self.thrift.level}
         return {
             **self.changing(),
             "totals": {**totals, "clock": self.clock.state(), "loop": self.loop.state()},
@@ -77,6 +80,7 @@ class RunState:
         self.restore(state)
         totals = state["totals"]
         self.iteration, self.evaluations = totals["iteration"], totals["evaluations"]
+        self.thrift.level = totals.get("thrift", 0)
         self.clock.load(totals["clock"])
         self.loop.load(totals["loop"])
         self.sheet.load(state["sheet"])
