@@ -62,6 +62,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return False
 
 
+def lack(error: BaseException) -> str:
+    """An error that `is_out_of_memory`, in one line for a person."""
+    most, words = limit(), " ".join(str(error).split())
+    said = f" ({words[:200]})" if words else ""
+    allowed = f"raise the limit of {gib(most)} that this process has (ulimit -v), " if most is not None else ""
+    return f"out of memory{said}: {allowed}free some memory, or ask for less: smaller pictures, grids or batches"
+
+
 def let_go(error: BaseException) -> None:
     """Give back what an error that was caught keeps: the variables of the functions it left, and what allocators hold
     in reserve."""
