@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
 from text23d.errors import UserError
-from text23d.memory import is_out_of_memory, lack
+from text23d.memory import is_out_of_memory, lack, shortage
 
 if TYPE_CHECKING:
     import torch
@@ -94,10 +94,11 @@ def is_mistake(error: BaseException) -> bool:
 
 def sentence(error: BaseException) -> str:
     """What an error that `is_mistake` says to a person."""
+    short = shortage(error)
+    if short is not None and not isinstance(short, UserError):
+        return lack(short)
     if isinstance(error, UserError):
         return str(error)
-    if is_out_of_memory(error):
-        return lack(error)
     if isinstance(error, OSError):
         about = f"{error.filename}: " if error.filename else ""
         advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another file or folder"
@@ -172,14 +173,16 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
     """Run a verb that has a configuration, as a job of Hydra's or several."""
     # Hydra would otherwise turn every error into a page of its own and exit before we can say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    from text23d.door import commandline, libraries
+    from text23d.door import libraries
+
+    libraries.check(verb)
+    from text23d.door import commandline
 
     register_resolvers()
     line = commandline.read(verb, arguments)
     import hydra
 
     if line.runs:
-        libraries.check(verb)
         import_module(f"text23d.{verb}")  # here, where nothing is made yet and Ctrl-C may end it at once
         watch(interrupt)
     sys.argv[1:] = line.arguments

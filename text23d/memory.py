@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from text23d.errors import TooLarge
+from text23d.errors import TooLarge, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -49,22 +49,27 @@ def gib(size: float) -> str:
 # What an error says
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory that could not be had is the error, or its cause: MemoryError of Python, numpy and our kernels,
-    our own refusals, the system's ENOMEM, and what torch, oneDNN and CUDA say in words."""
+def shortage(error: BaseException) -> BaseException | None:
+    """The error, or the one of its causes, that memory could not be had: MemoryError of Python, numpy and our kernels,
+    our own refusals, the system's ENOMEM, and what torch, oneDNN and CUDA say in words. None: it is about other
+    things."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, MemoryError | TooLarge) or (isinstance(seen, OSError) and seen.errno == errno.ENOMEM):
-            return True
-        if isinstance(seen, RuntimeError | ImportError | OSError) and WORDS.search(str(seen)):
-            return True
+            return seen
+        if not isinstance(seen, UserError) and isinstance(seen, Exception) and WORDS.search(str(seen)):
+            return seen
         seen = seen.__cause__
-    return False
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return shortage(error) is not None
 
 
 def lack(error: BaseException) -> str:
     """An error that `is_out_of_memory`, in one line for a person."""
-    most, words = limit(), " ".join(str(error).split())
+    most, words = limit(), " ".join(str(shortage(error)).split())
     said = f" ({words[:200]})" if words else ""
     allowed = f"raise the limit of {gib(most)} that this process has (ulimit -v), " if most is not None else ""
     return f"out of memory{said}: {allowed}free some memory, or ask for less: smaller pictures, grids or batches"

@@ -40,8 +40,10 @@ def attempt(verb: str) -> NoReturn:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     try:
-        import_module(f"text23d.{verb}")
+        import hydra  # noqa: F401 (as the verb itself will be called)
         import torch
+
+        import_module(f"text23d.{verb}")
 
         torch.nn.functional.conv2d(torch.ones(1, 8, 256, 256), torch.ones(8, 8, 3, 3)).exp().sum()
     except BaseException as error:  # whatever else is wrong with it is told where it is imported for good
