@@ -12,7 +12,7 @@ from typing import Any
 
 from text23d import checkpoint
 from text23d.errors import UserError
-from text23d.settings import Count, NonNegative
+from text23d.settings import Count, Flag, NonNegative
 
 FOLDER = "checkpoints"
 SHARE = 0.02
@@ -25,10 +25,12 @@ class CheckpointSettings:
 
     every   seconds from one checkpoint to the next; None: only when the run ends or is stopped.
     keep    how many of the last ones are kept, beside the best.
+    last    whether a finished run keeps its last one, so that it may go on for more iterations.
     """
 
     every: NonNegative | None = 20.0
     keep: Count = 2
+    last: Flag = True
 
 
 class Checkpoints:
@@ -85,7 +87,9 @@ class Checkpoints:
             self.best = {}
 
     def finish(self) -> None:
-        """Keep but the last, from which a finished run may still go on."""
+        """Of a finished run, keep the last only, or none."""
+        if not self.settings.last:
+            return self.clear()
         for iteration in self.iterations()[1:]:
             self.path(iteration).unlink(missing_ok=True)
 

@@ -125,10 +125,11 @@ def optimise(run: Run) -> None:
     try:
         kept(run, run.optimise)
     except Diverged as error:
-        run.restore_checkpoint(best=True)
+        run.restore_best()
         deliver(run, "all")
-        done = f"the best so far, of iteration {run.state.iteration}, is in {run.folder}"
-        raise Diverged(f"{error}; gave up after {run.health.settings.retries} retries: {done}") from error
+        done = f"the best of it, after {run.state.iteration} iterations, is in {run.folder}"
+        tried = f"gave up after {run.health.settings.retries} retries with lower and lower learning rates"
+        raise Diverged(f"{error}; {tried}: check the prior and the settings of the method; {done}") from error
 
 
 def kept(run: Run, work: Callable[[], T]) -> T:

@@ -91,7 +91,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         stage=stage,
     )
     if not all(bool(each.isfinite().all()) for each in state.phi.parameters()):
-        raise FloatingPointError("phi is no longer finite; lower the learning rate, or go back to a checkpoint")
+        raise FloatingPointError("phi is no longer finite")
     if state.warm:
         state.warm.keep(views, report.proposal.noise)
     if state.average:

@@ -50,7 +50,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.troubles: list[str] = []
-        self._begun = self.safe = self.state.snapshot()
+        self._begun = self._furthest = self.safe = self.state.snapshot()
         self._went_to: int | None = None
 
     @property
@@ -63,7 +63,7 @@ class Run:
         self.state.load(contents["state"])
         self.elapsed, self.troubles = contents["elapsed"], list(contents["troubles"])
         self.checkpoints.best = contents["best"]
-        self._begun = self.safe = self.state.snapshot()
+        self._begun = self._furthest = self.safe = self.state.snapshot()
         made, now = contents["made"], self._made()
         for name in made:
             if made[name] != now.get(name):
@@ -142,13 +142,16 @@ class Run:
         where it has failed too often."""
         state, health = self.state, self.health
         rate, stream = state.rate * health.settings.rate, state.stream + 1
+        sudden = not isinstance(error, Unsound) and finite(self.safe)
+        if sudden and self.safe["counts"]["iteration"] >= self._furthest["counts"]["iteration"]:
+            self._furthest = self.safe
         health.failed(error, state.iteration)
         if health.failures > 1 and self._went_to is not None:  # what it went back to was not sound either
             self.restore_checkpoint(self._went_to - 1)
-        elif isinstance(error, Unsound) or not finite(self.safe):
-            self.restore_checkpoint()
-        else:
+        elif sudden:
             state.restore(self.safe)
+        else:
+            self.restore_checkpoint()
         state.rate, state.stream, self._went_to = rate, stream, state.iteration
         self.safe = state.snapshot()
         self.checkpoints.remove_after(state.iteration)
@@ -158,15 +161,19 @@ class Run:
             f"numbers (retry {health.failures} of {health.settings.retries})"
         )
 
-    def restore_checkpoint(self, most: int | None = None, best: bool = False) -> None:
-        """The state of the newest whole checkpoint up to iteration `most`, or of the best; that of the beginning, where
-        there is none."""
-        if best and self.checkpoints.best:
-            most = int(self.checkpoints.best["iteration"])
+    def restore_checkpoint(self, most: int | None = None) -> None:
+        """The state of the newest whole checkpoint up to iteration `most`; without one, that of the beginning."""
         for contents in self.checkpoints.read(self.trouble, most):
             saved = contents["state"]
             return self.state.restore({**saved, "rows": len(saved["sheet"]["labels"])})
         return self.state.restore(self._begun)
+
+    def restore_best(self) -> None:
+        """The state that the judge liked best; where it liked none, the furthest that was sound."""
+        if self.checkpoints.best:
+            self.restore_checkpoint(int(self.checkpoints.best["iteration"]))
+        else:
+            self.state.restore(self._furthest)
 
     def trouble(self, text: str) -> None:
         """Something that a person should know, now and in summary.json."""
