@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -26,11 +26,12 @@ from text23d.engine.results import save_phi, score
 from text23d.engine.resume import ResumeSettings
 from text23d.engine.run import Run
 from text23d.engine.watchdog import Watchdog
-from text23d.errors import Diverged, Interrupted, UserError
+from text23d.errors import Diverged, Interrupted, TooLarge, UserError
 from text23d.files import write_json, write_text
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
 from text23d.kernels.threads import flush_denormals
+from text23d.memory import is_out_of_memory, lack, let_go
 from text23d.rng import global_generator
 from text23d.settings import Count, read
 
@@ -139,8 +140,14 @@ def kept(run: Run, work: Callable[[], T]) -> T:
     except Diverged:
         raise
     except BaseException as error:
-        with suppress(UserError):  # such as that the disk is full: what came first is what is told
+        lacking = is_out_of_memory(error)
+        if lacking:
+            let_go(error)
+        try:
             run.keep()
+        except Exception as second:  # such as that the disk is full: what came first is what is told
+            if not (isinstance(second, UserError) or is_out_of_memory(second)):
+                raise
         advice = f"what there is of it is in {run.folder}, and resume={run.folder} goes on"
         if run.watchdog.barked:
             seconds = run.health.settings.stall
@@ -150,8 +157,9 @@ def kept(run: Run, work: Callable[[], T]) -> T:
         if isinstance(error, KeyboardInterrupt):
             done = f"{run.state.iteration} of {run.parts.recipe.iterations} iterations"
             raise Interrupted(f"interrupted after {done}: {advice}") from error
-        if isinstance(error, UserError) and run.checkpoints.iterations():
-            raise UserError(f"{error}; then resume={run.folder} goes on") from error
+        told = TooLarge(lack(error)) if lacking and not isinstance(error, UserError) else error
+        if isinstance(told, UserError) and run.checkpoints.iterations():
+            raise UserError(f"{told}; then resume={run.folder} goes on") from told
         raise
 
 

@@ -19,6 +19,7 @@ from text23d.engine.health import Health, Unsound, finite
 from text23d.engine.loop import advance
 from text23d.engine.results import save_phi, score
 from text23d.engine.state import RunState
+from text23d.engine.thrift import thriftily
 from text23d.engine.watchdog import Watchdog
 from text23d.errors import Diverged
 from text23d.files import JsonLines
@@ -86,7 +87,9 @@ class Run:
     def iterate(self, lines: JsonLines) -> None:
         """One iteration, its metrics, and what is due after it."""
         state, total = self.state, self.parts.recipe.iterations
-        figures = advance(state, self.parts, state.loop.stage, self.safe)
+        figures = thriftily(
+            lambda parts: advance(state, parts, state.loop.stage, self.safe), state, self.parts, self.trouble
+        )
         self.watchdog.alive()
         self.health.examine(figures, self.parts.guide.reference_rms is not None)
         lines.write(figures)
