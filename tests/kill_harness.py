@@ -13,14 +13,17 @@ import json
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +31,9 @@ import trimesh
 import yaml
 from PIL import Image
 
-from text23d import checkpoint
+from text23d import checkpoint, cli
 from text23d.artifact.media import read_frames
-from text23d.engine.folder import LOCK, SUMMARY
+from text23d.engine.folder import SUMMARY
 from text23d.files import load_tensors
 
 SMALL = ("prompt=a red car", "device=cpu", "stages=2")
@@ -93,10 +96,13 @@ class Trial:
     every: float = 1.0
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Begin the run, or resume it; its words go to a file beside its folder."""
+    def start(self, fork: bool = False) -> subprocess.Popen[bytes] | Forked:
+        """Begin the run, or resume it; its words go to a file beside its folder. fork: from this process, which has
+        imported all that it needs."""
         given = [*self.overrides, f"hydra.run.dir={self.folder}", "resume=auto", f"checkpoint.every={self.every}"]
         with open(self.said, "ab") as words:
+            if fork:
+                return Forked(given, words.fileno(), self)
             return subprocess.Popen(
                 [sys.executable, "-m", "text23d.run", *given], stdout=words, stderr=words, start_new_session=True,
                 env={**os.environ, MARK: self.mark}, cwd=self.folder.parent,
@@ -106,9 +112,9 @@ class Trial:
     def said(self) -> Path:
         return self.folder.with_name(self.folder.name + ".txt")
 
-    def finish(self) -> list[str]:
+    def finish(self, fork: bool = False) -> list[str]:
         """Let the run go on to its end. Returns what is wrong with how it ended."""
-        process = self.start()
+        process = self.start(fork)
         status = process.wait(900)
         text = self.said.read_text(errors="replace")
         faults = [f"exit status {status}: {text.splitlines()[-1:]}"] if status else []
@@ -132,6 +138,41 @@ class Trial:
         while (found := self.alive()) and time.monotonic() < end:
             time.sleep(0.05)
         return [f"a process survived: {each}" for each in found]
+
+
+class Forked:
+    """A run in a copy of this process: as killable as any, and begun in no time. Implements a part of Popen."""
+
+    def __init__(self, arguments: Sequence[str], words: int, trial: Trial) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            os.chdir(trial.folder.parent)
+            os.dup2(words, 1), os.dup2(words, 2)
+            os.environ[MARK] = trial.mark
+            sys.argv = ["text23d", *arguments]
+            status: object = 1
+            try:
+                cli.main("run")
+            except SystemExit as ended:
+                status = ended.code
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status if isinstance(status, int) else 0)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self, timeout: float = 0.0) -> int:
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -169,7 +210,7 @@ def torn(folder: Path) -> list[str]:
     }
     faults = []
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith((".part-", LOCK)):
+        if path.is_file() and not path.name.startswith("."):
             try:
                 readers[path.suffix](path)
             except Exception as error:
@@ -197,10 +238,10 @@ def lost(folder: Path) -> int:
     return max(0, done - max((int(each.stem) for each in folder.glob("checkpoints/*.safetensors")), default=0))
 
 
-def kill(trial: Trial, rng: random.Random, duration: float, counts: Counts, aim: str | None) -> bool:
+def kill(trial: Trial, rng: random.Random, duration: float, counts: Counts, aim: str | None, fork: bool) -> bool:
     """Start or resume the run and kill it, at a random moment or where it does what `aim` names; whether it was
     killed before it ended."""
-    process, end = trial.start(), time.monotonic() + rng.uniform(0, duration)
+    process, end = trial.start(fork), time.monotonic() + rng.uniform(0, duration)
     while process.poll() is None:
         if aim is None and time.monotonic() >= end or aim is not None and doing(trial.folder) == aim:
             break
@@ -223,9 +264,9 @@ def kill(trial: Trial, rng: random.Random, duration: float, counts: Counts, aim:
     return True
 
 
-def examine(trial: Trial, expected: dict[str, Any], counts: Counts) -> None:
+def examine(trial: Trial, expected: dict[str, Any], counts: Counts, fork: bool) -> None:
     """Let a run that was killed go on to its end, and compare what it left with what is `expected`."""
-    faults = trial.finish()
+    faults = trial.finish(fork)
     found = results(trial.folder)
     faults += [f"{name} differs" for name in expected | found if expected.get(name) != found.get(name)]
     faults += torn(trial.folder) + trial.survivors(2)
@@ -233,38 +274,45 @@ def examine(trial: Trial, expected: dict[str, Any], counts: Counts) -> None:
 
 
 def harness(
-    cases: Sequence[Sequence[str]], kills: int, seed: int, folder: Path, share: float = 0.4
+    cases: Sequence[Sequence[str]], kills: int, seed: int, folder: Path, aimed: float = 0.4, forked: float = 0.0
 ) -> Counts:
-    """`kills` kills, in runs of one case after another. share: of those that are aimed."""
+    """`kills` kills, in runs of one case after another. aimed, forked: shares of them; the second of processes that need
+    not import anything, which this one has to have done in a single thread."""
     rng, counts = random.Random(seed), Counts()
-    whole: list[tuple[dict[str, Any], float]] = []
+    whole: list[tuple[dict[str, Any], list[float]]] = []
     for number, case in enumerate(cases):
-        trial, start = Trial(folder / f"whole-{number}", case), time.monotonic()
-        counts.faults += [f"undisturbed {each}" for each in [*trial.finish(), *torn(trial.folder)]]
-        whole.append((results(trial.folder), time.monotonic() - start))
-    aims = list(AIMS)
+        trial, took = Trial(folder / f"whole-{number}", case), []
+        for fork in [False, True][: 1 + (forked > 0)]:
+            start = time.monotonic()
+            counts.faults += [f"undisturbed {each}" for each in [*trial.finish(fork), *torn(trial.folder)]]
+            took.append(time.monotonic() - start)
+            found = results(trial.folder)
+            if not fork and forked:
+                shutil.rmtree(trial.folder)
+        whole.append((found, took))
     while counts.kills < kills and len(counts.faults) < 20:
         number = counts.trials % len(cases)
         trial = Trial(folder / f"run-{counts.trials:03d}", cases[number], rng.choice([0.0, 1.0]))
-        expected, duration = whole[number]
+        expected, took = whole[number]
         for _ in range(rng.choice([1, 2, 3, 4, 6])):
-            aim = rng.choice(aims) if rng.random() < share else None
-            if counts.kills >= kills or not kill(trial, rng, duration, counts, aim):
+            aim, fork = rng.choice(list(AIMS)) if rng.random() < aimed else None, rng.random() < forked
+            if counts.kills >= kills or not kill(trial, rng, took[fork], counts, aim, fork):
                 break
-        examine(trial, expected, counts)
+        examine(trial, expected, counts, rng.random() < forked)
         counts.trials += 1
-        print(f"{counts.kills} kills, {counts.trials} runs, {len(counts.faults)} faults", file=sys.stderr, flush=True)
+        print(f"{counts.kills} kills, {counts.trials} runs, faults: {counts.faults}", file=sys.stderr, flush=True)
     return counts
 
 
 def main(arguments: Sequence[str]) -> int:
     given = dict(each.split("=", 1) for each in arguments)
     names = given.get("cases", "|".join(CASES)).split("|")
+    import_module("text23d.run")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(given.get("folder", place)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         cases = [(*SMALL, *CASES[name]) for name in names]
-        counts = harness(cases, int(given.get("kills", 100)), int(given.get("seed", 0)), folder)
+        counts = harness(cases, int(given.get("kills", 100)), int(given.get("seed", 0)), folder, forked=0.75)
     print("\n".join(counts.lines()))
     return bool(counts.faults)
 
