@@ -51,7 +51,10 @@ TINY = (
     "mesh.resolution=32",
     "stages=2",
 )
-FILES = ["config.yaml", "contact.png", "mesh.glb", "metrics.jsonl", "nerf.safetensors", "summary.json", "turntable.mp4"]
+FILES = [
+    *("config.yaml", "contact.png", "log.txt", "mesh.glb", "metrics.jsonl"),
+    *("nerf.safetensors", "summary.json", "turntable.mp4"),
+]
 TIMED = {"seconds", "total"}
 
 

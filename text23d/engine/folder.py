@@ -10,8 +10,9 @@ from pathlib import Path
 from text23d.errors import UserError
 
 LOCK = ".running"
+LOG, TENSORBOARD = "log.txt", "tensorboard"
 RESULTS = (
-    *("config.yaml", "metrics.jsonl", "summary.json", "contact.png", "turntable.mp4"),
+    *("config.yaml", "metrics.jsonl", "summary.json", LOG, "contact.png", "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
     *("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"),
 )
@@ -49,6 +50,10 @@ def clear(folder: Path) -> None:
     """Take away what an earlier run left in `folder`, so that nothing of two runs is mixed."""
     for name in RESULTS:
         (folder / name).unlink(missing_ok=True)
+    for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
+        events.unlink()
+    with contextlib.suppress(OSError):  # there is none, or somebody has put more into it
+        (folder / TENSORBOARD).rmdir()
 
 
 def _still(path: Path, handle: int) -> bool:

@@ -17,9 +17,10 @@ import yaml
 from text23d.contracts import Exported
 from text23d.devices import find_device
 from text23d.engine.build import Parts, build_run
-from text23d.engine.events import Exporting, Finished, Iterated, Noted, OnEvent, Started, unheard
+from text23d.engine.events import Exporting, Finished, Iterated, Looked, Noted, OnEvent, Started, unheard
 from text23d.engine.folder import claimed, clear
 from text23d.engine.loop import optimise
+from text23d.engine.recorded import recorded
 from text23d.engine.results import save_phi, score
 from text23d.engine.state import RunState
 from text23d.errors import Interrupted, UserError
@@ -28,7 +29,7 @@ from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
 from text23d.kernels.threads import flush_denormals
 from text23d.rng import global_generator
-from text23d.settings import Count, read
+from text23d.settings import Count, Flag, read
 
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
 
@@ -41,6 +42,7 @@ class JobSettings:
     backend: Literal["auto", "native", "torch"] = "auto"
     outputs: Literal["all", "minimal"] = "all"
     stages: Count = 6
+    tensorboard: Flag = False
 
 
 def execute(
@@ -56,13 +58,21 @@ def execute(
     """
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
+    with recorded(folder, settings.tensorboard, on_event) as tell:
+        return perform(cfg, settings, folder, tell, begin)
+
+
+def perform(
+    cfg: Mapping[str, Any], settings: JobSettings, folder: Path, on_event: OnEvent, begin: float
+) -> dict[str, Any]:
+    """`execute`, with all that is told recorded."""
     with claimed(folder), computing(settings.backend, settings.device) as device:
         with global_generator(0):  # networks draw their weights when they are made, before they are read
             (state, parts), judge = build_run(cfg, device), load_judge()
         clear(folder)
         write_text(folder / CONFIG, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True, width=1000))
         kernels, iterations = describe(device.type), parts.recipe.iterations
-        on_event(Started(parts.prompt, str(device), kernels, folder, iterations))
+        on_event(Started(parts.prompt, str(device), kernels, folder, iterations, state.iteration))
         state.clock.add("start-up", time.perf_counter() - begin)
         try:
             watched(state, parts, settings.stages, folder, cfg["representation"], on_event)
@@ -109,6 +119,7 @@ def watched(
         with state.clock.stage("pictures"):
             state.sheet.add(label, parts.task.preview(state.result()))
             state.sheet.write(folder / SHEET, columns)
+        on_event(Looked(state.iteration, label, dict(zip(columns, state.sheet.stages[-1][1], strict=True))))
 
     try:
         look("start")
