@@ -167,7 +167,9 @@ def test_jobs_do_not_outlive_their_launcher(tmp_path: Path, number: signal.Signa
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup's children ignore it
     )
     try:
-        assert eventually(lambda: (folder / "output.txt").exists() and (folder / "output.txt").read_text() == "working\n")
+        assert eventually(
+            lambda: (folder / "output.txt").exists() and (folder / "output.txt").read_text() == "working\n"
+        )
         pid = note(folder)["pid"]
         assert alive(pid)
         parent.send_signal(number)

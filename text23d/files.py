@@ -14,16 +14,17 @@ import json
 import logging
 import math
 import os
+import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import safetensors
 import torch
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from text23d.errors import UserError
@@ -211,6 +212,23 @@ class JsonLines(Lines):
         """Append one record (see `plain` for what becomes of its values)."""
         self.append(json.dumps(plain(record), ensure_ascii=False, allow_nan=False))
 
+    def cut(self, keep: Callable[[Any], bool]) -> None:
+        """Cut off everything from the first line on that `keep` refuses, or that is no JSON object with what `keep`
+        asks for."""
+        self._file.seek(0)
+        end = 0
+        try:
+            for line in self._file.read().splitlines(keepends=True):
+                try:
+                    if not keep(json.loads(line)):
+                        break
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    break
+                end += len(line)
+            self._file.truncate(end)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
 
 def save_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], kind: str, facts: Mapping[str, Any] | None = None
@@ -227,7 +245,12 @@ def save_tensors(
     note = f"sha256:{_checksum(tensors, kind, text)} {text}"
     # safetensors refuses tensors that share memory; a clone of each is cheap beside the write.
     owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(owned, {kind: note}))
+    with atomic(path) as temporary:
+        try:
+            save_file(owned, temporary, {kind: note})  # not first into memory, where there may be no room for it
+        except safetensors.SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from error
 
 
 def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

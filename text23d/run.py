@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from text23d.engine.job import execute
+from text23d.engine.resume import AUTO, asked, read_config
 from text23d.errors import UserError
 from text23d.terminal import Terminal
 
@@ -27,6 +28,8 @@ def run(cfg: DictConfig) -> None:
     # The later jobs of a sweep share a process: only a single run waited for its start.
     started = cli.STARTED if HydraConfig.get().mode == RunMode.RUN else time.perf_counter()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if plain["resume"]["folder"] not in (None, AUTO):
+        plain = asked(read_config(folder), plain, HydraConfig.get().overrides.task)
     try:
         with Terminal() as terminal:
             execute(plain, folder, terminal, started)

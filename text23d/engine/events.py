@@ -12,14 +12,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Started:
-    """All parts are built; `kernels` names the backend in words. iteration: done before, by a run that goes on."""
+    """All parts are built; `kernels` names the backend in words. done: the iterations of earlier processes."""
 
     prompt: str
     device: str
     kernels: str
     folder: Path
     iterations: int
-    iteration: int = 0
+    done: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ FIGURES = ("sigma", "loss", "noise_ratio", "residual")
 def spoken(event: Event) -> list[str]:
     """The lines that say an event; none for those that come so often that they are shown as progress instead."""
     if isinstance(event, Started):
-        again = f", after {event.iteration} of {event.iterations} iterations" if event.iteration else ""
+        again = f", after {event.done} of {event.iterations} iterations" if event.done else ""
         return [f"{event.prompt!r} on {event.device}, kernels {event.kernels}, to {event.folder}{again}"]
     if isinstance(event, Finished):
         return [spent(event.summary), verdict(event.summary, event.message, event.folder)]
