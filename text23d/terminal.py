@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from time import monotonic
-from typing import Any, NoReturn, TypeVar
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from text23d.engine.events import Event, Exporting, Finished, Iterated
 from text23d.engine.spoken import figures, spoken
 from text23d.errors import UserError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Self = TypeVar("Self", bound="Shown")
 EVERY = 5.0
@@ -52,6 +53,8 @@ class Meter:
 
     def draw(self, done: int, total: int, said: str) -> None:
         if self.bar is None:
+            from tqdm import tqdm  # here: the doctor reads its command line where this is missing
+
             self.bar = tqdm(
                 desc=self.what, total=total, initial=done - 1, miniters=1, smoothing=0.1, dynamic_ncols=True
             )
