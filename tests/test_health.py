@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,22 @@ SOUND = {"iteration": 1, "noise_ratio": 1.0}
 # What is seen
 
 
+@dataclass(frozen=True)
+class Constant:
+    value: float
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, c: Any = None) -> torch.Tensor:
+        return torch.full_like(x, self.value)
+
+
+class Identity:
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, c: Any = None) -> torch.Tensor:
+        return x
+
+
 def test_a_denoiser_that_returns_nonsense_is_seen(tiny_prior: Path) -> None:
     for output, told in ((torch.nan, "not finite"), (torch.inf, "not finite"), (0.25, "0.25 everywhere")):
-        guide = Guide(lambda x, sigma, c, value=output: torch.full_like(x, value), lambda x, sigma, c: x, watched=True)
+        guide = Guide(Constant(output), Identity(), watched=True)
         for denoise in (guide.D, guide.D_unconditional, guide.with_guidance(3.0), guide.with_guidance(1.0)):
             with pytest.raises(FloatingPointError, match=told):
                 denoise(torch.zeros(1, 4, 2, 2), torch.tensor(1.0))

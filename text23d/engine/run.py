@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from text23d import __version__
+from text23d import __version__, interruption
 from text23d.engine.build import Parts
 from text23d.engine.checkpoints import Checkpoints
 from text23d.engine.events import Iterated, Looked, Noted, OnEvent
@@ -79,6 +79,7 @@ class Run:
                 self.look("start")
                 self.safe = state.snapshot()
             while state.iteration < self.parts.recipe.iterations:
+                interruption.check()
                 try:
                     self.iterate(lines)
                 except Diverged as error:
