@@ -243,7 +243,7 @@ def kill(trial: Trial, rng: random.Random, duration: float, counts: Counts, aim:
     killed before it ended."""
     process, end = trial.start(fork), time.monotonic() + rng.uniform(0, duration)
     while process.poll() is None:
-        if aim is None and time.monotonic() >= end or aim is not None and doing(trial.folder) == aim:
+        if (aim is None and time.monotonic() >= end) or (aim is not None and doing(trial.folder) == aim):
             break
         time.sleep(0.001 if aim else max(0.0, min(0.05, end - time.monotonic())))
     if aim == "mesh":
@@ -276,8 +276,8 @@ def examine(trial: Trial, expected: dict[str, Any], counts: Counts, fork: bool) 
 def harness(
     cases: Sequence[Sequence[str]], kills: int, seed: int, folder: Path, aimed: float = 0.4, forked: float = 0.0
 ) -> Counts:
-    """`kills` kills, in runs of one case after another. aimed, forked: shares of them; the second of processes that need
-    not import anything, which this one has to have done in a single thread."""
+    """`kills` kills, in runs of one case after another. aimed, forked: shares of them; the second of processes that
+    need not import anything, which this one has to have done in a single thread."""
     rng, counts = random.Random(seed), Counts()
     whole: list[tuple[dict[str, Any], list[float]]] = []
     for number, case in enumerate(cases):

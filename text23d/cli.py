@@ -42,6 +42,7 @@ VERBS = {
     "benchmark": "measures the kernels, the networks and an iteration",
     "train_prior": "trains the built-in prior",
     "train_judge": "trains the classifier that scores results",
+    "doctor": "examines this machine and this installation, and says whether a run would work",
 }
 """The modules of text23d that a person runs, and what each does."""
 
@@ -151,19 +152,25 @@ def choose(arguments: Sequence[str]) -> list[str]:
 
 def perform(verb: str, arguments: Sequence[str]) -> Any:
     """What a verb's command line asks for: its version, its help, or the verb itself. Returns the exit status."""
-    from text23d.door import libraries, manual
     from text23d.paths import config_of
 
     if verb == "version" or "--version" in arguments:
         print(f"text23d {__version__}")
         return 0
     if verb == "help":
+        from text23d.door import manual
+
         print(manual.overview(VERBS))
         return 0
     if config_of(verb) is None:
-        libraries.check(verb)
+        if verb != "doctor":  # which finds that itself
+            from text23d.door import libraries
+
+            libraries.check(verb)
         return import_module(f"text23d.{verb}").main(list(arguments))
     if {"-h", "--help"} & set(arguments):
+        from text23d.door import manual
+
         print(manual.page(verb, VERBS[verb]))
         return 0
     return under_hydra(verb, arguments)

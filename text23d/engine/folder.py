@@ -12,8 +12,9 @@ from text23d.errors import UserError
 LOCK = ".running"
 CHECKPOINTS = "checkpoints"
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
+LOG, TENSORBOARD = "log.txt", "tensorboard"
 RESULTS = (
-    *(CONFIG, METRICS, SUMMARY, SHEET, "turntable.mp4"),
+    *(CONFIG, METRICS, SUMMARY, LOG, SHEET, "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
     *("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"),
 )
@@ -57,6 +58,11 @@ def clear(folder: Path, but: Collection[str] = ()) -> None:
     for name in RESULTS:
         if name not in but:
             (folder / name).unlink(missing_ok=True)
+    if TENSORBOARD not in but:
+        for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
+            events.unlink()
+        with contextlib.suppress(OSError):  # there is none, or somebody has put more into it
+            (folder / TENSORBOARD).rmdir()
     for part in (each for place in (folder, folder / CHECKPOINTS) for name in BEGUN for each in place.glob(name)):
         part.unlink(missing_ok=True)
 

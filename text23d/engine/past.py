@@ -50,7 +50,7 @@ def find_past(
     if summary and is_finished(summary, cfg):
         return Past({}, summary, finished=True)
     for contents in checkpoints.read(note):
-        if not CONTENTS <= contents.keys():
+        if CONTENTS - contents.keys():
             raise UserError(f"{checkpoints.folder} holds checkpoints of another version: begin in another folder")
         require_same(folder, contents["config"], cfg, settings.force)
         return Past(contents, summary)
