@@ -13,7 +13,6 @@ import json
 import os
 import random
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from PIL import Image
 
 from text23d import checkpoint, cli
 from text23d.artifact.media import read_frames
-from text23d.engine.folder import SUMMARY
+from text23d.engine.folder import LOG, SUMMARY
 from text23d.files import load_tensors
 
 SMALL = ("prompt=a red car", "device=cpu", "stages=2")
@@ -185,9 +184,9 @@ def results(folder: Path) -> dict[str, Any]:
             found[path.name] = untimed(json.loads(path.read_text()))
         elif path.name == "config.yaml":
             found[path.name] = {**yaml.safe_load(path.read_text()), "resume": None, "checkpoint": None}
-        elif path.is_file():
+        elif path.is_file() and path.name != LOG:
             found[path.name] = path.read_bytes()
-        else:
+        elif path.is_dir():
             found[path.name] = sorted(each.name for each in path.iterdir())
     return found
 
@@ -206,7 +205,7 @@ def torn(folder: Path) -> list[str]:
         ".yaml": lambda path: yaml.safe_load(path.read_text())["prompt"],
         ".safetensors": lambda path: checkpoint.load(path) if path.stem.isdigit() else load_tensors(path, path.stem),
         **dict.fromkeys((".glb", ".obj", ".ply"), lambda path: trimesh.load(path).bounds.shape),
-        ".mtl": Path.read_text,
+        **dict.fromkeys((".mtl", ".txt"), Path.read_text),
     }
     faults = []
     for path in sorted(folder.rglob("*")):
@@ -279,28 +278,22 @@ def harness(
     """`kills` kills, in runs of one case after another. aimed, forked: shares of them; the second of processes that
     need not import anything, which this one has to have done in a single thread."""
     rng, counts = random.Random(seed), Counts()
-    whole: list[tuple[dict[str, Any], list[float]]] = []
+    whole: list[tuple[dict[str, Any], float]] = []
     for number, case in enumerate(cases):
-        trial, took = Trial(folder / f"whole-{number}", case), []
-        for fork in [False, True][: 1 + (forked > 0)]:
-            start = time.monotonic()
-            counts.faults += [f"undisturbed {each}" for each in [*trial.finish(fork), *torn(trial.folder)]]
-            took.append(time.monotonic() - start)
-            found = results(trial.folder)
-            if not fork and forked:
-                shutil.rmtree(trial.folder)
-        whole.append((found, took))
+        trial, start = Trial(folder / f"whole-{number}", case), time.monotonic()
+        counts.faults += [f"undisturbed {each}" for each in [*trial.finish(forked > 0), *torn(trial.folder)]]
+        whole.append((results(trial.folder), time.monotonic() - start))
     while counts.kills < kills and len(counts.faults) < 20:
         number = counts.trials % len(cases)
         trial = Trial(folder / f"run-{counts.trials:03d}", cases[number], rng.choice([0.0, 1.0]))
-        expected, took = whole[number]
+        expected, duration = whole[number]
         for _ in range(rng.choice([1, 2, 3, 4, 6])):
             aim, fork = rng.choice(list(AIMS)) if rng.random() < aimed else None, rng.random() < forked
-            if counts.kills >= kills or not kill(trial, rng, took[fork], counts, aim, fork):
+            if counts.kills >= kills or not kill(trial, rng, duration, counts, aim, fork):
                 break
         examine(trial, expected, counts, rng.random() < forked)
         counts.trials += 1
-        print(f"{counts.kills} kills, {counts.trials} runs, faults: {counts.faults}", file=sys.stderr, flush=True)
+        print(" | ".join(counts.lines()), file=sys.stderr, flush=True)
     return counts
 
 

@@ -118,7 +118,7 @@ class Run:
         """A checkpoint of the state as it is, if it is sound. Raises Diverged where it is not, and UserError where it
         cannot be written."""
         self.health.examine_field(self.parts.task, self.state.phi)
-        if not finite(self.safe):
+        if not finite(self.state.state()):
             raise Unsound("what the optimiser remembers is not finite")
         with self.state.clock.stage("checkpoints"):
             self.checkpoints.save(self.state.iteration, self.contents, self.merit)
