@@ -234,7 +234,7 @@ def lost(folder: Path) -> int:
     """The iterations since the last checkpoint, which are to be done again."""
     metrics = folder / "metrics.jsonl"
     done = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-    return max(0, done - max((int(each.stem) for each in folder.glob("checkpoints/*.safetensors")), default=0))
+    return max(0, done - max((int(each.stem) for each in folder.glob("checkpoints/[0-9]*.safetensors")), default=0))
 
 
 def kill(trial: Trial, rng: random.Random, duration: float, counts: Counts, aim: str | None, fork: bool) -> bool:
@@ -253,7 +253,10 @@ def kill(trial: Trial, rng: random.Random, duration: float, counts: Counts, aim:
         if process.returncode:
             counts.faults.append(f"{trial.folder.name}: exit status {process.returncode}")
         return False
-    (os.kill if means == "the process alone" else os.killpg)(process.pid, signal.SIGKILL)
+    if means == "the process alone" or os.getpgid(process.pid) != process.pid:  # it has no group of its own yet
+        os.kill(process.pid, signal.SIGKILL)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     counts.stages[stage] += 1
     counts.means[means] += 1
