@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
-from text23d.errors import Hung, UserError
+from text23d.errors import UserError
 from text23d.interruption import ended_by, interrupt, leave, watch
 from text23d.memory import is_out_of_memory, lack, shortage
 
@@ -71,9 +71,7 @@ def main(verb: str | None = None) -> NoReturn:
 
 def told(error: BaseException) -> int:
     """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
-    if ended_by and not isinstance(
-        error, Hung
-    ):  # whatever was raised since, as an import that was cut short may, a signal was its cause
+    if ended_by:  # whatever was raised since, as an import that was cut short may, a signal was its cause
         own = isinstance(error, KeyboardInterrupt) and str(error)
         return say(own or "interrupted", 128 + ended_by[0])
     if isinstance(error, KeyboardInterrupt):
