@@ -16,7 +16,8 @@ import torch
 from bumps import Bumps
 
 from text23d.engine import judge_training, prior_training, training
-from text23d.engine.training import Trainee, load, save, train, undisturbed
+from text23d.engine.signals import INTERRUPTIONS, undisturbed
+from text23d.engine.training import Trainee, load, save, train
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.judge import training as judging
@@ -122,7 +123,7 @@ def test_half_a_step_never_replaces_a_whole_state(tmp_path: Path, make: Any, mon
     assert without_seconds(file) == without_seconds(tmp_path / "whole.safetensors")
 
 
-@pytest.mark.parametrize("number", training.INTERRUPTIONS)
+@pytest.mark.parametrize("number", INTERRUPTIONS)
 def test_a_signal_in_the_middle_waits_for_the_end(number: int) -> None:
     done: list[str] = []
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
-from text23d.errors import UserError
+from text23d.errors import RankError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,10 @@ VERBS = {
     "train_judge": "trains the classifier that scores results",
 }
 """The modules of text23d that a person runs, and what each does."""
+SHARED = ("run", "train_prior", "train_judge")
+"""Those that several processes of torchrun do together."""
+PATIENCE = 10.0
+"""Seconds in which the first of them tells a mistake that all have met, and torchrun ends the others."""
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Those that end a run and let it keep what it has."""
 _ended_by: list[int] = []
@@ -71,17 +75,37 @@ def main(verb: str | None = None) -> NoReturn:
 
 def told(error: BaseException) -> int:
     """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
-    if _ended_by:  # whatever was raised since, as an import that was cut short may, a signal was its cause
+    if isinstance(error, RankError):
+        return mistaken(error)
+    if _ended_by or isinstance(error, KeyboardInterrupt):
+        # Whatever was raised since a signal, as an import that was cut short may, it was the cause.
         own = isinstance(error, KeyboardInterrupt) and str(error)
-        return say(own or "interrupted", 128 + _ended_by[0])
-    if isinstance(error, KeyboardInterrupt):
-        return say(str(error) or "interrupted", 130)
+        status = 128 + (_ended_by[0] if _ended_by else signal.SIGINT)
+        return status if following() else say(own or "interrupted", status)
     if isinstance(error, BrokenPipeError):  # as of text23d vocabulary | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + 13
     if not is_mistake(error):
         raise error
+    return mistaken(error)
+
+
+def mistaken(error: BaseException) -> int:
+    """Say what `is_mistake`. Of several processes the first says it, and the others have met the same, unless it does
+    not: one that says which rank it is of has waited already."""
+    if following() and not isinstance(error, RankError):
+        time.sleep(PATIENCE)
     return say(sentence(error), 2)
+
+
+def following() -> bool:
+    """Whether this is one of several processes that torchrun started, and not the first: that one speaks for all."""
+    return shared() and os.environ["RANK"] != "0"
+
+
+def shared() -> bool:
+    """Whether this is one of several processes."""
+    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def is_mistake(error: BaseException) -> bool:
@@ -156,6 +180,8 @@ def perform(verb: str, arguments: Sequence[str]) -> Any:
     if verb == "help":
         print(manual.overview(VERBS))
         return 0
+    if shared() and verb not in SHARED:
+        raise UserError(f"{verb} is done by one process: start it without torchrun, which is for {', '.join(SHARED)}")
     if config_of(verb) is None:
         return import_module(f"text23d.{verb}").main(list(arguments))
     if {"-h", "--help"} & set(arguments):
@@ -172,6 +198,10 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
 
     register_resolvers()
     line = commandline.read(verb, arguments)
+    if shared() and line.multirun:
+        raise UserError("a sweep is done by one process: start it without torchrun, or torchrun for each of its runs")
+    if following():
+        line.arguments.append("hydra.run.dir=.")  # the folder is made by the first, and used by it alone
     import hydra
 
     if line.runs:
@@ -208,9 +238,9 @@ def plain_spoken(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], N
         try:
             verb(cfg)
         except Exception as error:
-            if _ended_by or not is_mistake(error):
+            if (_ended_by and not isinstance(error, RankError)) or not is_mistake(error):
                 raise
-            sys.exit(say(sentence(error), 2))
+            sys.exit(mistaken(error))
 
     return job
 
@@ -248,7 +278,7 @@ def watch(handler: Any) -> None:
 def leave(number: int, frame: object) -> None:
     """End at once. Before a verb begins there is nothing to keep, and an exception inside an import would be lost."""
     with suppress(OSError):
-        os.write(2, b"text23d: interrupted\n")
+        os.write(2, b"" if following() else b"text23d: interrupted\n")
     os._exit(128 + number)
 
 

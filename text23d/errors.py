@@ -11,5 +11,13 @@ class Diverged(UserError):
     """The optimisation met a number that is not finite."""
 
 
+class RankError(UserError):
+    """What one of several processes met that make one object together; its message names the process."""
+
+
+class RankLost(RankError):
+    """One of several processes has ended, or does not answer."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was stopped from outside; its message says how far it came."""

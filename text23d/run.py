@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from text23d.engine.events import Event, Exporting, Finished, Iterated, Noted, Started
-from text23d.engine.job import execute
+from text23d.engine.job import execute, follow
+from text23d.engine.meeting import meeting
 from text23d.errors import UserError
 
 
@@ -29,12 +30,16 @@ def run(cfg: DictConfig) -> None:
     # The later jobs of a sweep share a process: only a single run waited for its start.
     started = cli.STARTED if HydraConfig.get().mode == RunMode.RUN else time.perf_counter()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    try:
-        with Terminal() as terminal:
-            execute(plain, folder, terminal, started)
-    except UserError:
-        remove_empty(folder)
-        raise
+    with meeting() as ranks:
+        if not ranks.first:
+            follow(plain, ranks)
+            return
+        try:
+            with Terminal() as terminal:
+                execute(plain, folder, terminal, started, ranks)
+        except UserError:
+            remove_empty(folder)
+            raise
 
 
 class Terminal:

@@ -23,7 +23,7 @@ from text23d.paths import config_of
 class CommandLine:
     """What Hydra is given.
 
-    runs: whether the verb is called, as it is not for --cfg and the like.
+    runs: whether the verb is called, as it is not for --cfg and the like. multirun: whether for a sweep.
     folder: of a single run, where its name holds a `${` that Hydra would take for a reference; Hydra is told another.
     """
 
@@ -32,6 +32,7 @@ class CommandLine:
     config_name: str
     runs: bool
     folder: str | None = None
+    multirun: bool = False
 
 
 def read(verb: str, arguments: Sequence[str]) -> CommandLine:
@@ -59,7 +60,7 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
         folder = os.path.abspath(cfg.hydra.run.dir)
         settings.append("hydra.run.dir=.")
     # Hydra understands its options only before all settings.
-    return CommandLine([*flags(given), *settings], path, name, runs, folder)
+    return CommandLine([*flags(given), *settings], path, name, runs, folder, multirun)
 
 
 def flags(given: Namespace) -> Iterator[str]:

@@ -20,6 +20,7 @@ from text23d.engine.build import Parts, build_run
 from text23d.engine.events import Exporting, Finished, Iterated, Noted, OnEvent, Started, unheard
 from text23d.engine.folder import claimed, clear
 from text23d.engine.loop import optimise
+from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.results import save_phi, score
 from text23d.engine.state import RunState
 from text23d.errors import Interrupted, UserError
@@ -44,21 +45,26 @@ class JobSettings:
 
 
 def execute(
-    cfg: Mapping[str, Any], folder: str | os.PathLike[str], on_event: OnEvent = unheard, started: float | None = None
+    cfg: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    on_event: OnEvent = unheard,
+    started: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Run the whole job that `cfg` describes, write all that it makes into `folder`, and return its summary.
 
     cfg: plain data, as `conf/config.yaml` composes. on_event is called with each of `events.Event`, in this thread.
-    started: the `time.perf_counter` from which the job's time counts; None: now. Nothing of the process stays changed.
+    started: the `time.perf_counter` from which the job's time counts; None: now. ranks: those that share the views, of
+    which this is the first; the others `follow`. Nothing of the process stays changed.
 
     Raises UserError for a mistake in the configuration and for files that cannot be written, before or after the run;
     Diverged where the optimisation does, and Interrupted on Ctrl-C: phi is saved as it is then.
     """
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
-    with claimed(folder), computing(settings.backend, settings.device) as device:
+    with claimed(folder), computing(settings.backend, settings.device, ranks) as device:
         with global_generator(0):  # networks draw their weights when they are made, before they are read
-            (state, parts), judge = build_run(cfg, device), load_judge()
+            (state, parts), judge = build_run(cfg, device, ranks), load_judge()
         clear(folder)
         write_text(folder / CONFIG, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True, width=1000))
         kernels, iterations = describe(device.type), parts.recipe.iterations
@@ -96,6 +102,17 @@ def execute(
     return summary
 
 
+def follow(cfg: Mapping[str, Any], ranks: Ranks) -> None:
+    """What the ranks after the first do of the job: their share of every iteration. They write and tell nothing. Raises
+    as `execute`."""
+    settings = read(JobSettings, cfg)
+    with computing(settings.backend, settings.device, ranks) as device:
+        with global_generator(0):
+            state, parts = build_run(cfg, device, ranks)
+        for _ in optimise(state, parts):
+            pass
+
+
 def watched(
     state: RunState, parts: Parts, stages: int, folder: Path, representation: Mapping[str, Any], on_event: OnEvent
 ) -> None:
@@ -123,7 +140,7 @@ def watched(
 
 
 @contextmanager
-def computing(backend: str, device: str) -> Iterator[torch.device]:
+def computing(backend: str, device: str, ranks: Ranks = ALONE) -> Iterator[torch.device]:
     """The device, with kernels of `backend`, and small numbers taken for zero: as decaying moments become small, they
     cost a CPU up to a hundredfold. Afterwards both are as they were."""
     if torch.get_default_dtype() != torch.float32:
@@ -134,7 +151,7 @@ def computing(backend: str, device: str) -> Iterator[torch.device]:
     with using(backend), torch.inference_mode(False):
         try:
             flush_denormals(True)
-            yield find_device(device)
+            yield ranks.device(find_device(device))
         finally:
             flush_denormals(before)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -20,7 +21,11 @@ from text23d.rng import generator, generators
 
 def optimise(state: RunState, parts: Parts, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
     """Take the run's iterations, yielding each one's figures for metrics.jsonl. stage: see `method.step.step`. Raises
-    as `advance`."""
+    as `advance`. Other ranks than the first go on from its state, wherever they are."""
+    if not parts.ranks.alone:
+        begin = parts.ranks.spread(state.state())
+        if not parts.ranks.first:
+            state.load(begin)
     while state.iteration < parts.recipe.iterations:
         yield advance(state, parts, stage)
 
@@ -33,7 +38,8 @@ def advance(state: RunState, parts: Parts, stage: Stage = unwatched) -> dict[str
     """
     start, before = time.perf_counter(), copied(state.changing())
     try:
-        figures = iterate(state, parts, stage)
+        with parts.ranks.together():
+            figures = iterate(state, parts, stage)
     except BaseException as error:
         state.restore(before)
         if not isinstance(error, FloatingPointError):
@@ -48,13 +54,15 @@ def advance(state: RunState, parts: Parts, stage: Stage = unwatched) -> dict[str
 
 def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     """The method on fresh views."""
-    recipe, guide, shared = parts.recipe, parts.guide, partial(generator, parts.seed, 0, state.iteration)
+    recipe, guide, ranks = parts.recipe, parts.guide, parts.ranks
+    shared = partial(generator, parts.seed, 0, state.iteration)
     progress = state.iteration / max(1, recipe.iterations - 1)
     share = torch.tensor(parts.share)
     # All views are drawn, whoever renders them, and each view's noise from a stream of its own.
     sigma = recipe.sigma.draw(progress, recipe.views, shared("sigma"))
     sigma = (sigma if sigma.dim() == 0 else sigma[share]).to(parts.device)
-    views = parts.views.sample(recipe.views, shared("cameras")).rows(share).to(parts.device)
+    everyone = parts.views.sample(recipe.views, shared("cameras")).to(parts.device)
+    views = everyone.rows(share)
     draw = partial(generators, parts.seed, parts.share, state.iteration)
     with stage("prepare"):
         parts.task.prepare(state.phi, state.iteration, shared)
@@ -65,7 +73,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         recipe.method_at(progress),
         guide.conditioned_on(views, state.learner),
         sigma,
-        parts.updater(state),
+        parts.updater(state, everyone),
         draw,
         shape=guide.shape,
         update_shape=parts.update_shape(progress),
@@ -76,18 +84,21 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     if not all(bool(each.isfinite().all()) for each in state.phi.parameters()):
         raise FloatingPointError("phi is no longer finite; lower the learning rate, or go back to a checkpoint")
     if state.warm:
-        state.warm.keep(views, report.proposal.noise)
+        noise = ranks.gathered(report.proposal.noise, recipe.views)  # whichever rank sees these views next
+        state.warm.keep(views if ranks.alone else everyone, noise)
     if state.average:
         state.average.add()
     proposal = report.proposal
+    own = [each.mean().item() for each in (sigma.double().log(), proposal.residual, proposal.noise_ratio)]
+    log_sigma, residual, noise_ratio = ranks.means(len(share) / recipe.views, own)
     return {
-        "sigma": sigma.double().log().mean().exp().item(),
+        "sigma": math.exp(log_sigma),
         "size": parts.update_shape(progress)[-1],
         "loss": report.losses[0],
         "loss_after": report.losses[-1],
         "nfe": proposal.nfe,
-        "residual": proposal.residual.mean().item(),
-        "noise_ratio": proposal.noise_ratio.mean().item(),
+        "residual": residual,
+        "noise_ratio": noise_ratio,
     }
 
 

@@ -10,19 +10,20 @@ from torch import Tensor, nn
 
 from text23d.checkpoint import load_optimizer, optimizer_state
 from text23d.method.noise import spread
+from text23d.method.update import Reduce
 
 
 class NetworkLearner:
     """D_phi is `network`, D(x; sigma, c); Adam at rate `lr` learns those of its weights that require a gradient, on the
     mean of ||eps_phi(x) - n||^2 = ||(D_phi(x) - x0) / sigma||^2 (Wang et al. 2023, Eq. 8).
 
-    A call costs 3 evaluations: a forward, and a backward pass that counts as 2.
+    A call costs 3 evaluations: a forward, and a backward pass that counts as 2. reduce: see `update.Reduce`.
     """
 
     evaluations = 3
 
-    def __init__(self, network: nn.Module, lr: float) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, lr: float, reduce: Reduce | None = None) -> None:
+        self.network, self.reduce = network, reduce
         self.weights = {name: each for name, each in network.named_parameters() if each.requires_grad}
         self.adam = torch.optim.Adam(self.weights.values(), lr=lr, betas=(0.9, 0.99))
 
@@ -33,6 +34,8 @@ class NetworkLearner:
             loss = ((denoised - x0) / spread(sigma, x0)).square().mean()
         self.adam.zero_grad()
         torch.autograd.backward(loss, inputs=list(self.weights.values()))
+        if self.reduce is not None:
+            self.reduce(list(self.weights.values()), loss.item())
         self.adam.step()
         return denoised.detach()
 
