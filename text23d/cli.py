@@ -54,6 +54,8 @@ _ended_by: list[int] = []
 def main(verb: str | None = None) -> NoReturn:
     """Run `verb`, or the one that the command line names first, with the rest of the command line; then exit."""
     watch(leave)
+    if shared():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a rank that is lost is told in one line, by us
     if hasattr(os, "register_at_fork"):  # a forked worker has nothing to keep, and its pool ends it by SIGTERM
         os.register_at_fork(after_in_child=lambda: watch(signal.SIG_DFL))
     for stream in (sys.stdout, sys.stderr):
@@ -93,8 +95,10 @@ def told(error: BaseException) -> int:
 def mistaken(error: BaseException) -> int:
     """Say what `is_mistake`. Of several processes the first says it, and the others have met the same, unless it does
     not: one that says which rank it is of has waited already."""
-    if following() and not isinstance(error, RankError):
-        time.sleep(PATIENCE)
+    if following():
+        if not isinstance(error, RankError):
+            time.sleep(PATIENCE)
+        print(file=sys.stderr)  # below the bar of the first
     return say(sentence(error), 2)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from text23d.errors import RankLost
 
-BEAT = 2.0
+BEAT = 2.5
 """Seconds from one look to the next."""
-SILENCE = 30.0
+SILENCE = 25.0
 """Seconds after which a rank that was not heard of is lost."""
 TOLD = "told"
 

@@ -187,7 +187,7 @@ class Ranks:
             while not (_done_on_gpu(work) if on_gpu else _done(work)):
                 self.presence.require_all()
         except RuntimeError as error:
-            reason = str(error).splitlines()[0].rpartition("] ")[2].partition(".")[0]
+            reason = str(error).splitlines()[0].partition("] ")[2].partition(". ")[0]
             raise RankLost(
                 f"another of the {self.size} ranks has ended ({reason}): what there is so far is kept, and rank "
                 f"{self.rank} ends, too"
