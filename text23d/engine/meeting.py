@@ -48,6 +48,9 @@ class Environment:
         given = {name: os.environ.get(name.upper()) for name in Environment.__dataclass_fields__}
         if given["rank"] is None or given["world_size"] in (None, "1"):
             return None
+        missing = [name.upper() for name in ("master_addr", "master_port") if given[name] is None]
+        if missing:
+            raise UserError(f"RANK={given['rank']}, but no {' and no '.join(missing)}: start several ranks by torchrun")
         numbers = {name: _number(value) for name, value in given.items() if value is not None}
         try:
             environment = read(Environment, numbers)
