@@ -16,7 +16,8 @@ from tiny import IMAGE, MLP_IMAGE, tiny
 
 from text23d import checkpoint
 from text23d.engine import training
-from text23d.engine.loop import optimise
+from text23d.engine.following import dismiss, follow, lead
+from text23d.engine.loop import advance
 from text23d.engine.meeting import meeting
 from text23d.engine.ranks import ALONE, Ranks
 from text23d.pictures import write_picture
@@ -61,8 +62,15 @@ def made(folder: Path, weights: Path, case: str, ranks: Ranks = ALONE) -> tuple[
 
 
 def run(state: Any, parts: Any, steps: int = STEPS) -> list[dict[str, Any]]:
-    """So many iterations; their figures."""
-    figures = [line for line, _ in zip(optimise(state, parts), range(steps), strict=False)]
+    """The iterations up to so many; their figures, where this rank leads."""
+    if not parts.ranks.first:
+        follow(state, parts)
+        return []
+    figures = []
+    while state.iteration < steps:
+        lead(state, parts.ranks)
+        figures.append(advance(state, parts))
+    dismiss(parts.ranks)
     return [{name: value for name, value in line.items() if name != "seconds"} for line in figures]
 
 
@@ -88,12 +96,12 @@ def shared(folder: Path, weights: Path, ranks: Ranks) -> None:
     """Every case by these ranks; some from where one process was half-way, others left there to be gone on with."""
     for number, case in enumerate(CASES):
         state, parts = made(folder, weights, case, ranks)
-        if number % 2 and ranks.first:
-            state.load(checkpoint.load(folder / f"{case}-half.safetensors")["state"])
-        figures = run(state, parts, STEPS // 2)
-        if not number % 2:
-            leave(folder / f"{case}-half-{ranks.rank}", state, figures)
-            figures = run(state, parts)
+        if number % 2:
+            if ranks.first:
+                state.load(checkpoint.load(folder / f"{case}-half.safetensors")["state"])
+        else:
+            leave(folder / f"{case}-half-{ranks.rank}", state, run(state, parts, STEPS // 2))
+        figures = run(state, parts)
         leave(folder / f"{case}-{ranks.rank}", state, figures)
 
 
@@ -123,7 +131,9 @@ def trained_together(folder: Path, ranks: Ranks) -> None:
 def train_until(stop: int | None, state: Any, give: Any, file: Path, ranks: Ranks) -> None:
     losses: list[float] = []
     with suppress(KeyboardInterrupt):
-        training.train(state, give if stop is None else stopping(give, stop, KeyboardInterrupt()), file, losses.append, ranks=ranks)
+        training.train(
+            state, give if stop is None else stopping(give, stop, KeyboardInterrupt()), file, losses.append, ranks=ranks
+        )
     assert state.step == (stop or 6) and losses
 
 

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ranked
-import torch
-from processes import awaited
 from ranked import CASES, TRAININGS
-from torch import Tensor, nn
+from torch import Tensor
 
 from text23d import checkpoint
 from text23d.engine import training
-from text23d.engine.meeting import Environment
-from text23d.engine.presence import SILENCE, Presence
-from text23d.engine.ranks import ALONE, Ranks
-from text23d.errors import RankLost, UserError
 from text23d.files import load_tensors
 
 TESTS = Path(__file__).parent
@@ -97,7 +89,10 @@ def test_two_ranks_give_what_one_process_gives(case: str, done: Path) -> None:
         assert apart(first["state"][part], expected[part]) < SAME, part
         assert not apart(second["state"][part], first["state"][part]), "the ranks have the same bits"
     for found, figures in zip(first["figures"], whole["figures"], strict=True):
-        assert all(found[name] is figures[name] is None or found[name] == pytest.approx(figures[name], rel=1e-4) for name in figures)
+        assert all(
+            found[name] is figures[name] is None or found[name] == pytest.approx(figures[name], rel=1e-4)
+            for name in figures
+        )
 
 
 def done_begin(case: str, folder: Path) -> Mapping[str, Any]:

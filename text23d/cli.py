@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
-from text23d.errors import RankError, UserError
+from text23d.company import following, shared
+from text23d.errors import Hung, RankError, UserError
+from text23d.interruption import ended_by, interrupt, leave, watch
+from text23d.memory import is_out_of_memory, lack, shortage
 
 if TYPE_CHECKING:
     import torch
@@ -46,16 +49,13 @@ SHARED = ("run", "train_prior", "train_judge")
 """Those that several processes of torchrun do together."""
 PATIENCE = 10.0
 """Seconds in which the first of them tells a mistake that all have met, and torchrun ends the others."""
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Those that end a run and let it keep what it has."""
-_ended_by: list[int] = []
 
 
 def main(verb: str | None = None) -> NoReturn:
     """Run `verb`, or the one that the command line names first, with the rest of the command line; then exit."""
     watch(leave)
     if shared():
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a rank that is lost is told in one line, by us
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ends another process is told in one line, by us
     if hasattr(os, "register_at_fork"):  # a forked worker has nothing to keep, and its pool ends it by SIGTERM
         os.register_at_fork(after_in_child=lambda: watch(signal.SIG_DFL))
     for stream in (sys.stdout, sys.stderr):
@@ -77,12 +77,10 @@ def main(verb: str | None = None) -> NoReturn:
 
 def told(error: BaseException) -> int:
     """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
-    if isinstance(error, RankError):
-        return mistaken(error)
-    if _ended_by or isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) or (ended_by and not isinstance(error, Hung | RankError)):
         # Whatever was raised since a signal, as an import that was cut short may, it was the cause.
         own = isinstance(error, KeyboardInterrupt) and str(error)
-        status = 128 + (_ended_by[0] if _ended_by else signal.SIGINT)
+        status = 128 + (ended_by[0] if ended_by else signal.SIGINT)
         return status if following() else say(own or "interrupted", status)
     if isinstance(error, BrokenPipeError):  # as of text23d vocabulary | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -94,7 +92,7 @@ def told(error: BaseException) -> int:
 
 def mistaken(error: BaseException) -> int:
     """Say what `is_mistake`. Of several processes the first says it, and the others have met the same, unless it does
-    not: one that says which rank it is of has waited already."""
+    not: one that names its process has waited already."""
     if following():
         if not isinstance(error, RankError):
             time.sleep(PATIENCE)
@@ -102,25 +100,18 @@ def mistaken(error: BaseException) -> int:
     return say(sentence(error), 2)
 
 
-def following() -> bool:
-    """Whether this is one of several processes that torchrun started, and not the first: that one speaks for all."""
-    return shared() and os.environ["RANK"] != "0"
-
-
-def shared() -> bool:
-    """Whether this is one of several processes."""
-    return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
-
-
 def is_mistake(error: BaseException) -> bool:
-    """Whether it is the user's: ours to tell in a line, the system's about a file or folder, or one of Hydra and
-    OmegaConf, which only read what was given."""
-    ours = isinstance(error, UserError | OSError)
+    """Whether it is the user's: ours to tell in a line, the system's about a file or folder, memory that was not to be
+    had, or one of Hydra and OmegaConf, which only read what was given."""
+    ours = isinstance(error, UserError | OSError) or is_out_of_memory(error)
     return ours or type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
 
 
 def sentence(error: BaseException) -> str:
     """What an error that `is_mistake` says to a person."""
+    short = shortage(error)
+    if short is not None and not isinstance(short, UserError):
+        return lack(short)
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
@@ -175,7 +166,7 @@ def choose(arguments: Sequence[str]) -> list[str]:
 
 def perform(verb: str, arguments: Sequence[str]) -> Any:
     """What a verb's command line asks for: its version, its help, or the verb itself. Returns the exit status."""
-    from text23d.door import manual
+    from text23d.door import libraries, manual
     from text23d.paths import config_of
 
     if verb == "version" or "--version" in arguments:
@@ -187,6 +178,7 @@ def perform(verb: str, arguments: Sequence[str]) -> Any:
     if shared() and verb not in SHARED:
         raise UserError(f"{verb} is done by one process: start it without torchrun, which is for {', '.join(SHARED)}")
     if config_of(verb) is None:
+        libraries.check(verb)
         return import_module(f"text23d.{verb}").main(list(arguments))
     if {"-h", "--help"} & set(arguments):
         print(manual.page(verb, VERBS[verb]))
@@ -198,6 +190,9 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
     """Run a verb that has a configuration, as a job of Hydra's or several."""
     # Hydra would otherwise turn every error into a page of its own and exit before we can say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    from text23d.door import libraries
+
+    libraries.check(verb)
     from text23d.door import commandline
 
     register_resolvers()
@@ -242,7 +237,7 @@ def plain_spoken(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], N
         try:
             verb(cfg)
         except Exception as error:
-            if (_ended_by and not isinstance(error, RankError)) or not is_mistake(error):
+            if (ended_by and not isinstance(error, RankError)) or not is_mistake(error):
                 raise
             sys.exit(mistaken(error))
 
@@ -266,31 +261,6 @@ def register_resolvers() -> None:
     from text23d.paths import slug
 
     OmegaConf.register_new_resolver("slug", slug, replace=True)
-
-
-# Signals
-
-
-def watch(handler: Any) -> None:
-    """Let `handler` answer SIGNALS, but not those that the process was started to ignore, as nohup does."""
-    for name in SIGNALS:
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-def leave(number: int, frame: object) -> None:
-    """End at once. Before a verb begins there is nothing to keep, and an exception inside an import would be lost."""
-    with suppress(OSError):
-        os.write(2, b"" if following() else b"text23d: interrupted\n")
-    os._exit(128 + number)
-
-
-def interrupt(number: int, frame: object) -> None:
-    """Let a verb keep what it has, the first time; the second signal ends the process as if nobody watched."""
-    watch(signal.SIG_DFL)
-    _ended_by.append(number)
-    raise KeyboardInterrupt
 
 
 def device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,8 @@ from text23d.tasks.constraints import Known
 @dataclass(frozen=True)
 class Parts:
     """The immutable parts of a run. constraint: of targets in the prior's space. share: the global indices of the
-    views that this process renders, of all `recipe.views` of an iteration, which it shares with `ranks`."""
+    views that this process renders, of all `recipe.views` of an iteration, which it shares with `ranks`. one_by_one:
+    whether the update renders one of them after another: on a CPU the temporaries of one stay in its cache."""
 
     prompt: str
     seed: int
@@ -39,6 +40,7 @@ class Parts:
     recipe: Recipe
     share: Sequence[int]
     world: World[Any]
+    one_by_one: bool = False
     ranks: Ranks = ALONE
 
     def updater(self, state: RunState, everyone: Views) -> Updater:
@@ -47,7 +49,7 @@ class Parts:
             gather = lambda _, x0_hat: (everyone, self.ranks.gathered(x0_hat, len(everyone)))  # noqa: E731
             return Replace(None if self.ranks.alone else gather)
         penalty = self.constraint.penalty and partial(self.constraint.penalty, state.phi)  # type: ignore[arg-type]
-        apart = split if self.device.type == "cpu" else None
+        apart = split if self.one_by_one else None
         update = Update(state.optimizer, self.recipe.inner, penalty, apart, reduction(self.recipe, self.ranks))
         latents = self.guide.latents
         if self.recipe.loss == "pixels" and latents is not None:
@@ -65,7 +67,7 @@ def reduction(recipe: Recipe, ranks: Ranks) -> Reduce | None:
 
 
 def split(views: Any) -> list[Any]:
-    """One view after another: on a CPU the temporaries of one stay in its cache."""
+    """One view after another."""
     return list(each(views))
 
 
@@ -82,7 +84,7 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     share = ranks.share(recipe.views)
     world: World[Any] = build(cfg.get("world"), "world", World)
     guide: Guide = build(cfg.get("prior"), "prior", Guide, request=Request(prompt, world, views.words, device))
-    phi = task.build(cfg.get("representation", {}), seed, device)
+    guide, phi = replace(guide, watched=True), task.build(cfg.get("representation", {}), seed, device)
     constraint: Constraint[Any] = Unconstrained()
     if cfg.get("constraint"):
         known: Known = build(cfg["constraint"], "constraint", Known)
@@ -100,7 +102,8 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
         recipe.learner(guide.unguided, generator(seed, 0, 0, "learner"), reduction(recipe, ranks)),
     )
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
-    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, ranks)
+    one_by_one = device.type == "cpu"
+    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks)
 
 
 def require_pixels(phi: Any, guide: Guide, constraint: Constraint[Any]) -> None:

@@ -51,8 +51,8 @@ class Presence:
         lost = self.lost()
         if lost is not None:
             raise RankLost(
-                f"rank {lost} of {self.size} was not heard of for {SILENCE:.0f} s: what there is so far is kept, and "
-                f"rank {self.rank} ends, too"
+                f"rank {lost} of {self.size} was not heard of for {SILENCE:.0f} s, and so rank {self.rank} ends: start "
+                "all of them again"
             )
 
     def tell(self) -> bool:

@@ -22,10 +22,11 @@ from text23d.checkpoint import State, joined, split
 from text23d.engine.presence import Presence
 from text23d.engine.signals import expected, undisturbed
 from text23d.errors import Diverged, RankLost, UserError
+from text23d.memory import is_out_of_memory
 
 Made = TypeVar("Made")
 FAULTS = (FloatingPointError, Diverged, MemoryError, KeyboardInterrupt)
-"""What one rank meets, and all act upon."""
+"""What one rank meets, and all act upon; MemoryError stands for all that `is_out_of_memory`."""
 
 
 @dataclass(eq=False)
@@ -35,7 +36,7 @@ class Ranks:
     Exchanges are collective: all ranks make the same ones in the same order. Each raises RankLost where another rank
     has ended, or was not heard of for SILENCE seconds; and where another is in one of FAULTS, that fault: see
     `together`. exchanged: bytes that were summed or broadcast so far. agreed: the last fault that all ranks met.
-    signals: that came since a rank was lost.
+    signals: that came since a rank was lost. followed: which state of the first the others have; see `following`.
     """
 
     rank: int = 0
@@ -45,6 +46,7 @@ class Ranks:
     exchanged: int = 0
     agreed: BaseException | None = None
     signals: Sequence[int] = ()
+    followed: object = None
 
     @property
     def alone(self) -> bool:
@@ -117,6 +119,10 @@ class Ranks:
         """Whether the flag is set on one rank at least. All ranks are here when it returns."""
         return self.means(1.0, [float(flag)]) > [0.0]
 
+    def word(self, said: int = 0) -> int:
+        """What rank 0 says, on every rank."""
+        return int(self.means(1.0, [float(said if self.first else 0)])[0])
+
     def broadcast(self, data: bytes = b"") -> bytes:
         """The data of rank 0, on every rank."""
         if self.alone:
@@ -150,10 +156,11 @@ class Ranks:
         try:
             try:
                 yield
-            except FAULTS as error:
-                if not (self.alone or error is self.agreed):
+            except BaseException as error:
+                state = fault(error)
+                if state and not (self.alone or error is self.agreed):
                     self.agreed = error
-                    self._states(1 + next(i for i, kind in enumerate(FAULTS) if isinstance(error, kind)))
+                    self._states(state)
                 raise
         except RankLost:
             self.signals = expected()  # torchrun ends the others: they have to keep what they have before
@@ -189,12 +196,21 @@ class Ranks:
         except RuntimeError as error:
             reason = str(error).splitlines()[0].partition("] ")[2].partition(". ")[0]
             raise RankLost(
-                f"another of the {self.size} ranks has ended ({reason}): what there is so far is kept, and rank "
-                f"{self.rank} ends, too"
+                f"another of the {self.size} ranks has ended ({reason}), and so rank {self.rank} does: start all of "
+                "them again"
             ) from error
 
 
 ALONE = Ranks()
+
+
+def fault(error: BaseException) -> int:
+    """1 + the index of the one of FAULTS that an error is; 0: of none."""
+    if isinstance(error, RankLost):
+        return 0
+    if is_out_of_memory(error):
+        return 1 + FAULTS.index(MemoryError)
+    return next((number for number, kind in enumerate(FAULTS, 1) if isinstance(error, kind)), 0)
 
 
 def _done(work: Any, seconds: float = 1.0) -> bool:
