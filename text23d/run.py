@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from text23d.engine.job import attend, execute
 from text23d.engine.meeting import meeting
-from text23d.engine.resume import AUTO, asked, read_config
+from text23d.engine.past import past_config
+from text23d.engine.resume import AUTO, asked
 from text23d.errors import UserError
 from text23d.terminal import Terminal
 
@@ -34,7 +35,7 @@ def run(cfg: DictConfig) -> None:
             return attend(json.loads(ranks.broadcast()), ranks)
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         if plain["resume"]["folder"] not in (None, AUTO):
-            plain = asked(read_config(folder), plain, HydraConfig.get().overrides.task)
+            plain = asked(past_config(folder), plain, HydraConfig.get().overrides.task)
         ranks.broadcast(json.dumps(plain).encode())
         try:
             with Terminal() as terminal:

@@ -19,7 +19,7 @@ from text23d.compose import in_full
 from text23d.door import foreign, hints
 from text23d.door.layout import configuration, key_of
 from text23d.door.overrides import check
-from text23d.engine.resume import AUTO, newest_unfinished, read_config
+from text23d.engine.resume import AUTO, newest_unfinished, require_run
 from text23d.errors import UserError
 from text23d.paths import config_of
 
@@ -95,7 +95,7 @@ def going_on(past: str, cfg: DictConfig, multirun: bool) -> str | None:
         return str(found) if found else None
     if multirun:
         raise UserError(f"resume={past}: one run goes on at a time; in a sweep give resume=auto and the sweep's folder")
-    read_config(Path(past))
+    require_run(Path(past))
     return os.path.abspath(past)
 
 

@@ -137,11 +137,11 @@ def perform(
 def take_over(run: Run, past: Past | None) -> None:
     """Begin where the past left off, or anew, with a folder in which nothing of two runs is mixed."""
     if past is None:
-        clear(run.folder)
         run.checkpoints.clear()
+        clear(run.folder)
     else:
-        clear(run.folder, but=(METRICS, LOG, TENSORBOARD, SHEET, run.parts.task.file))
         run.load(past.contents)
+        clear(run.folder, but=(CONFIG, METRICS, LOG, TENSORBOARD, SHEET, run.parts.task.file))
     text = yaml.safe_dump(dict(run.cfg), sort_keys=False, allow_unicode=True, width=1000)
     write_text(run.folder / CONFIG, text)
 
