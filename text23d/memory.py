@@ -69,10 +69,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def lack(error: BaseException) -> str:
     """An error that `is_out_of_memory`, in one line for a person."""
-    most, words = limit(), " ".join(str(shortage(error)).split())
+    words = " ".join(str(shortage(error)).split())
     said = f" ({words[:200]})" if words else ""
+    return f"out of memory{said}: {advice()}, or ask for less: smaller pictures, grids or batches"
+
+
+def advice() -> str:
+    """Where more memory may come from."""
+    most = limit()
     allowed = f"raise the limit of {gib(most)} that this process has (ulimit -v), " if most is not None else ""
-    return f"out of memory{said}: {allowed}free some memory, or ask for less: smaller pictures, grids or batches"
+    return f"{allowed}free some memory"
 
 
 def let_go(error: BaseException) -> None:
@@ -103,7 +109,7 @@ def free_bytes(device: torch.device) -> int | None:
 
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    known = (_of_machine(), *(_of_container(folder) for folder in _containers()), _of_limits())
+    known = (_of_machine(), *(_of_container(folder) for folder in _containers()), address_space())
     return min((each for each in known if each is not None), default=None)
 
 
@@ -117,15 +123,15 @@ def limit() -> int | None:
     return None if most == resource.RLIM_INFINITY else most
 
 
+def address_space(status: Path = Path("/proc/self/status")) -> int | None:
+    """What is left of the address space that this process may have (ulimit -v); None: it has no limit."""
+    most, used = limit(), _kilobytes(status, "VmSize:")
+    return None if most is None or used is None else max(0, most - used)
+
+
 def _of_machine(meminfo: Path = Path("/proc/meminfo")) -> int | None:
     """Linux's estimate of what a program can have without swapping."""
     return _kilobytes(meminfo, "MemAvailable:")
-
-
-def _of_limits(status: Path = Path("/proc/self/status")) -> int | None:
-    """What is left of the address space that this process may have."""
-    most, used = limit(), _kilobytes(status, "VmSize:")
-    return None if most is None or used is None else max(0, most - used)
 
 
 def _of_container(folder: Path = CONTROL_GROUPS) -> int | None:
