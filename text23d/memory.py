@@ -9,14 +9,15 @@ import gc
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from text23d.errors import TooLarge, UserError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 SMALL = 1 << 28
 """Bytes below which nobody looks: asking takes longer than allocating."""
@@ -94,6 +95,14 @@ def let_go(error: BaseException) -> None:
         torch.cuda.empty_cache()
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
+
+
+def recomputed(function: Callable[..., Tensor], *given: Any) -> Tensor:
+    """function(*given), of which a gradient remembers nothing: it computes it once more. It may not draw anything."""
+    from torch.utils.checkpoint import checkpoint
+
+    found: Tensor = checkpoint(function, *given, use_reentrant=False, preserve_rng_state=False)
+    return found
 
 
 # What is free

@@ -65,9 +65,8 @@ class Thrift:
         ladder, failed = economies_of(state, parts), f"iteration {state.iteration + 1} ran out of memory"
         if self.level >= len(ladder):
             spared = f", with {ladder[-1]}" if ladder else ""
-            raise TooLarge(
-                f"{failed}{spared}: {advice()}, or lower method.size, method.views or the representation's size"
-            )
+            lower = "lower method.size, method.views or the size of the representation"
+            raise TooLarge(f"{failed}{spared}: {advice()}, or {lower}")
         self.level += 1
         return f"{failed}: {ladder[self.level - 1]} from now on"
 
