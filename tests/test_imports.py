@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "text23d"
 FLOORS = (
     {
         "errors",
+        "interruption",
         "contracts",
         "settings",
         "guide",

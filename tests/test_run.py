@@ -52,8 +52,8 @@ TINY = (
     "stages=2",
 )
 FILES = [
-    *("checkpoints", "config.yaml", "contact.png", "mesh.glb", "metrics.jsonl", "nerf.safetensors", "summary.json"),
-    "turntable.mp4",
+    *("checkpoints", "config.yaml", "contact.png", "log.txt", "mesh.glb", "metrics.jsonl"),
+    *("nerf.safetensors", "summary.json", "turntable.mp4"),
 ]
 TIMED = {"seconds", "total"}
 

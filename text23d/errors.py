@@ -15,5 +15,9 @@ class Diverged(UserError):
     """The optimisation met a number that is not finite."""
 
 
+class Hung(UserError):
+    """A run took longer over an iteration than it may."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was stopped from outside; its message says how far it came."""

@@ -118,8 +118,15 @@ def free_bytes(device: torch.device) -> int | None:
 
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    known = (_of_machine(), *(_of_container(folder) for folder in _containers()), address_space())
-    return min((each for each in known if each is not None), default=None)
+    return min(known_free().values(), default=None)
+
+
+def known_free() -> dict[str, int]:
+    """The bytes of memory that can still be had, by what leaves them, as far as the system says: the machine, the
+    control groups of this process, and its limits."""
+    inside = [each for each in map(_of_container, _containers()) if each is not None]
+    known = {"machine": _of_machine(), "container": min(inside, default=None), "ulimit": address_space()}
+    return {name: free for name, free in known.items() if free is not None}
 
 
 def limit() -> int | None:

@@ -11,8 +11,9 @@ from text23d.errors import UserError
 
 LOCK = ".running"
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
+LOG, TENSORBOARD = "log.txt", "tensorboard"
 RESULTS = (
-    *(CONFIG, METRICS, SUMMARY, SHEET, "turntable.mp4"),
+    *(CONFIG, METRICS, SUMMARY, LOG, SHEET, "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
     *("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"),
 )
@@ -52,6 +53,11 @@ def clear(folder: Path, but: Collection[str] = ()) -> None:
     for name in RESULTS:
         if name not in but:
             (folder / name).unlink(missing_ok=True)
+    if TENSORBOARD not in but:
+        for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
+            events.unlink()
+        with contextlib.suppress(OSError):  # there is none, or somebody has put more into it
+            (folder / TENSORBOARD).rmdir()
     for part in folder.glob(".part-*"):
         part.unlink(missing_ok=True)
 

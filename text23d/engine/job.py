@@ -20,9 +20,10 @@ from text23d.engine.build import build_run
 from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
 from text23d.engine.estimate import prepare
 from text23d.engine.events import Exporting, Finished, Noted, OnEvent, Started, unheard
-from text23d.engine.folder import CONFIG, METRICS, SHEET, SUMMARY, claimed, clear
+from text23d.engine.folder import CONFIG, LOG, METRICS, SHEET, SUMMARY, TENSORBOARD, claimed, clear
 from text23d.engine.health import Health, HealthSettings
 from text23d.engine.past import Past, find_past
+from text23d.engine.recorded import recorded
 from text23d.engine.results import save_phi, score
 from text23d.engine.resume import ResumeSettings
 from text23d.engine.run import Run
@@ -34,7 +35,7 @@ from text23d.kernels.backend import describe, using
 from text23d.kernels.threads import flush_denormals
 from text23d.memory import is_out_of_memory, lack, let_go
 from text23d.rng import global_generator
-from text23d.settings import Count, read
+from text23d.settings import Count, Flag, read
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ class JobSettings:
     backend: Literal["auto", "native", "torch"] = "auto"
     outputs: Literal["all", "minimal"] = "all"
     stages: Count = 6
+    tensorboard: Flag = False
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
@@ -68,6 +70,14 @@ def execute(
     """
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
+    with recorded(folder, settings.tensorboard, on_event) as tell:
+        return perform(cfg, settings, folder, tell, begin)
+
+
+def perform(
+    cfg: Mapping[str, Any], settings: JobSettings, folder: Path, on_event: OnEvent, begin: float
+) -> dict[str, Any]:
+    """`execute`, with all that is told recorded."""
     with claimed(folder), computing(settings.backend, settings.device) as device:
         checkpoints = Checkpoints(folder, settings.checkpoint)
         past = find_past(folder, cfg, checkpoints, settings.resume, lambda text: on_event(Noted(text)))
@@ -87,7 +97,7 @@ def execute(
         kernels = describe(device.type)
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         state.clock.add("start-up", time.perf_counter() - begin)
-        optimise(run)
+        optimise(run, settings.outputs)
         exported = kept(run, lambda: deliver(run, settings.outputs))
         summary = {
             "prompt": parts.prompt,
@@ -116,13 +126,13 @@ def take_over(run: Run, past: Past | None) -> None:
         clear(run.folder)
         run.checkpoints.clear()
     else:
-        clear(run.folder, but=(METRICS, SHEET, run.parts.task.file))
+        clear(run.folder, but=(METRICS, LOG, TENSORBOARD, SHEET, run.parts.task.file))
         run.load(past.contents)
     text = yaml.safe_dump(dict(run.cfg), sort_keys=False, allow_unicode=True, width=1000)
     write_text(run.folder / CONFIG, text)
 
 
-def optimise(run: Run) -> None:
+def optimise(run: Run, outputs: str) -> None:
     """The loop. phi is saved at the end, also of a run that ends early; a run that cannot be healed delivers its best.
 
     Raises as `execute`."""
@@ -130,7 +140,7 @@ def optimise(run: Run) -> None:
         kept(run, run.optimise)
     except Diverged as error:
         run.restore_best()
-        deliver(run, "all")
+        deliver(run, outputs)
         done = f"the best of it, after {run.state.iteration} iterations, is in {run.folder}"
         tried = f"gave up after {run.health.settings.retries} retries with lower and lower learning rates"
         raise Diverged(f"{error}; {tried}: check the prior and the settings of the method; {done}") from error

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -70,7 +70,8 @@ def asked(saved: Mapping[str, Any], composed: Mapping[str, Any], overrides: Sequ
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The settings in which a run that goes on would differ, as "seed: 0 -> 1". More iterations are no change."""
     old, new = (dict(_flat({name: cfg[name] for name in cfg if name not in FREE})) for cfg in (before, now))
-    if _whole(old.get(GROWS)) and _whole(new.get(GROWS)) and new[GROWS] >= old[GROWS]:
+    fewer, more = old.get(GROWS), new.get(GROWS)
+    if _whole(fewer) and _whole(more) and more >= fewer:
         del old[GROWS], new[GROWS]
     names = [name for name in {**old, **new} if old.get(name, ...) != new.get(name, ...)]
     return [f"{name}: {_said(old, name)} -> {_said(new, name)}" for name in names]
@@ -131,5 +132,5 @@ def _said(cfg: Mapping[str, Any], name: str) -> str:
     return shown(cfg[name]) if name in cfg else "nothing"
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from text23d import __version__
+from text23d import __version__, interruption
 from text23d.engine.build import Parts
 from text23d.engine.checkpoints import Checkpoints
-from text23d.engine.events import Iterated, Noted, OnEvent
+from text23d.engine.events import Iterated, Looked, Noted, OnEvent
 from text23d.engine.folder import METRICS, SHEET
 from text23d.engine.health import Health, Unsound, finite
 from text23d.engine.loop import advance
@@ -79,6 +79,7 @@ class Run:
                 self.look("start")
                 self.safe = state.snapshot()
             while state.iteration < self.parts.recipe.iterations:
+                interruption.check()
                 try:
                     self.iterate(lines)
                 except Diverged as error:
@@ -105,6 +106,8 @@ class Run:
         with self.state.clock.stage("pictures"):
             self.state.sheet.add(label, self.parts.task.preview(self.state.result()))
             self.state.sheet.write(self.folder / SHEET, self.parts.task.columns)
+        pictures = dict(zip(self.parts.task.columns, self.state.sheet.stages[-1][1], strict=True))
+        self.on_event(Looked(self.state.iteration, label, pictures))
 
     def save(self) -> None:
         """A checkpoint of the state as it is, if it is sound. Raises Diverged where it is not, and UserError where it
