@@ -18,6 +18,7 @@ from text23d.contracts import Exported
 from text23d.devices import find_device
 from text23d.engine.build import build_run
 from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
+from text23d.engine.estimate import prepare
 from text23d.engine.events import Exporting, Finished, Noted, OnEvent, Started, unheard
 from text23d.engine.folder import CONFIG, LOG, METRICS, SHEET, SUMMARY, TENSORBOARD, claimed, clear
 from text23d.engine.following import dismiss, follow
@@ -103,11 +104,14 @@ def perform(
             return past.summary
         with global_generator(0):  # networks draw their weights when they are made, before they are read
             (state, parts), judge = build_run(cfg, device, ranks), load_judge()
+        sparing = prepare(state, parts)
         health, watchdog = Health(settings.health), Watchdog(settings.health.stall)
         run = Run(
             state, parts, judge, folder, cfg, settings.stages, checkpoints, health, watchdog, on_event, started=begin
         )
         take_over(run, past)
+        if sparing:
+            run.trouble(sparing)
         kernels = describe(device.type)
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         state.clock.add("start-up", time.perf_counter() - begin)
