@@ -15,5 +15,17 @@ class Diverged(UserError):
     """The optimisation met a number that is not finite."""
 
 
+class Hung(UserError):
+    """A run took longer over an iteration than it may."""
+
+
+class RankError(UserError):
+    """What one of several processes met that do one job together; its message names the process."""
+
+
+class RankLost(RankError):
+    """One of several processes has ended, or does not answer."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was stopped from outside; its message says how far it came."""

@@ -16,6 +16,7 @@ from text23d.engine.build import Parts
 from text23d.engine.checkpoints import Checkpoints
 from text23d.engine.events import Iterated, Looked, Noted, OnEvent
 from text23d.engine.folder import METRICS, SHEET
+from text23d.engine.following import dismiss, lead
 from text23d.engine.health import Health, Unsound, finite
 from text23d.engine.loop import advance
 from text23d.engine.results import save_phi, score
@@ -85,10 +86,12 @@ class Run:
                 self.safe = state.snapshot()
             while state.iteration < self.parts.recipe.iterations:
                 interruption.check()
+                lead(state, self.parts.ranks)
                 try:
                     self.iterate(lines)
                 except Diverged as error:
                     self.go_back(error, lines)
+        dismiss(self.parts.ranks)
 
     def iterate(self, lines: JsonLines) -> None:
         """One iteration, its metrics, and what is due after it."""
