@@ -16,7 +16,8 @@ ended_by: list[int] = []
 
 
 def watch(handler: Any, names: Sequence[str] = SIGNALS) -> None:
-    """Let `handler` answer the signals of these names, but not those that the process was started to ignore, as nohup does."""
+    """Let `handler` answer the signals of these names, but not those that the process was started to ignore, as by
+    nohup."""
     for name in names:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -31,8 +32,8 @@ def leave(number: int, frame: object) -> None:
 
 
 def interrupt(number: int, frame: object) -> None:
-    """Let a verb keep what it has. A second Ctrl-C ends the process as if nobody watched; a second SIGTERM or SIGHUP does
-    not: schedulers, and terminals that close, send them more than once, and who is in a hurry has SIGKILL."""
+    """Let a verb keep what it has. A second Ctrl-C ends the process as if nobody watched; a second SIGTERM or SIGHUP
+    does not: schedulers, and terminals that close, send them more than once, and who is in a hurry has SIGKILL."""
     watch(signal.SIG_DFL, ("SIGINT",))
     watch(signal.SIG_IGN, ("SIGTERM", "SIGHUP"))
     ended_by.append(number)
