@@ -114,14 +114,14 @@ class Sick:
     """A denoiser that fails once at each of some calls, on one rank."""
 
     def __init__(self, denoiser: Any, failures: dict[int, str]) -> None:
-        self.denoiser, self.failures, self.calls = denoiser, failures, 0
+        self.well, self.failures, self.calls = denoiser, failures, 0
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor, c: Any = None) -> torch.Tensor:
         failure = self.failures.pop(self.calls, None)
         self.calls += 1
         if failure == "memory":
             raise MemoryError
-        found: torch.Tensor = self.denoiser(x, sigma, c)
+        found: torch.Tensor = self.well(x, sigma, c)
         return found * torch.nan if failure else found
 
 
@@ -130,10 +130,10 @@ def sick(folder: Path, weights: Path, ranks: Ranks) -> None:
     state, parts = made(folder, weights, "bank", ranks)
     found: dict[str, Any] = {}
     if not ranks.first:
-        main = Sick(parts.guide.main, {2: "nan", 6: "memory"})
-        parts = replace(parts, guide=replace(parts.guide, main=main))
+        aux = Sick(parts.guide.aux, {6: "nan", 13: "memory"})  # of five calls an iteration
+        parts = replace(parts, guide=replace(parts.guide, aux=aux))
         follow(state, parts)
-        assert not main.failures
+        assert not aux.failures
     while ranks.first and state.iteration < 4:
         lead(state, ranks)
         before = state.snapshot()

@@ -218,13 +218,7 @@ def test_a_signal_to_one_rank_ends_all_and_the_first_tells(tmp_path: Path, tiny_
 def test_torchrun(tmp_path: Path, tiny_prior: Path) -> None:
     """Two runs, in a folder with a time stamp of one of them; and a mistake, told once."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", f"--master-port={free_port()}"]
-    given: dict[str, Any] = {
-        "cwd": tmp_path,
-        "env": environment(),
-        "text": True,
-        "capture_output": True,
-        "timeout": 240,
-    }
+    given: dict[str, Any] = {"cwd": tmp_path, "env": environment(), "text": True, "capture_output": True}
     program = [each for each in command(tiny_prior, "method.iterations=3") if not each.startswith("hydra.run.dir")]
     good = subprocess.run([*launch, *program], **given)
     assert good.returncode == 0, good.stderr
