@@ -5,8 +5,11 @@ What each rank ends with is left in the folder as <case>-<rank>.safetensors.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from text23d.engine.following import dismiss, follow, lead
 from text23d.engine.loop import advance
 from text23d.engine.meeting import meeting
 from text23d.engine.ranks import ALONE, Ranks
+from text23d.engine.thrift import thriftily
+from text23d.errors import Diverged
 from text23d.pictures import write_picture
 
 STEPS, HALF = 20, 3
@@ -105,6 +110,47 @@ def shared(folder: Path, weights: Path, ranks: Ranks) -> None:
         leave(folder / f"{case}-{ranks.rank}", state, figures)
 
 
+class Sick:
+    """A denoiser that fails once at each of some calls, on one rank."""
+
+    def __init__(self, denoiser: Any, failures: dict[int, str]) -> None:
+        self.well, self.failures, self.calls = denoiser, failures, 0
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, c: Any = None) -> torch.Tensor:
+        failure = self.failures.pop(self.calls, None)
+        self.calls += 1
+        if failure == "memory":
+            raise MemoryError
+        found: torch.Tensor = self.well(x, sigma, c)
+        return found * torch.nan if failure else found
+
+
+def sick(folder: Path, weights: Path, ranks: Ranks) -> None:
+    """The second rank's prior fails in iteration 2 by its numbers and in iteration 3 by its memory."""
+    state, parts = made(folder, weights, "bank", ranks)
+    found: dict[str, Any] = {}
+    if not ranks.first:
+        aux = Sick(parts.guide.aux, {6: "nan", 13: "memory"})  # of five calls an iteration
+        parts = replace(parts, guide=replace(parts.guide, aux=aux))
+        follow(state, parts)
+        assert not aux.failures
+    while ranks.first and state.iteration < 4:
+        lead(state, ranks)
+        before = state.snapshot()
+        try:
+            thriftily(lambda sparing: advance(state, sparing), state, parts, lambda line: None)
+        except Diverged as error:
+            after = state.snapshot()
+            same = all(torch.equal(after["phi"][name], each) for name, each in before["phi"].items())
+            found = {"told": str(error), "restored": same and after["counts"] == before["counts"]}
+            state.stream += 1
+    if ranks.first:
+        dismiss(ranks)
+    phi = hashlib.sha256(b"".join(each.numpy().tobytes() for each in state.phi.state_dict().values())).hexdigest()
+    ending = {"iteration": state.iteration, "level": state.thrift.level, "phi": phi}
+    (folder / f"sick-{ranks.rank}.json").write_text(json.dumps(found | ending))
+
+
 def leave(path: Path, state: Any, figures: list[dict[str, Any]]) -> None:
     checkpoint.save(path.with_name(f"{path.name}.safetensors"), {"state": state.state(), "figures": figures})
 
@@ -145,4 +191,5 @@ if __name__ == "__main__":
             alone(*given)
         else:
             trained_together(given[0], ranks)
+            sick(*given, ranks)
             shared(*given, ranks)

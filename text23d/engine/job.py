@@ -100,6 +100,7 @@ def perform(
         past = find_past(folder, cfg, checkpoints, settings.resume, lambda text: on_event(Noted(text)))
         if past is not None and past.finished:
             dismiss(ranks)
+            ranks.release()
             on_event(Finished(past.summary, "in an earlier process: there is nothing left to do", folder))
             return past.summary
         with global_generator(0):  # networks draw their weights when they are made, before they are read
@@ -116,6 +117,7 @@ def perform(
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         state.clock.add("start-up", time.perf_counter() - begin)
         optimise(run, settings.outputs)
+        ranks.release()
         exported = kept(run, lambda: deliver(run, settings.outputs))
         summary = {
             "prompt": parts.prompt,

@@ -94,6 +94,7 @@ def train_prior(
 
     examples = batches(data, vocabulary, config.batch, config.seed, device)
     train(state, examples, checkpoint, report, config.minutes, ranks)
+    ranks.release()
     path = Path(settings.export or folder / "prior.safetensors")
     if ranks.first:
         draw()
