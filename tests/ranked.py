@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "naive": (TWO, "method/inversion=naive", "method.renorm=true"),
     "levels": (
         *(THREE, "method.levels=[1,0.5]", "method/sigma=random", "method/langevin=leimkuhler_matthews"),
-        *(*BANK),
+        *BANK,
     ),
     "sgd": (THREE, "method/optimizer=sgd", "method.lr_grid=0.2", "method.lr_mlp=0.02"),
     "sds": (THREE, "method=sds", "method/sigma=random"),
