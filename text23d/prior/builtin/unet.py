@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -16,17 +16,14 @@ from torch import Tensor, nn
 
 from text23d.errors import UserError
 from text23d.prior.builtin.condition import Condition
+from text23d.prior.builtin.layers import CONVOLUTION, LAYOUT, TRANSPOSED, WAVES, fold, unfold, waves
+from text23d.prior.builtin.light import LightConfig, LightStage
 from text23d.prior.builtin.text import TextEncoder
 from text23d.settings import Count, Flag, whole
 
 SQRT_HALF = math.sqrt(0.5)
 HEAD = 64
 """Channels of a head of attention."""
-CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-LAYOUT = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
-"""Of examples and weights by dimension, fastest first for convolutions."""
-
 Width = Annotated[int, whole(8, 8192)]
 Few = Annotated[int, whole(1, 64)]
 
@@ -42,6 +39,7 @@ class UNetConfig:
     attention    whether a level's blocks attend
     embedding    width of what modulates every block: noise level, caption and view
     sketch       extent of the sketch, in features
+    light        a stage for low noise beside the network, trained after it; None: there is none
 
     Raises UserError where these do not go together.
     """
@@ -58,6 +56,7 @@ class UNetConfig:
     dimensions: Annotated[int, whole(1, 3)] = 2
     features: Annotated[int, whole(0, 1024)] = 5
     sketch: Few = 8
+    light: LightConfig | None = None
 
     def __post_init__(self) -> None:
         levels = len(self.widths)
@@ -68,6 +67,8 @@ class UNetConfig:
             )
         if len(self.patches) != self.dimensions:
             raise UserError(f"network.patch={self.patch}: expected a number, or {self.dimensions} of them")
+        if self.light is not None and any(each % self.light.patch for each in self.multiples):
+            raise UserError(f"network.light.patch={self.light.patch}: expected a divisor of {self.multiples}")
         for width in (*self.widths, self.text_width):
             if width % 8 or width % heads(width):
                 raise UserError(
@@ -93,23 +94,6 @@ class UNetConfig:
 def heads(width: int) -> int:
     """Heads of attention for so many channels."""
     return max(1, width // HEAD)
-
-
-def fold(x: Tensor, patches: tuple[int, ...]) -> Tensor:
-    """[B, C, *S] -> [B, C prod(patches), *(S / patches)]: pixel unshuffle in any dimension."""
-    d = len(patches)
-    split = [part for side, patch in zip(x.shape[2:], patches, strict=True) for part in (side // patch, patch)]
-    axes = [*range(3, 3 + 2 * d, 2), *range(2, 2 + 2 * d, 2)]  # the places inside a patch, then the patches
-    return x.reshape(*x.shape[:2], *split).permute(0, 1, *axes).flatten(1, 1 + d)
-
-
-def unfold(x: Tensor, patches: tuple[int, ...]) -> Tensor:
-    """The inverse of `fold`."""
-    d = len(patches)
-    x = x.unflatten(1, (-1, *patches))  # [B, C, *patches, *S]
-    axes = [axis for place in range(d) for axis in (2 + d + place, 2 + place)]
-    shape = [side * patch for side, patch in zip(x.shape[2 + d :], patches, strict=True)]
-    return x.permute(0, 1, *axes).reshape(*x.shape[:2], *shape)
 
 
 class ResBlock(nn.Module):
@@ -181,7 +165,8 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """F(x, log sigma / 4, c): x [B, C, *S], noise [B], a Condition -> [B, C, *S]."""
+    """F(x, log sigma / 4, c): x [B, C, *S], noise [B], a Condition -> [B, C, *S]. What corrects it at low noise, `light`,
+    works on D and is applied there (`edm.Preconditioned`)."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -191,7 +176,7 @@ class UNet(nn.Module):
         self.text = TextEncoder(config.words, config.text_width, config.text_length)
         # Named for the cameras of the first world: the shipped weights know it so.
         self.from_text, self.from_camera = nn.Linear(config.text_width, e), nn.Linear(5 * (config.features + 1), e)
-        self.from_noise = nn.Linear(64, e)
+        self.from_noise = nn.Linear(WAVES, e)
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(e, e), nn.SiLU())
         self.inward = convolution(folded, config.widths[0], 3, padding=1)
         self.down, self.up, width = nn.ModuleList(), nn.ModuleList(), config.widths[0]
@@ -214,6 +199,7 @@ class UNet(nn.Module):
         self.norm, self.outward = nn.GroupNorm(width // 8, width), convolution(width, folded, 3, padding=1)
         nn.init.zeros_(self.outward.weight)
         nn.init.zeros_(self.outward.bias)
+        self.light = LightStage(config.light, config.channels, config.dimensions) if config.light else None
 
     def check(self, x: Tensor, c: Condition | None) -> None:
         """Raises UserError where x or c is not what this network was made for."""
@@ -245,12 +231,10 @@ class UNet(nn.Module):
 
     def embed(self, noise: Tensor, summary: Tensor, c: Condition) -> Tensor:
         """The vector [B, embedding] that modulates every block: noise level, caption and view together."""
-        angle = noise[:, None] * torch.exp(torch.linspace(0.0, math.log(100.0), 32, device=noise.device))
-        waves = torch.cat([angle.sin(), angle.cos()], -1)
         # Low harmonics of the view's numbers: sin and cos of an azimuth alone would leave sides hard to tell apart.
         harmonics = torch.cat([c.views, *(f(k * c.views) for k in (1.5, 3.0) for f in (torch.sin, torch.cos))], -1)
         harmonics = harmonics * c.views[:, -1:]  # an unknown view is zero throughout
-        return self.mix(self.from_noise(waves) + self.from_text(summary) + self.from_camera(harmonics))
+        return self.mix(self.from_noise(waves(noise)) + self.from_text(summary) + self.from_camera(harmonics))
 
     def forward(self, x: Tensor, noise: Tensor, c: Condition) -> Tensor:
         self.check(x, c)
