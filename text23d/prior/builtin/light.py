@@ -1,8 +1,9 @@
 """The light stage of the built-in prior: a few convolutions at full resolution that correct D where noise is low.
 
-The UNet folds blocks of 4 x 4 pixels into channels, which is what makes it quick, and what it leaves of low noise has the
-pattern of those blocks. What is left is small beside the picture itself: filters that do not see constants, in units of
-sigma, tell it apart (shrinkage of details, Donoho 1995, learned), and a few convolutions decide what of it goes."""
+The UNet folds blocks of 4 x 4 pixels into channels, which is what makes it quick, and what it leaves of low noise has
+the pattern of those blocks. That is small beside the picture itself: filters that see nothing of a constant, in units
+of sigma, tell it apart (shrinkage of details, as Donoho and Johnstone 1994, but learned), and a few convolutions decide
+what of it goes."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from text23d.errors import Diverged, UserError
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.condition import Condition
-from text23d.prior.builtin.prior import COLUMNS, fast_precision, read_file
 from text23d.prior.builtin.layers import LAYOUT
+from text23d.prior.builtin.prior import COLUMNS, fast_precision, read_file
 from text23d.prior.builtin.unet import UNet, UNetConfig
 from text23d.rng import generator
 from text23d.settings import Count, Natural, Positive, Seed, Share, read
@@ -98,7 +98,7 @@ class TrainState:
                 own[f"network.{name}"].copy_(tensor)
                 fits.add(f"network.{name}")
         if self.model.network.light and any(not n.startswith("network.light.") for n in own.keys() - fits):
-            raise UserError(f"start={path} is of another network or of fewer words than the light stage is to be beside")
+            raise UserError(f"start={path} is of another network or other words than the light stage is to be beside")
         self.average.load_state_dict(own)
         self.before = facts.card.get("images", 0)
 

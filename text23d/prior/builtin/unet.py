@@ -165,8 +165,10 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """F(x, log sigma / 4, c): x [B, C, *S], noise [B], a Condition -> [B, C, *S]. What corrects it at low noise, `light`,
-    works on D and is applied there (`edm.Preconditioned`)."""
+    """F(x, log sigma / 4, c): x [B, C, *S], noise [B], a Condition -> [B, C, *S].
+
+    light: what corrects it at low noise, applied by `edm.Preconditioned`, which knows D; None: nothing does.
+    """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
