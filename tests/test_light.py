@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from bumps import Bumps
 from small_prior import SIDE, TINY, WORDS, batch, perturbed
 from torch import Tensor
 
+from text23d.compose import compose
 from text23d.engine import prior_training
 from text23d.engine.training import load, save
 from text23d.errors import UserError
@@ -75,7 +77,7 @@ def test_its_filters_see_nothing_of_a_constant(dimensions: int, patch: int) -> N
     constants = torch.tensor([0.7, -1.0, 0.2]).repeat_interleave(patch**dimensions)
     d = constants.reshape(1, -1, *[1] * dimensions).expand(1, -1, *[6] * dimensions)
     ripples = 0.1 * torch.randn(d.shape, generator=torch.Generator().manual_seed(0))
-    inside = (..., *[slice(1, -1)] * dimensions)
+    inside: Any = (..., *[slice(1, -1)] * dimensions)
     assert stage.filtered(d)[inside].abs().max() < 1e-6
     torch.testing.assert_close(stage.filtered(d + ripples)[inside], stage.filtered(ripples)[inside])
     assert stage.filtered(ripples)[inside].abs().max() > 1e-2
@@ -206,13 +208,19 @@ def test_the_derivative_by_x_is_the_difference_quotient() -> None:
     assert (gradient * v).sum().item() == pytest.approx((w * (ahead - behind)).sum().item() / 2e-2, rel=2e-3)
 
 
+def test_the_configuration_has_it() -> None:
+    """`network=light` is `full`, whose weights it is trained beside, and the stage that `LightConfig` describes."""
+    full, light = (compose("train_prior", [f"network={name}"])["network"] for name in ("full", "light"))
+    assert light == {**full, "light": asdict(LightConfig())}
+
+
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"network\.light\.patch=3: expected a divisor of \(8, 8\)"):
         replace(TINY, light=replace(LIGHT, patch=3))
     start, config = file(tmp_path, perturbed()), TrainConfig(images=48, batch=4)
-    for network, words in ((replace(WITH, widths=(16, 32)), WORDS.words), (WITH, ("a", "zebra", "car", "red", "tree"))):
+    for wanted, words in ((replace(WITH, widths=(16, 32)), WORDS.words), (WITH, ("a", "zebra", "car", "red", "tree"))):
         with pytest.raises(UserError, match="is of another network or other words"):
-            TrainState.fresh(network, config, CPU).begin_from(start, words)
+            TrainState.fresh(wanted, config, CPU).begin_from(start, words)
     data = prior_training.DataConfig(objects=4, views=1, validation=2)
     small = {**asdict(UNetConfig(1, patch=2, widths=(16,), blocks=1, attention=(False,), sketch=4)), "light": {}}
     network = {n: v for n, v in small.items() if n not in ("words", "channels", "dimensions", "features")}

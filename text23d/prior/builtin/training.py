@@ -145,14 +145,14 @@ class TrainState:
 
     def advance(self, batch: Batch) -> None:
         """One step of AdamW along the gradient of `batch`, and one of the average."""
-        parameters, averages = (list(learning(each).parameters()) for each in (self.model, self.average))
+        parameters: list[Tensor] = list(learning(self.model).parameters())
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate(self.seen)
         self.optimiser.step()
         self.seen += len(batch[0])
         keep = self.config.ema_keep(self.seen)
-        torch._foreach_lerp_(averages, parameters, 1 - keep)
+        torch._foreach_lerp_(list[Tensor](learning(self.average).parameters()), parameters, 1 - keep)
 
 
 def learning(d: edm.Preconditioned) -> nn.Module:
