@@ -13,8 +13,7 @@ from small_prior import SIDE, TINY, batch, perturbed
 
 from text23d.errors import UserError
 from text23d.prior.builtin.condition import Condition
-from text23d.prior.builtin.layers import fold, unfold
-from text23d.prior.builtin.unet import Level, UNet, UNetConfig
+from text23d.prior.builtin.unet import Level, UNet, UNetConfig, fold, unfold
 from text23d.prior.wrappers.guidance import Guided
 from text23d.prior.wrappers.lora import LowRank, adapt
 from text23d.rng import generator

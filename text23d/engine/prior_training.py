@@ -212,6 +212,6 @@ def light_stage(d: edm.Preconditioned) -> list[str]:
         return []
     parameters = sum(p.numel() for p in light.parameters()) / 1e6
     return [
-        f"- a light stage of {parameters:.2f} M of the parameters, on blocks of {light.config.patch}, corrects D below "
-        f"sigma {light.config.ceiling:g}; it alone was trained on those others"
+        f"- a light stage of {parameters:.3f} M of the parameters corrects D below sigma {light.config.ceiling:g}; it "
+        "alone was trained on those others"
     ]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from text23d.errors import UserError
 from text23d.prior.builtin.condition import Condition
-from text23d.prior.builtin.layers import CONVOLUTION, LAYOUT, TRANSPOSED, WAVES, fold, unfold, waves
+from text23d.prior.builtin.layers import CONVOLUTION, LAYOUT, TRANSPOSED
 from text23d.prior.builtin.light import LightConfig, LightStage
 from text23d.prior.builtin.text import TextEncoder
 from text23d.settings import Count, Flag, whole
@@ -24,6 +24,7 @@ from text23d.settings import Count, Flag, whole
 SQRT_HALF = math.sqrt(0.5)
 HEAD = 64
 """Channels of a head of attention."""
+
 Width = Annotated[int, whole(8, 8192)]
 Few = Annotated[int, whole(1, 64)]
 
@@ -67,8 +68,6 @@ class UNetConfig:
             )
         if len(self.patches) != self.dimensions:
             raise UserError(f"network.patch={self.patch}: expected a number, or {self.dimensions} of them")
-        if self.light is not None and any(each % self.light.patch for each in self.multiples):
-            raise UserError(f"network.light.patch={self.light.patch}: expected a divisor of {self.multiples}")
         for width in (*self.widths, self.text_width):
             if width % 8 or width % heads(width):
                 raise UserError(
@@ -94,6 +93,23 @@ class UNetConfig:
 def heads(width: int) -> int:
     """Heads of attention for so many channels."""
     return max(1, width // HEAD)
+
+
+def fold(x: Tensor, patches: tuple[int, ...]) -> Tensor:
+    """[B, C, *S] -> [B, C prod(patches), *(S / patches)]: pixel unshuffle in any dimension."""
+    d = len(patches)
+    split = [part for side, patch in zip(x.shape[2:], patches, strict=True) for part in (side // patch, patch)]
+    axes = [*range(3, 3 + 2 * d, 2), *range(2, 2 + 2 * d, 2)]  # the places inside a patch, then the patches
+    return x.reshape(*x.shape[:2], *split).permute(0, 1, *axes).flatten(1, 1 + d)
+
+
+def unfold(x: Tensor, patches: tuple[int, ...]) -> Tensor:
+    """The inverse of `fold`."""
+    d = len(patches)
+    x = x.unflatten(1, (-1, *patches))  # [B, C, *patches, *S]
+    axes = [axis for place in range(d) for axis in (2 + d + place, 2 + place)]
+    shape = [side * patch for side, patch in zip(x.shape[2 + d :], patches, strict=True)]
+    return x.permute(0, 1, *axes).reshape(*x.shape[:2], *shape)
 
 
 class ResBlock(nn.Module):
@@ -178,7 +194,7 @@ class UNet(nn.Module):
         self.text = TextEncoder(config.words, config.text_width, config.text_length)
         # Named for the cameras of the first world: the shipped weights know it so.
         self.from_text, self.from_camera = nn.Linear(config.text_width, e), nn.Linear(5 * (config.features + 1), e)
-        self.from_noise = nn.Linear(WAVES, e)
+        self.from_noise = nn.Linear(64, e)
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(e, e), nn.SiLU())
         self.inward = convolution(folded, config.widths[0], 3, padding=1)
         self.down, self.up, width = nn.ModuleList(), nn.ModuleList(), config.widths[0]
@@ -233,10 +249,12 @@ class UNet(nn.Module):
 
     def embed(self, noise: Tensor, summary: Tensor, c: Condition) -> Tensor:
         """The vector [B, embedding] that modulates every block: noise level, caption and view together."""
+        angle = noise[:, None] * torch.exp(torch.linspace(0.0, math.log(100.0), 32, device=noise.device))
+        waves = torch.cat([angle.sin(), angle.cos()], -1)
         # Low harmonics of the view's numbers: sin and cos of an azimuth alone would leave sides hard to tell apart.
         harmonics = torch.cat([c.views, *(f(k * c.views) for k in (1.5, 3.0) for f in (torch.sin, torch.cos))], -1)
         harmonics = harmonics * c.views[:, -1:]  # an unknown view is zero throughout
-        return self.mix(self.from_noise(waves(noise)) + self.from_text(summary) + self.from_camera(harmonics))
+        return self.mix(self.from_noise(waves) + self.from_text(summary) + self.from_camera(harmonics))
 
     def forward(self, x: Tensor, noise: Tensor, c: Condition) -> Tensor:
         self.check(x, c)
