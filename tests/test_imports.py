@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "text23d"
 FLOORS = (
     {
         "errors",
+        "interruption",
         "contracts",
         "settings",
         "guide",
@@ -26,6 +27,7 @@ FLOORS = (
         "paths",
         "pictures",
         "kernels",
+        "memory",
         "compose",
         "devices",
     },

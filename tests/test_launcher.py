@@ -79,7 +79,7 @@ def test_so_many_at_a_time_each_on_its_share_of_the_cores(tmp_path: Path, monkey
     spans = [(float(str(each["begin"])), float(str(each["end"]))) for each in notes]
     beside = [sum(begin <= moment < end for begin, end in spans) for moment, _ in spans]
     assert max(beside) == 2, "two at once, and never three"
-    assert all((job.folder / "log.txt").read_text() == "working\n" for job in jobs)
+    assert all((job.folder / "output.txt").read_text() == "working\n" for job in jobs)
 
 
 def test_a_failed_job_stops_no_other_and_names_its_log(tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_a_failed_job_stops_no_other_and_names_its_log(tmp_path: Path) -> None:
     jobs = [Job((override,), tmp_path / name) for name, override in statuses.items()]
 
     def kill() -> None:
-        assert eventually((tmp_path / "killed" / "log.txt").exists)
-        assert eventually(lambda: (tmp_path / "killed" / "log.txt").read_text() == "working\n")
+        assert eventually((tmp_path / "killed" / "output.txt").exists)
+        assert eventually(lambda: (tmp_path / "killed" / "output.txt").read_text() == "working\n")
         os.kill(int(str(note(tmp_path / "killed")["pid"])), signal.SIGKILL)
 
     killer = Thread(target=kill)
@@ -104,8 +104,8 @@ def test_a_failed_job_stops_no_other_and_names_its_log(tmp_path: Path) -> None:
     killer.join()
     assert failures == {
         "good": None,
-        "mistake": f"see {tmp_path / 'mistake' / 'log.txt'}",
-        "killed": f"it was killed by signal 9, see {tmp_path / 'killed' / 'log.txt'}",
+        "mistake": f"see {tmp_path / 'mistake' / 'output.txt'}",
+        "killed": f"it was killed by signal 9, see {tmp_path / 'killed' / 'output.txt'}",
         "taken": f"cannot write to {tmp_path / 'taken'}: File exists",
         "last": None,
     }
@@ -167,7 +167,9 @@ def test_jobs_do_not_outlive_their_launcher(tmp_path: Path, number: signal.Signa
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup's children ignore it
     )
     try:
-        assert eventually(lambda: (folder / "log.txt").exists() and (folder / "log.txt").read_text() == "working\n")
+        assert eventually(
+            lambda: (folder / "output.txt").exists() and (folder / "output.txt").read_text() == "working\n"
+        )
         pid = note(folder)["pid"]
         assert alive(pid)
         parent.send_signal(number)

@@ -24,7 +24,8 @@ from text23d.devices import find_device
 from text23d.door.overrides import check_passed_on
 from text23d.engine.events import OnEvent, unheard
 from text23d.engine.job import SHEET, execute
-from text23d.engine.saved import read_config, read_nerf
+from text23d.engine.resume import read_config
+from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
 from text23d.files import write_bytes
 from text23d.prior.builtin import prior as builtin
@@ -125,6 +126,8 @@ def generate(
     settings    the same by name: seed=3, method="sds", **{"mesh.faces": 5000}.
     folder      where its files go; None: a temporary one that lasts as long as the result.
     on_event    is called with each of `text23d.engine.events.Event`, such as the figures of each iteration.
+
+    With resume="auto" a run that lies in `folder`, and was broken off, goes on.
 
     Raises UserError for mistakes, in one line. The same seed on the same machine gives the same bytes.
     """

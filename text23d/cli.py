@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
-from text23d.errors import UserError
+from text23d.errors import Hung, UserError
+from text23d.interruption import ended_by, interrupt, leave, watch
+from text23d.memory import is_out_of_memory, lack, shortage
 
 if TYPE_CHECKING:
     import torch
@@ -40,11 +42,9 @@ VERBS = {
     "benchmark": "measures the kernels, the networks and an iteration",
     "train_prior": "trains the built-in prior",
     "train_judge": "trains the classifier that scores results",
+    "doctor": "examines this machine and this installation, and says whether a run would work",
 }
 """The modules of text23d that a person runs, and what each does."""
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Those that end a run and let it keep what it has."""
-_ended_by: list[int] = []
 
 
 def main(verb: str | None = None) -> NoReturn:
@@ -71,9 +71,11 @@ def main(verb: str | None = None) -> NoReturn:
 
 def told(error: BaseException) -> int:
     """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
-    if _ended_by:  # whatever was raised since, as an import that was cut short may, a signal was its cause
+    if ended_by and not isinstance(
+        error, Hung
+    ):  # whatever was raised since, as an import that was cut short may, a signal was its cause
         own = isinstance(error, KeyboardInterrupt) and str(error)
-        return say(own or "interrupted", 128 + _ended_by[0])
+        return say(own or "interrupted", 128 + ended_by[0])
     if isinstance(error, KeyboardInterrupt):
         return say(str(error) or "interrupted", 130)
     if isinstance(error, BrokenPipeError):  # as of text23d vocabulary | head
@@ -85,14 +87,17 @@ def told(error: BaseException) -> int:
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether it is the user's: ours to tell in a line, the system's about a file or folder, or one of Hydra and
-    OmegaConf, which only read what was given."""
-    ours = isinstance(error, UserError | OSError)
+    """Whether it is the user's: ours to tell in a line, the system's about a file or folder, memory that was not to be
+    had, or one of Hydra and OmegaConf, which only read what was given."""
+    ours = isinstance(error, UserError | OSError) or is_out_of_memory(error)
     return ours or type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
 
 
 def sentence(error: BaseException) -> str:
     """What an error that `is_mistake` says to a person."""
+    short = shortage(error)
+    if short is not None and not isinstance(short, UserError):
+        return lack(short)
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
@@ -147,18 +152,25 @@ def choose(arguments: Sequence[str]) -> list[str]:
 
 def perform(verb: str, arguments: Sequence[str]) -> Any:
     """What a verb's command line asks for: its version, its help, or the verb itself. Returns the exit status."""
-    from text23d.door import manual
     from text23d.paths import config_of
 
     if verb == "version" or "--version" in arguments:
         print(f"text23d {__version__}")
         return 0
     if verb == "help":
+        from text23d.door import manual
+
         print(manual.overview(VERBS))
         return 0
     if config_of(verb) is None:
+        if verb != "doctor":  # which finds that itself
+            from text23d.door import libraries
+
+            libraries.check(verb)
         return import_module(f"text23d.{verb}").main(list(arguments))
     if {"-h", "--help"} & set(arguments):
+        from text23d.door import manual
+
         print(manual.page(verb, VERBS[verb]))
         return 0
     return under_hydra(verb, arguments)
@@ -168,6 +180,9 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
     """Run a verb that has a configuration, as a job of Hydra's or several."""
     # Hydra would otherwise turn every error into a page of its own and exit before we can say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    from text23d.door import libraries
+
+    libraries.check(verb)
     from text23d.door import commandline
 
     register_resolvers()
@@ -208,7 +223,7 @@ def plain_spoken(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], N
         try:
             verb(cfg)
         except Exception as error:
-            if _ended_by or not is_mistake(error):
+            if ended_by or not is_mistake(error):
                 raise
             sys.exit(say(sentence(error), 2))
 
@@ -232,31 +247,6 @@ def register_resolvers() -> None:
     from text23d.paths import slug
 
     OmegaConf.register_new_resolver("slug", slug, replace=True)
-
-
-# Signals
-
-
-def watch(handler: Any) -> None:
-    """Let `handler` answer SIGNALS, but not those that the process was started to ignore, as nohup does."""
-    for name in SIGNALS:
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-def leave(number: int, frame: object) -> None:
-    """End at once. Before a verb begins there is nothing to keep, and an exception inside an import would be lost."""
-    with suppress(OSError):
-        os.write(2, b"text23d: interrupted\n")
-    os._exit(128 + number)
-
-
-def interrupt(number: int, frame: object) -> None:
-    """Let a verb keep what it has, the first time; the second signal ends the process as if nobody watched."""
-    watch(signal.SIG_DFL)
-    _ended_by.append(number)
-    raise KeyboardInterrupt
 
 
 def device(name: str) -> torch.device:

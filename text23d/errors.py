@@ -7,8 +7,16 @@ class UserError(Exception):
     """A mistake of the user's: its message is one line saying what was given, what was expected and what to do."""
 
 
+class TooLarge(UserError):
+    """What was asked for does not fit into memory."""
+
+
 class Diverged(UserError):
     """The optimisation met a number that is not finite."""
+
+
+class Hung(UserError):
+    """A run took longer over an iteration than it may."""
 
 
 class Interrupted(KeyboardInterrupt):

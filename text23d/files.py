@@ -14,16 +14,17 @@ import json
 import logging
 import math
 import os
+import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import torch
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from text23d.errors import UserError
@@ -37,6 +38,7 @@ UMASK = os.umask(0o077)
 os.umask(UMASK)
 NEW = 2.0  # seconds
 log = logging.getLogger(__name__)
+OfLines = TypeVar("OfLines", bound="Lines")
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
@@ -152,8 +154,8 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     return value
 
 
-class JsonLines:
-    """Metrics as they come: one JSON object a line, readable by others as soon as `write` returns.
+class Lines:
+    """A text that grows line by line, readable by others as soon as `append` returns.
 
     Opening an existing file goes on after its last whole line: a line torn by a crash is cut off. A line that cannot
     be written whole is taken back. Raises UserError (path and reason) when the file cannot be opened or written.
@@ -179,9 +181,9 @@ class JsonLines:
             end = start
         return 0
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record (see `plain` for what becomes of its values)."""
-        line = (json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    def append(self, text: str) -> None:
+        """Add `text`, which holds no end of a line, as one."""
+        line = (text + "\n").encode()
         start = self._file.seek(0, os.SEEK_END)
         try:
             while line:
@@ -194,13 +196,38 @@ class JsonLines:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> JsonLines:
+    def __enter__(self: OfLines) -> OfLines:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class JsonLines(Lines):
+    """Metrics as they come: one JSON object a line."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record (see `plain` for what becomes of its values)."""
+        self.append(json.dumps(plain(record), ensure_ascii=False, allow_nan=False))
+
+    def cut(self, keep: Callable[[Any], bool]) -> None:
+        """Cut off everything from the first line on that `keep` refuses, or that is no JSON object with what `keep`
+        asks for."""
+        self._file.seek(0)
+        end = 0
+        try:
+            for line in self._file.read().splitlines(keepends=True):
+                try:
+                    if not keep(json.loads(line)):
+                        break
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    break
+                end += len(line)
+            self._file.truncate(end)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
 
 
 def save_tensors(
@@ -218,7 +245,12 @@ def save_tensors(
     note = f"sha256:{_checksum(tensors, kind, text)} {text}"
     # safetensors refuses tensors that share memory; a clone of each is cheap beside the write.
     owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(owned, {kind: note}))
+    with atomic(path) as temporary:
+        try:
+            save_file(owned, temporary, {kind: note})  # not first into memory, where there may be no room for it
+        except safetensors.SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from error
 
 
 def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

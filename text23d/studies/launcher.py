@@ -32,7 +32,7 @@ class Job:
     @property
     def log(self) -> Path:
         """The file of what the job says."""
-        return self.folder / "log.txt"
+        return self.folder / "output.txt"
 
 
 @dataclass(frozen=True)

@@ -32,17 +32,14 @@ def work(folder: str, *overrides: str) -> None:
     """The main job, which says on standard output what a person should know."""
     # Imported once the thread watches: these take seconds.
     from text23d.compose import compose
-    from text23d.engine.events import Event, Finished, Noted, Started
+    from text23d.engine.events import Event
     from text23d.engine.job import execute
+    from text23d.engine.spoken import spoken
     from text23d.errors import UserError
 
     def say(event: Event) -> None:
-        if isinstance(event, Started):
-            print(f"text23d: {event.prompt!r} on {event.device}, kernels {event.kernels}", flush=True)
-        elif isinstance(event, Noted):
-            print(f"text23d: {event.text}", flush=True)
-        elif isinstance(event, Finished):
-            print(f"text23d: done in {event.summary['seconds']['total']:.0f} s, {event.message}", flush=True)
+        for line in spoken(event):
+            print(f"text23d: {line}", flush=True)
 
     try:
         execute(compose("config", overrides), folder, say)

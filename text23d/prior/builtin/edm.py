@@ -29,7 +29,7 @@ class Preconditioned(nn.Module):
     stage, below its ceiling, c_out share(sigma) F_light(D, F; c_noise) more (derived).
 
     network: F(x [B, C, *S], noise [B], c) -> [B, C, *S]; sigma_data: standard deviation of the data;
-    precision: the number type of F's convolutions; the rest is float32.
+    precision: the number type of F's convolutions; the rest is as x.
     """
 
     def __init__(self, network: UNet, sigma_data: float = 0.5, precision: torch.dtype = torch.float32) -> None:
@@ -46,12 +46,12 @@ class Preconditioned(nn.Module):
         c_noise, light = s.flatten().log() / 4, self.network.light
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             f = self.network(c_in * x, c_noise, c)
-        d: Tensor = c_skip * x + c_out * f.float()
+        d: Tensor = c_skip * x + c_out * f.to(x)
         if light is None or not (s < light.config.ceiling).any():
             return d
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             f = light(d, f, c_noise)
-        return d + c_out * light.share(s) * f.float()
+        return d + c_out * light.share(s) * f.to(x)
 
 
 def draw_sigma(n: int, generator: torch.Generator, mean: float = 0.4, std: float = 1.3) -> Tensor:
