@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
 from text23d.company import following, shared
-from text23d.errors import Hung, RankError, UserError
+from text23d.errors import RankError, UserError
 from text23d.interruption import ended_by, interrupt, leave, watch
 from text23d.memory import is_out_of_memory, lack, shortage
 
@@ -78,7 +78,7 @@ def main(verb: str | None = None) -> NoReturn:
 
 def told(error: BaseException) -> int:
     """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
-    if isinstance(error, KeyboardInterrupt) or (ended_by and not isinstance(error, Hung | RankError)):
+    if isinstance(error, KeyboardInterrupt) or (ended_by and not isinstance(error, RankError)):
         # Whatever was raised since a signal, as an import that was cut short may, it was the cause.
         own = isinstance(error, KeyboardInterrupt) and str(error)
         status = 128 + (ended_by[0] if ended_by else signal.SIGINT)

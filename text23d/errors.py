@@ -15,10 +15,6 @@ class Diverged(UserError):
     """The optimisation met a number that is not finite."""
 
 
-class Hung(UserError):
-    """A run took longer over an iteration than it may."""
-
-
 class RankError(UserError):
     """What one of several processes met that do one job together; its message names the process."""
 
