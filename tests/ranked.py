@@ -159,6 +159,7 @@ def leave(path: Path, state: Any, figures: list[dict[str, Any]]) -> None:
 def trained_alone(folder: Path) -> None:
     """The trainings by one process, and what it has after HALF of their steps."""
     for name, make in TRAININGS.items():
+        gradient(make, folder, f"{name}-gradient-alone", ALONE)
         for stop, file in ((HALF, f"{name}-half"), (None, f"{name}-alone")):
             state, give = make(folder, ODD)
             train_until(stop, state, give, folder / f"{file}.safetensors", ALONE)
@@ -167,12 +168,21 @@ def trained_alone(folder: Path) -> None:
 def trained_together(folder: Path, ranks: Ranks) -> None:
     """The trainings by these ranks: the whole, the first half, and the second after one process did the first."""
     for name, make in TRAININGS.items():
+        gradient(make, folder, f"{name}-gradient-{ranks.rank}", ranks)
         for stop, file in ((None, f"{name}-ranks"), (HALF, f"{name}-half-ranks"), (None, f"{name}-half")):
             state, give = ranks.in_turn(partial(make, folder, ODD))
             path = folder / f"{file}.safetensors"
             if ranks.first and path.exists():
                 training.load(path, state)
             train_until(stop, state, give, path, ranks)
+
+
+def gradient(make: Any, folder: Path, file: str, ranks: Ranks) -> None:
+    """The first step's loss, and its gradient by the names of the parameters."""
+    state, give = ranks.in_turn(partial(make, folder, ODD))
+    loss = training.accumulate(state, give(0), ranks)
+    grads = {name: each.grad for name, each in training.trained(state) if each.grad is not None}
+    checkpoint.save(folder / f"{file}.safetensors", {"loss": loss, "grads": grads})
 
 
 def train_until(stop: int | None, state: Any, give: Any, file: Path, ranks: Ranks) -> None:
