@@ -128,11 +128,11 @@ def test_two_ranks_train_as_one_process_does(name: str, done: Path) -> None:
         assert apart(found, whole) < TRAINED
         assert said | {"seconds": 0} == facts | {"seconds": 0}
     state, give = TRAININGS[name](done, ranked.ODD)
-    file = done / f"{name}-half-ranks.safetensors"
-    training.load(file, state)
+    half = done / f"{name}-half-ranks.safetensors"
+    training.load(half, state)
     assert state.step == ranked.HALF
-    training.train(state, give, file, lambda loss: None)
-    assert apart(load_tensors(file, "training")[0], whole) < TRAINED
+    training.train(state, give, half, lambda loss: None)
+    assert apart(load_tensors(half, "training")[0], whole) < TRAINED
 
 
 def test_what_one_rank_meets_all_act_upon(done: Path) -> None:
