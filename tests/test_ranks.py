@@ -33,7 +33,7 @@ SAME = 1e-5
 """How far two ranks may be from one process, relatively."""
 
 
-TRAINED = 1e-3
+TRAINED = 1e-4
 """The same for trainings, whose first steps of AdamW are as long where a gradient is rounding alone."""
 
 
