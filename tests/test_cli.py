@@ -289,7 +289,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_configuration_of_every_verb_is_found() -> None:
     for verb in cli.VERBS:
         path = config_of(verb)
-        assert (path is None) == (verb in ("vocabulary", "world"))
+        assert (path is None) == (verb in ("vocabulary", "world", "doctor"))
         assert path is None or path.stem == {"run": "config"}.get(verb, verb)
 
 

@@ -14,6 +14,7 @@ FLOORS = (
     {
         "errors",
         "interruption",
+        "company",
         "contracts",
         "settings",
         "guide",

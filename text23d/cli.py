@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
-from text23d.errors import Hung, UserError
+from text23d.company import following, shared
+from text23d.errors import Hung, RankError, UserError
 from text23d.interruption import ended_by, interrupt, leave, watch
 from text23d.memory import is_out_of_memory, lack, shortage
 
@@ -45,11 +46,17 @@ VERBS = {
     "doctor": "examines this machine and this installation, and says whether a run would work",
 }
 """The modules of text23d that a person runs, and what each does."""
+SHARED = ("run", "train_prior", "train_judge")
+"""Those that several processes of torchrun do together."""
+PATIENCE = 10.0
+"""Seconds in which the first of them tells a mistake that all have met, and torchrun ends the others."""
 
 
 def main(verb: str | None = None) -> NoReturn:
     """Run `verb`, or the one that the command line names first, with the rest of the command line; then exit."""
     watch(leave)
+    if shared():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ends another process is told in one line, by us
     if hasattr(os, "register_at_fork"):  # a forked worker has nothing to keep, and its pool ends it by SIGTERM
         os.register_at_fork(after_in_child=lambda: watch(signal.SIG_DFL))
     for stream in (sys.stdout, sys.stderr):
@@ -71,18 +78,26 @@ def main(verb: str | None = None) -> NoReturn:
 
 def told(error: BaseException) -> int:
     """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
-    if ended_by and not isinstance(
-        error, Hung
-    ):  # whatever was raised since, as an import that was cut short may, a signal was its cause
+    if isinstance(error, KeyboardInterrupt) or (ended_by and not isinstance(error, Hung | RankError)):
+        # Whatever was raised since a signal, as an import that was cut short may, it was the cause.
         own = isinstance(error, KeyboardInterrupt) and str(error)
-        return say(own or "interrupted", 128 + ended_by[0])
-    if isinstance(error, KeyboardInterrupt):
-        return say(str(error) or "interrupted", 130)
+        status = 128 + (ended_by[0] if ended_by else signal.SIGINT)
+        return status if following() else say(own or "interrupted", status)
     if isinstance(error, BrokenPipeError):  # as of text23d vocabulary | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + 13
     if not is_mistake(error):
         raise error
+    return mistaken(error)
+
+
+def mistaken(error: BaseException) -> int:
+    """Say what `is_mistake`. Of several processes the first says it, and the others have met the same, unless it does
+    not: one that names its process has waited already."""
+    if following():
+        if not isinstance(error, RankError):
+            time.sleep(PATIENCE)
+        print(file=sys.stderr)  # below the bar of the first
     return say(sentence(error), 2)
 
 
@@ -162,6 +177,8 @@ def perform(verb: str, arguments: Sequence[str]) -> Any:
 
         print(manual.overview(VERBS))
         return 0
+    if shared() and verb not in SHARED:
+        raise UserError(f"{verb} is done by one process: start it without torchrun, which is for {', '.join(SHARED)}")
     if config_of(verb) is None:
         if verb != "doctor":  # which finds that itself
             from text23d.door import libraries
@@ -187,6 +204,10 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
 
     register_resolvers()
     line = commandline.read(verb, arguments)
+    if shared() and line.multirun:
+        raise UserError("a sweep is done by one process: start it without torchrun, or torchrun for each of its runs")
+    if following():
+        line.arguments.append("hydra.run.dir=.")  # the folder is made by the first, and used by it alone
     import hydra
 
     if line.runs:
@@ -223,9 +244,9 @@ def plain_spoken(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], N
         try:
             verb(cfg)
         except Exception as error:
-            if ended_by or not is_mistake(error):
+            if (ended_by and not isinstance(error, RankError)) or not is_mistake(error):
                 raise
-            sys.exit(say(sentence(error), 2))
+            sys.exit(mistaken(error))
 
     return job
 

@@ -1,4 +1,4 @@
-"""Signals that end a process and let it keep what it has. Imports nothing: it is there before anything else."""
+"""Signals that end a process and let it keep what it has. Imports nothing heavy: it is there before all else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 from contextlib import suppress
 from typing import Any
+
+from text23d.company import following
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 ended_by: list[int] = []
@@ -23,7 +25,7 @@ def watch(handler: Any) -> None:
 def leave(number: int, frame: object) -> None:
     """End at once. Before a verb begins there is nothing to keep, and an exception inside an import would be lost."""
     with suppress(OSError):
-        os.write(2, b"text23d: interrupted\n")
+        os.write(2, b"" if following() else b"text23d: interrupted\n")
     os._exit(128 + number)
 
 

@@ -7,6 +7,7 @@ from text23d import cli
 if __name__ == "__main__":
     cli.main("run")  # which imports what follows once the command line is read
 
+import json
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +17,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from text23d.engine.job import execute
-from text23d.engine.resume import AUTO, asked, read_config
+from text23d.engine.job import attend, execute
+from text23d.engine.meeting import meeting
+from text23d.engine.past import past_config
+from text23d.engine.resume import AUTO, asked
 from text23d.errors import UserError
 from text23d.terminal import Terminal
 
@@ -27,15 +30,19 @@ def run(cfg: DictConfig) -> None:
     folder = cli.output_folder()
     # The later jobs of a sweep share a process: only a single run waited for its start.
     started = cli.STARTED if HydraConfig.get().mode == RunMode.RUN else time.perf_counter()
-    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    if plain["resume"]["folder"] not in (None, AUTO):
-        plain = asked(read_config(folder), plain, HydraConfig.get().overrides.task)
-    try:
-        with Terminal() as terminal:
-            execute(plain, folder, terminal, started)
-    except UserError:
-        remove_empty(folder)
-        raise
+    with meeting() as ranks:
+        if not ranks.first:
+            return attend(json.loads(ranks.broadcast()), ranks)
+        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+        if plain["resume"]["folder"] not in (None, AUTO):
+            plain = asked(past_config(folder), plain, HydraConfig.get().overrides.task)
+        ranks.broadcast(json.dumps(plain).encode())
+        try:
+            with Terminal() as terminal:
+                execute(plain, folder, terminal, started, ranks)
+        except UserError:
+            remove_empty(folder)
+            raise
 
 
 def remove_empty(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from text23d.errors import UserError
 
 LOCK = ".running"
+CHECKPOINTS = "checkpoints"
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
 LOG, TENSORBOARD = "log.txt", "tensorboard"
 RESULTS = (
@@ -47,6 +48,10 @@ def claimed(folder: Path) -> Iterator[None]:
                 each.rmdir()
 
 
+BEGUN = ".part-*", ".tmp??????"
+"""Files that are being written, by us and by safetensors, which writes beside its place, too."""
+
+
 def clear(folder: Path, but: Collection[str] = ()) -> None:
     """Take away what an earlier run left in `folder`, so that nothing of two runs is mixed, `but` these files; and what
     a process that was killed had begun to write: nobody else writes into a folder that is claimed."""
@@ -58,7 +63,7 @@ def clear(folder: Path, but: Collection[str] = ()) -> None:
             events.unlink()
         with contextlib.suppress(OSError):  # there is none, or somebody has put more into it
             (folder / TENSORBOARD).rmdir()
-    for part in folder.glob(".part-*"):
+    for part in (each for place in (folder, folder / CHECKPOINTS) for name in BEGUN for each in place.glob(name)):
         part.unlink(missing_ok=True)
 
 

@@ -21,14 +21,16 @@ from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
 from text23d.engine.estimate import prepare
 from text23d.engine.events import Exporting, Finished, Noted, OnEvent, Started, unheard
 from text23d.engine.folder import CONFIG, LOG, METRICS, SHEET, SUMMARY, TENSORBOARD, claimed, clear
+from text23d.engine.following import dismiss, follow
 from text23d.engine.health import Health, HealthSettings
 from text23d.engine.past import Past, find_past
+from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.recorded import recorded
 from text23d.engine.results import save_phi, score
 from text23d.engine.resume import ResumeSettings
 from text23d.engine.run import Run
 from text23d.engine.watchdog import Watchdog
-from text23d.errors import Diverged, Interrupted, TooLarge, UserError
+from text23d.errors import Diverged, Interrupted, RankLost, TooLarge, UserError
 from text23d.files import write_json, write_text
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
@@ -55,14 +57,19 @@ class JobSettings:
 
 
 def execute(
-    cfg: Mapping[str, Any], folder: str | os.PathLike[str], on_event: OnEvent = unheard, started: float | None = None
+    cfg: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    on_event: OnEvent = unheard,
+    started: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Run the whole job that `cfg` describes, write all that it makes into `folder`, and return its summary.
 
     cfg: plain data, as `conf/config.yaml` composes. With resume.folder set, a run that lies in `folder` goes on from
     its last checkpoint to the very bytes that it would have made without a break. on_event is called with each of
     `events.Event`, in this thread. started: the `time.perf_counter` from which the job's time counts; None: now.
-    Nothing of the process stays changed.
+    ranks: those that share the views, of which this is the first; the others `attend`. Nothing of the process stays
+    changed.
 
     Raises UserError for a mistake in the configuration, for a run to go on with that has another one, and for files
     that cannot be written; Diverged where the run cannot be healed, once the best of it is exported; and Interrupted
@@ -71,21 +78,33 @@ def execute(
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
     with recorded(folder, settings.tensorboard, on_event) as tell:
-        return perform(cfg, settings, folder, tell, begin)
+        return perform(cfg, settings, folder, tell, begin, ranks)
+
+
+def attend(cfg: Mapping[str, Any], ranks: Ranks) -> None:
+    """What the ranks after the first do of the job: their share of each iteration. They write and tell nothing. Raises
+    as `execute`."""
+    settings = read(JobSettings, cfg)
+    with computing(settings.backend, settings.device, ranks) as device:
+        with global_generator(0):
+            state, parts = build_run(cfg, device, ranks)
+        follow(state, parts)
 
 
 def perform(
-    cfg: Mapping[str, Any], settings: JobSettings, folder: Path, on_event: OnEvent, begin: float
+    cfg: Mapping[str, Any], settings: JobSettings, folder: Path, on_event: OnEvent, begin: float, ranks: Ranks
 ) -> dict[str, Any]:
     """`execute`, with all that is told recorded."""
-    with claimed(folder), computing(settings.backend, settings.device) as device:
+    with claimed(folder), computing(settings.backend, settings.device, ranks) as device:
         checkpoints = Checkpoints(folder, settings.checkpoint)
         past = find_past(folder, cfg, checkpoints, settings.resume, lambda text: on_event(Noted(text)))
         if past is not None and past.finished:
+            dismiss(ranks)
+            ranks.release()
             on_event(Finished(past.summary, "in an earlier process: there is nothing left to do", folder))
             return past.summary
         with global_generator(0):  # networks draw their weights when they are made, before they are read
-            (state, parts), judge = build_run(cfg, device), load_judge()
+            (state, parts), judge = build_run(cfg, device, ranks), load_judge()
         sparing = prepare(state, parts)
         health, watchdog = Health(settings.health), Watchdog(settings.health.stall)
         run = Run(
@@ -98,6 +117,7 @@ def perform(
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         state.clock.add("start-up", time.perf_counter() - begin)
         optimise(run, settings.outputs)
+        ranks.release()
         exported = kept(run, lambda: deliver(run, settings.outputs))
         summary = {
             "prompt": parts.prompt,
@@ -123,11 +143,11 @@ def perform(
 def take_over(run: Run, past: Past | None) -> None:
     """Begin where the past left off, or anew, with a folder in which nothing of two runs is mixed."""
     if past is None:
-        clear(run.folder)
         run.checkpoints.clear()
+        clear(run.folder)
     else:
-        clear(run.folder, but=(METRICS, LOG, TENSORBOARD, SHEET, run.parts.task.file))
         run.load(past.contents)
+        clear(run.folder, but=(CONFIG, METRICS, LOG, TENSORBOARD, SHEET, run.parts.task.file))
     text = yaml.safe_dump(dict(run.cfg), sort_keys=False, allow_unicode=True, width=1000)
     write_text(run.folder / CONFIG, text)
 
@@ -173,7 +193,8 @@ def kept(run: Run, work: Callable[[], T]) -> T:
             raise Interrupted(f"interrupted after {done}: {advice}") from error
         told = TooLarge(lack(error)) if lacking and not isinstance(error, UserError) else error
         if isinstance(told, UserError) and run.checkpoints.iterations():
-            raise UserError(f"{told}; then resume={run.folder} goes on") from told
+            kind = RankLost if isinstance(told, RankLost) else UserError
+            raise kind(f"{told}; then resume={run.folder} goes on") from told
         raise
 
 
@@ -192,7 +213,7 @@ def deliver(run: Run, outputs: str) -> Exported:
 
 
 @contextmanager
-def computing(backend: str, device: str) -> Iterator[torch.device]:
+def computing(backend: str, device: str, ranks: Ranks = ALONE) -> Iterator[torch.device]:
     """The device, with kernels of `backend`, and small numbers taken for zero: as decaying moments become small, they
     cost a CPU up to a hundredfold. Afterwards both are as they were."""
     if torch.get_default_dtype() != torch.float32:
@@ -203,7 +224,7 @@ def computing(backend: str, device: str) -> Iterator[torch.device]:
     with using(backend), torch.inference_mode(False):
         try:
             flush_denormals(True)
-            yield find_device(device)
+            yield ranks.device(find_device(device))
         finally:
             flush_denormals(before)
 

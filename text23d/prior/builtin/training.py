@@ -113,8 +113,9 @@ class TrainState:
             raise UserError("it is of another network")
         self.seen, self.before = found.seen, found.before
 
-    def accumulate(self, batch: Batch) -> float:
-        """The gradient of EDM's loss, with captions and views dropped independently; returns the mean loss.
+    def accumulate(self, batch: Batch, own: slice = slice(None)) -> float:
+        """The gradient of EDM's mean loss, with captions and views dropped independently, as far as the examples `own`
+        add to it; returns what they add to the loss.
 
         Raises Diverged if the loss is not finite.
         """
@@ -124,7 +125,8 @@ class TrainState:
         noise = torch.randn(x0.shape, generator=rng).to(x0.device)
         forget = torch.rand(2, len(x0), generator=rng).to(x0.device)
         c = c.dropped(forget[0] < self.config.text_dropout, forget[1] < self.config.views_dropout)
-        loss = edm.loss(self.model, x0, sigma, noise, c).mean()
+        losses = edm.loss(self.model, x0[own], sigma[own], noise[own], c.rows(own))
+        loss = losses.mean() * (len(losses) / len(x0))
         if not torch.isfinite(loss):
             raise Diverged(f"the training loss became {loss.item()} after {self.seen} images: use a smaller train.lr")
         self.optimiser.zero_grad(set_to_none=True)
