@@ -31,21 +31,21 @@ STEPS, HALF = 20, 3
 ODD = 7
 """Examples of a batch."""
 TRAININGS = {"prior": prior, "judge": judge}
-FOUR, THREE = "method.views=4", "method.views=3"
+TWO, THREE = "method.views=2", "method.views=3"
 SHORT = ("method.inversion.steps=2",)
 BANK = ("views=bank", "views.count=6")
 IMAGES = ("views=one", "method.views=3")
 KNOWN = ("constraint.picture=<folder>/picture.png", "constraint.mask=<folder>/mask.png")
 CASES: dict[str, tuple[str, ...]] = {
-    "fixed point": (FOUR,),
+    "fixed point": (TWO,),
     "bank": (THREE, "method.inner=3", "method.ema=0.9", *BANK),
     "anderson": (THREE, "method/inversion=anderson", *BANK),
-    "ode": (FOUR, "method/inversion=ode", *SHORT),
+    "ode": (TWO, "method/inversion=ode", *SHORT),
     "backprop": (THREE, "method/inversion=backprop", "method.inversion.iterations=2", *BANK),
-    "naive": (FOUR, "method/inversion=naive", "method.renorm=true"),
+    "naive": (TWO, "method/inversion=naive", "method.renorm=true"),
     "levels": (
         *(THREE, "method.levels=[1,0.5]", "method/sigma=random", "method/langevin=leimkuhler_matthews"),
-        *("method.churn=2", *BANK),
+        *BANK,
     ),
     "sgd": (THREE, "method/optimizer=sgd", "method.lr_grid=0.2", "method.lr_mlp=0.02"),
     "sds": (THREE, "method=sds", "method/sigma=random"),

@@ -27,6 +27,7 @@ from text23d.engine.ranks import ALONE, Ranks
 from text23d.errors import UserError
 from text23d.files import load_tensors
 
+pytestmark = pytest.mark.timeout(900)  # one fixture does the work of most tests here
 TESTS = Path(__file__).parent
 SAME = 1e-5
 """How far two ranks may be from one process, relatively."""
