@@ -226,12 +226,10 @@ def output_folder() -> Path:
 
 
 def register_resolvers() -> None:
-    """`${slug:text}`: see `paths.slug`."""
-    from omegaconf import OmegaConf
+    """See `compose.register_resolvers`."""
+    from text23d import compose
 
-    from text23d.paths import slug
-
-    OmegaConf.register_new_resolver("slug", slug, replace=True)
+    compose.register_resolvers()
 
 
 # Signals

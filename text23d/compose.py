@@ -21,6 +21,11 @@ _HYDRA = threading.Lock()
 """Hydra composes through a global of its own, which is put back afterwards."""
 
 
+def register_resolvers() -> None:
+    """What the packaged configuration computes: `${slug:text}`, see `paths.slug`."""
+    OmegaConf.register_new_resolver("slug", slug, replace=True)
+
+
 @contextmanager
 def composing() -> Iterator[None]:
     """Inside, Hydra composes the packaged configuration, also where a verb runs under Hydra already."""
@@ -47,7 +52,7 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
     settings = {name: value for name, value in values.items() if name not in groups}
     for override in [*overrides, *choices]:
         _require_choice(override)
-    OmegaConf.register_new_resolver("slug", slug, replace=True)
+    register_resolvers()
     try:
         with composing(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = hydra_compose(config, [*overrides, *choices])
