@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from text23d import benchmark
-from text23d.checkpoint import copied
 from text23d.errors import UserError
 from text23d.kernels import backend, ops
 from text23d.kernels.layout import GridLayout
@@ -453,7 +452,7 @@ def test_a_replay_goes_back_to_where_it_was(replay: Replay) -> None:
     def once(index: int) -> tuple[dict[str, Any], dict[str, Any]]:
         replay.restore()
         figures = replay.iterate(index)
-        return {name: value for name, value in figures.items() if name != "seconds"}, copied(replay._state.changing())
+        return {name: value for name, value in figures.items() if name != "seconds"}, replay._state.snapshot()
 
     first, state = once(3)
     once(7)

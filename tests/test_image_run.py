@@ -34,7 +34,7 @@ from text23d.tasks.object import ObjectTask
 from text23d.tasks.picture import PictureTask
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(text23d.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-FILES = ["config.yaml", "contact.png", "image.png", "image.safetensors", "metrics.jsonl", "summary.json"]
+FILES = ["checkpoints", "config.yaml", "contact.png", "image.png", "image.safetensors", "metrics.jsonl", "summary.json"]
 CPU = torch.device("cpu")
 
 

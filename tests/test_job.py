@@ -25,14 +25,14 @@ from tiny import IMAGE, MLP_IMAGE, settings
 
 from text23d.engine import folder as folders
 from text23d.engine import job
-from text23d.engine.events import Event, Exporting, Finished, Iterated, Started
+from text23d.engine.events import Event, Exporting, Finished, Iterated, Noted, Started
 from text23d.engine.saved import read_nerf
 from text23d.errors import Diverged, Interrupted, UserError
 from text23d.files import JsonLines
 from text23d.kernels import backend
 from text23d.method import baselines
 
-FILES = {"config.yaml", "metrics.jsonl", "contact.png", "summary.json"}
+FILES = {"config.yaml", "metrics.jsonl", "contact.png", "summary.json", "checkpoints"}
 OF_AN_IMAGE = FILES | {"image.safetensors", "image.png"}
 
 
@@ -49,7 +49,7 @@ def nerf(tiny_prior: Path) -> dict[str, Any]:
 
 def left(folder: Path) -> dict[str, bytes]:
     """The files of a run by name, without the times that it took."""
-    found = {each.name: each.read_bytes() for each in folder.iterdir()}
+    found = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
     lines = [json.loads(line) for line in found["metrics.jsonl"].splitlines()]
     found["metrics.jsonl"] = json.dumps([{k: v for k, v in line.items() if k != "seconds"} for line in lines]).encode()
     if "summary.json" in found:
@@ -333,13 +333,34 @@ def test_a_run_that_diverges_keeps_what_it_was(
     def broken(*given: Any) -> Any:
         calls.append(0)
         found = at(*given)
+        return baselines.Guided(found.D * (torch.nan if len(calls) >= 3 else 1), found.nfe, found.noise_ratio)
+
+    monkeypatch.setattr(baselines.Guided, "at", staticmethod(broken))
+    with pytest.raises(
+        Diverged, match=r"diverged: the update's loss is nan; gave up after 3 .* 2 iterations"
+    ) as raised:
+        job.execute(sds, tmp_path / "broken")
+    assert "\n" not in str(raised.value)
+    broken_off, stopped = left(tmp_path / "broken"), left(tmp_path / "stopped")
+    assert broken_off["image.safetensors"] == stopped["image.safetensors"]
+
+
+def test_a_run_that_diverges_once_goes_on(tiny_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sds, calls, at, events = settings(tiny_prior, *IMAGE, "method=sds"), [], baselines.Guided.at, []
+
+    def broken(*given: Any) -> Any:
+        calls.append(0)
+        found = at(*given)
         return baselines.Guided(found.D * (torch.nan if len(calls) == 3 else 1), found.nfe, found.noise_ratio)
 
     monkeypatch.setattr(baselines.Guided, "at", staticmethod(broken))
-    with pytest.raises(Diverged, match="iteration 2 of 4 diverged: the update's loss is nan") as raised:
-        job.execute(sds, tmp_path / "broken")
-    assert "\n" not in str(raised.value)
-    assert left(tmp_path / "broken") == left(tmp_path / "stopped")
+    summary = job.execute(sds, tmp_path / "run", events.append)
+    assert summary["iterations"] == 4 and len(calls) == 5
+    (trouble,) = summary["troubles"]
+    assert "went back to iteration 2, with learning rates times 0.5" in trouble
+    assert [each.text for each in events if isinstance(each, Noted)] == [trouble]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
 
 
 class Unheard(Exception):

@@ -51,7 +51,10 @@ TINY = (
     "mesh.resolution=32",
     "stages=2",
 )
-FILES = ["config.yaml", "contact.png", "mesh.glb", "metrics.jsonl", "nerf.safetensors", "summary.json", "turntable.mp4"]
+FILES = [
+    *("checkpoints", "config.yaml", "contact.png", "mesh.glb", "metrics.jsonl", "nerf.safetensors", "summary.json"),
+    "turntable.mp4",
+]
 TIMED = {"seconds", "total"}
 
 
@@ -210,7 +213,7 @@ def test_an_interrupted_run_keeps_what_it_has(single: tuple[Path, str], tmp_path
     assert last.startswith("text23d: interrupted after ") and str(folder) in last and "of 10000 iterations" in last
     assert said.count("text23d: ") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["result"], "hydra.run.dir is where things go"
-    kept = ["config.yaml", "contact.png", "metrics.jsonl", "nerf.safetensors"]
+    kept = ["checkpoints", "config.yaml", "contact.png", "metrics.jsonl", "nerf.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == kept, "no temporary files"
     tensors, facts = load_tensors(folder / "nerf.safetensors", "nerf")
     iteration = facts["iteration"]
@@ -295,7 +298,7 @@ def test_a_run_that_diverges_says_where_and_keeps_nothing_of_that_iteration(
         patched.setattr(state.optimizer, "step", poisoned)
         with pytest.raises(Diverged, match="iteration 1 of 4 diverged: the update's loss is nan"):
             next(steps)
-    assert same(before, {**state.state(), "totals": before["totals"]}), "but for the time that was spent"
+    assert same(before, {**state.state(), "clocks": before["clocks"]}), "but for the time that was spent"
     assert state.iteration == 1 and advance(state, parts)["iteration"] == 2
     assert all(bool(each.isfinite().all()) for each in weights)
 

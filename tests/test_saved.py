@@ -9,7 +9,8 @@ import pytest
 import torch
 import yaml
 
-from text23d.engine.saved import read_config, read_nerf
+from text23d.engine.resume import read_config
+from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.representation.nerf import Nerf

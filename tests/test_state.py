@@ -106,12 +106,13 @@ def differences(found: Any, expected: Any, where: str = "") -> list[str]:
 def test_a_run_saved_and_loaded_elsewhere_ends_with_the_same_bytes(name: str, folder: Path) -> None:
     begun, whole, resumed = (checkpoint.load(folder / f"{name}.{which}") for which in ("begun", "whole", "resumed"))
     for state in (begun, whole, resumed):  # the only things that may differ
-        clocks = [state["totals"].pop(clock) for clock in ("clock", "loop")]
+        clocks = [state["clocks"].pop(clock) for clock in ("clock", "loop")]
         assert clocks[0]["optimise"] > 0 and clocks[1]["update"] > 0
     assert differences(resumed, whole) == []
     moved = differences(whole["phi"], begun["phi"])
     assert moved and any("weight" in each or "table" in each or "pixels" in each for each in moved)
-    assert whole["totals"] == {"iteration": ALL, "evaluations": 2 * begun["totals"]["evaluations"]}
+    evaluations = 2 * begun["counts"]["evaluations"]
+    assert whole["counts"] == {"iteration": ALL, "evaluations": evaluations, "rate": 1.0, "stream": 0}
     assert whole["sheet"]["labels"] == [f"iteration {i + 1}" for i in range(ALL)]
     assert set(whole["sheet"]["pictures"]) == {str(i) for i in range(ALL)}
 
@@ -165,7 +166,7 @@ def changes(state: RunState, parts: Parts, problem: type[BaseException] = Diverg
         advance(state, parts)
     found, expected = state.state(), before
     for each in (found, expected):
-        each["totals"] = {name: each["totals"][name] for name in ("iteration", "evaluations")}
+        del each["clocks"]
     return differences(found, expected)
 
 
@@ -210,15 +211,15 @@ def test_an_iteration_that_ends_amid_its_update(
     state, parts = tiny(tiny_prior, *CASES[name])
     go(state, parts, begun)
     assert state.optimizer is not None
-    moved = checkpoint.copied(state.changing())
+    moved = state.snapshot()
     hook = state.optimizer.register_step_pre_hook(Stumbling(problem))
     assert changes(state, parts, Diverged if isinstance(problem, FloatingPointError) else type(problem)) == []
-    assert differences(state.changing(), moved) == []
+    assert differences(state.snapshot(), moved) == []
     hook.remove()
     go(state, parts, ALL - begun)
     whole, own = tiny(tiny_prior, *CASES[name])
     go(whole, own, ALL)
-    assert differences(state.changing(), whole.changing()) == []
+    assert differences(state.snapshot(), whole.snapshot()) == []
     assert (state.iteration, state.evaluations) == (whole.iteration, whole.evaluations)
 
 
@@ -257,9 +258,9 @@ def test_interrupted_finished_and_resumed_runs_show_the_same_average(tiny_prior:
     shown = [look(state, parts) for state in (finished, interrupted, resumed)]
     assert all(torch.equal(each, shown[0]) for each in shown)
     assert not torch.equal(shown[0], parts.task.judged(finished.phi, (8, 8))), "an average is not phi"
-    before = checkpoint.copied(finished.changing())
+    before = finished.snapshot()
     finished.result()
-    assert differences(finished.changing(), before) == []
+    assert differences(finished.snapshot(), before) == []
     for state, others in ((finished, parts), (resumed, last)):
         go(state, others, ALL - KEPT)
     assert torch.equal(look(finished, parts), look(resumed, last))
@@ -295,7 +296,7 @@ def test_a_state_of_other_parts_is_one_line(tiny_prior: Path) -> None:
                 refused(state, other.state())
     whole = plain.state()
     wrong: Any
-    for name in ("phi", "optimizer", "totals", "sheet"):
+    for name in ("phi", "optimizer", "counts", "clocks", "sheet"):
         refused(plain, {key: value for key, value in whole.items() if key != name})
         for wrong in (5, [], "text", None):
             refused(plain, {**whole, name: wrong})

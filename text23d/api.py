@@ -24,7 +24,8 @@ from text23d.devices import find_device
 from text23d.door.overrides import check_passed_on
 from text23d.engine.events import OnEvent, unheard
 from text23d.engine.job import SHEET, execute
-from text23d.engine.saved import read_config, read_nerf
+from text23d.engine.resume import read_config
+from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
 from text23d.files import write_bytes
 from text23d.prior.builtin import prior as builtin

@@ -17,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from text23d.errors import UserError
 from text23d.paths import conf_dir, slug
 
+SHORT = {"resume": "resume.folder"}
+"""Settings that may be given by a shorter name than their own."""
 _HYDRA = threading.Lock()
 """Hydra composes through a global of its own, which is put back afterwards."""
 
@@ -47,6 +49,8 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
     values: of settings by their name, taken as they are, whatever they contain. Raises UserError for an override that
     does not serve, and for a setting that does not exist.
     """
+    values = {SHORT.get(name, name): value for name, value in values.items()}
+    overrides = [in_full(each) for each in overrides]
     groups = [name for name, value in values.items() if isinstance(value, str) and _is_group(name)]
     choices = [f"{name.replace('.', '/')}={values[name]}" for name in groups]
     settings = {name: value for name, value in values.items() if name not in groups}
@@ -66,6 +70,12 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
     for name, value in settings.items():
         _set(resolved, name, value)
     return resolved
+
+
+def in_full(override: str) -> str:
+    """An override by the setting's own name."""
+    name, equals, value = override.partition("=")
+    return f"{SHORT.get(name, name)}{equals}{value}" if equals else override
 
 
 def _require_choice(override: str) -> None:

@@ -317,6 +317,10 @@ class Task(Protocol):
         """What phi has to do before an iteration."""
         ...
 
+    def fault(self, phi: Any) -> str:
+        """What is wrong with phi as a whole, such as that it shows nothing; "": nothing."""
+        ...
+
     def preview(self, phi: Any) -> Tensor:
         """The contact sheet's pictures of phi as it is, in picture space [len(columns), 4, H, W]."""
         ...

@@ -13,7 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from text23d.engine.saved import read_config, read_nerf
+from text23d.engine.resume import read_config
+from text23d.engine.saved import read_nerf
 from text23d.kernels.backend import select
 from text23d.settings import read
 from text23d.tasks.meshing import MeshSettings, export, record

@@ -16,7 +16,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -189,6 +189,23 @@ class JsonLines:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(start)
+            raise _cannot_write(self.path, error) from error
+
+    def cut(self, keep: Callable[[Any], bool]) -> None:
+        """Cut off everything from the first line on that `keep` refuses, or that is no JSON object with what `keep`
+        asks for."""
+        self._file.seek(0)
+        end = 0
+        try:
+            for line in self._file.read().splitlines(keepends=True):
+                try:
+                    if not keep(json.loads(line)):
+                        break
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    break
+                end += len(line)
+            self._file.truncate(end)
+        except OSError as error:
             raise _cannot_write(self.path, error) from error
 
     def close(self) -> None:

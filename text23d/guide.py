@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -61,6 +60,7 @@ class Guide:
     latents         how they see phi where they see no pictures; None: as it renders
     caption         what the prior's world understood of the prompt; None for other priors
     learner         what the method itself learns of the renderings; None: nothing
+    watched         whether what the denoisers return is checked: see `sound`
     """
 
     main: Denoiser
@@ -73,6 +73,7 @@ class Guide:
     latents: Latents | None = None
     caption: Any = None
     learner: Learner | None = None
+    watched: bool = False
 
     def conditioned_on(self, views: Any, learner: Learner | None = None) -> Guide:
         """The same, conditioned on these views."""
@@ -83,11 +84,24 @@ class Guide:
         """phi, rendering to the priors' space."""
         return phi if self.latents is None else self.latents.encoded(phi)
 
+    def sound(self, x0: Tensor) -> Tensor:
+        """x0, as a denoiser returned it. Raises FloatingPointError, of a `watched` guide, for what no denoiser that
+        works returns: values that are not finite, or one and the same everywhere."""
+        if self.watched:
+            low, high = x0.detach().aminmax()
+            if not (high - low).isfinite():
+                raise FloatingPointError("what the prior returned is not finite")
+            if low == high:
+                raise FloatingPointError(
+                    f"the prior returned {low.item():.3g} everywhere: its weights are no network's"
+                )
+        return x0
+
     def D(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.main(x, sigma, self.c)
+        return self.sound(self.main(x, sigma, self.c))
 
     def D_aux(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.aux(x, sigma, self.c_aux)
+        return self.sound(self.aux(x, sigma, self.c_aux))
 
     @property
     def shared(self) -> bool:
@@ -106,15 +120,19 @@ class Guide:
         if self.main is self.aux:
             return denoised
         guided: Any = self.main
-        return guided(x, sigma, self.c, towards=denoised)
+        return self.sound(guided(x, sigma, self.c, towards=denoised))
 
     def D_unconditional(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D without guidance and without the prompt, where its conditioning can leave that out."""
-        return self.unguided(x, sigma, self.c.unconditional() if hasattr(self.c, "unconditional") else self.c)
+        c = self.c.unconditional() if hasattr(self.c, "unconditional") else self.c
+        return self.sound(self.unguided(x, sigma, c))
 
     def with_guidance(self, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
         """D under another guidance than its own: D_unconditional + scale (D(.; c) - D_unconditional)."""
-        conditional = partial(self.unguided, c=self.c)
+
+        def conditional(x: Tensor, sigma: Tensor) -> Tensor:
+            return self.sound(self.unguided(x, sigma, self.c))
+
         if scale in (0, 1):
             return conditional if scale else self.D_unconditional
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from text23d.engine.events import Event, Exporting, Finished, Iterated, Noted, Started
 from text23d.engine.job import execute
+from text23d.engine.resume import AUTO, asked, read_config
 from text23d.errors import UserError
 
 
@@ -29,6 +30,8 @@ def run(cfg: DictConfig) -> None:
     # The later jobs of a sweep share a process: only a single run waited for its start.
     started = cli.STARTED if HydraConfig.get().mode == RunMode.RUN else time.perf_counter()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if plain["resume"]["folder"] not in (None, AUTO):
+        plain = asked(read_config(folder), plain, HydraConfig.get().overrides.task)
     try:
         with Terminal() as terminal:
             execute(plain, folder, terminal, started)

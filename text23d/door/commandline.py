@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from text23d.compose import in_full
 from text23d.door import foreign, hints
-from text23d.door.layout import configuration
+from text23d.door.layout import configuration, key_of
 from text23d.door.overrides import check
+from text23d.engine.resume import AUTO, newest_unfinished, read_config
 from text23d.errors import UserError
 from text23d.paths import config_of
 
@@ -38,6 +42,8 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
     """The command line of a verb. Raises UserError, in one line, for every mistake that can be seen before it runs."""
     given, own = options(arguments), config_of(verb)
     assert own is not None, verb
+    given.overrides = [in_full(each) for each in given.overrides]
+    past = resumed(given.overrides) if verb == "run" else None
     runs = not (given.cfg or given.info or given.hydra_help or given.shell_completion)
     multirun = given.multirun or any(re.fullmatch("hydra.mode=multirun", each, re.I) for each in given.overrides)
     given.config_path, given.config_dir = (
@@ -48,18 +54,46 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
     if others:
         foreign.forbid([path, *([given.config_dir] if given.config_dir else [])], name)
     with configuration(path, given.config_dir):
-        settings, cfg = check(name, given.overrides, multirun, runs)
+        settings, cfg = check(name, given.overrides, multirun, runs and past in (None, AUTO))
     if others:
         with configuration(own.parent):
             foreign.compare(cfg.hydra, own.stem, settings, others[0])
     if given.package and OmegaConf.select(cfg, given.package, throw_on_missing=False) is None:
         raise UserError(f"--package {given.package}: {hints.near(given.package, [str(key) for key in cfg])}")
     folder = None
-    if runs and not multirun and "${" in cfg.hydra.run.dir:
+    if past is not None and runs:
+        folder = going_on(past, cfg, multirun)
+    if folder is None and runs and not multirun and "${" in cfg.hydra.run.dir:
         folder = os.path.abspath(cfg.hydra.run.dir)
+    if folder is not None:
         settings.append("hydra.run.dir=.")
     # Hydra understands its options only before all settings.
     return CommandLine([*flags(given), *settings], path, name, runs, folder)
+
+
+def resumed(overrides: Sequence[str]) -> str | None:
+    """The folder of the run that is to go on, or AUTO; None: a run begins."""
+    values = [each.partition("=")[2].strip("'\"") for each in overrides if key_of(each) == "resume.folder"]
+    return values[-1] if values and values[-1] not in ("", "null") else None
+
+
+def going_on(past: str, cfg: DictConfig, multirun: bool) -> str | None:
+    """The folder of the run that goes on; None: one begins, or each of a sweep looks into its own folder. Raises
+    UserError where there is no run."""
+    if past == AUTO:
+        pattern = OmegaConf.to_container(cfg.hydra, resolve=False)["run"]["dir"]  # type: ignore[index, call-overload]
+        if multirun or "${" not in pattern:
+            return None
+        root = Path(pattern.partition("${")[0]).absolute()
+        plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]), resolve=True)  # type: ignore[misc]
+        found = newest_unfinished(root, plain)
+        said = f"goes on with {found}" if found else f"no unfinished run of this configuration below {root}: one begins"
+        print(f"text23d: resume=auto: {said}", file=sys.stderr)
+        return found and str(found)
+    if multirun:
+        raise UserError(f"resume={past}: one run goes on at a time; in a sweep give resume=auto and the sweep's folder")
+    read_config(Path(past))
+    return os.path.abspath(past)
 
 
 def flags(given: Namespace) -> Iterator[str]:

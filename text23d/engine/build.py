@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,7 @@ def build_run(cfg: Mapping[str, Any], device: torch.device) -> tuple[RunState, P
     views: Sampler = build(cfg.get("views"), "views", Sampler)
     world: World[Any] = build(cfg.get("world"), "world", World)
     guide: Guide = build(cfg.get("prior"), "prior", Guide, request=Request(prompt, world, views.words, device))
-    phi = task.build(cfg.get("representation", {}), seed, device)
+    guide, phi = replace(guide, watched=True), task.build(cfg.get("representation", {}), seed, device)
     constraint: Constraint[Any] = Unconstrained()
     if cfg.get("constraint"):
         known: Known = build(cfg["constraint"], "constraint", Known)

@@ -10,13 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Started:
-    """All parts are built; `kernels` names the backend in words."""
+    """All parts are built; `kernels` names the backend in words. done: the iterations of earlier processes."""
 
     prompt: str
     device: str
     kernels: str
     folder: Path
     iterations: int
+    done: int = 0
 
 
 @dataclass(frozen=True)

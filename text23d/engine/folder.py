@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from text23d.errors import UserError
 
 LOCK = ".running"
+CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
 RESULTS = (
-    *("config.yaml", "metrics.jsonl", "summary.json", "contact.png", "turntable.mp4"),
+    *(CONFIG, METRICS, SUMMARY, SHEET, "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
     *("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"),
 )
@@ -45,10 +46,26 @@ def claimed(folder: Path) -> Iterator[None]:
                 each.rmdir()
 
 
-def clear(folder: Path) -> None:
-    """Take away what an earlier run left in `folder`, so that nothing of two runs is mixed."""
+def clear(folder: Path, but: Collection[str] = ()) -> None:
+    """Take away what an earlier run left in `folder`, so that nothing of two runs is mixed, `but` these files; and what
+    a process that was killed had begun to write: nobody else writes into a folder that is claimed."""
     for name in RESULTS:
-        (folder / name).unlink(missing_ok=True)
+        if name not in but:
+            (folder / name).unlink(missing_ok=True)
+    for part in folder.glob(".part-*"):
+        part.unlink(missing_ok=True)
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a run is writing into `folder` now."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _locked(handle)
+    finally:
+        os.close(handle)
 
 
 def _still(path: Path, handle: int) -> bool:

@@ -5,32 +5,36 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import yaml
 
 from text23d.contracts import Exported
 from text23d.devices import find_device
-from text23d.engine.build import Parts, build_run
-from text23d.engine.events import Exporting, Finished, Iterated, Noted, OnEvent, Started, unheard
-from text23d.engine.folder import claimed, clear
-from text23d.engine.loop import optimise
+from text23d.engine.build import build_run
+from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
+from text23d.engine.events import Exporting, Finished, Noted, OnEvent, Started, unheard
+from text23d.engine.folder import CONFIG, METRICS, SHEET, SUMMARY, claimed, clear
+from text23d.engine.health import Health, HealthSettings
+from text23d.engine.past import Past, find_past
 from text23d.engine.results import save_phi, score
-from text23d.engine.state import RunState
-from text23d.errors import Interrupted, UserError
-from text23d.files import JsonLines, write_json, write_text
+from text23d.engine.resume import ResumeSettings
+from text23d.engine.run import Run
+from text23d.engine.watchdog import Watchdog
+from text23d.errors import Diverged, Interrupted, UserError
+from text23d.files import write_json, write_text
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
 from text23d.kernels.threads import flush_denormals
 from text23d.rng import global_generator
 from text23d.settings import Count, read
 
-CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class JobSettings:
     backend: Literal["auto", "native", "torch"] = "auto"
     outputs: Literal["all", "minimal"] = "all"
     stages: Count = 6
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
+    resume: ResumeSettings = field(default_factory=ResumeSettings)
 
 
 def execute(
@@ -48,78 +55,118 @@ def execute(
 ) -> dict[str, Any]:
     """Run the whole job that `cfg` describes, write all that it makes into `folder`, and return its summary.
 
-    cfg: plain data, as `conf/config.yaml` composes. on_event is called with each of `events.Event`, in this thread.
-    started: the `time.perf_counter` from which the job's time counts; None: now. Nothing of the process stays changed.
+    cfg: plain data, as `conf/config.yaml` composes. With resume.folder set, a run that lies in `folder` goes on from
+    its last checkpoint to the very bytes that it would have made without a break. on_event is called with each of
+    `events.Event`, in this thread. started: the `time.perf_counter` from which the job's time counts; None: now.
+    Nothing of the process stays changed.
 
-    Raises UserError for a mistake in the configuration and for files that cannot be written, before or after the run;
-    Diverged where the optimisation does, and Interrupted on Ctrl-C: phi is saved as it is then.
+    Raises UserError for a mistake in the configuration, for a run to go on with that has another one, and for files
+    that cannot be written; Diverged where the run cannot be healed, once the best of it is exported; and Interrupted
+    on Ctrl-C. A checkpoint and phi as it is then are saved.
     """
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
     with claimed(folder), computing(settings.backend, settings.device) as device:
+        checkpoints = Checkpoints(folder, settings.checkpoint)
+        past = find_past(folder, cfg, checkpoints, settings.resume, lambda text: on_event(Noted(text)))
+        if past is not None and past.finished:
+            on_event(Finished(past.summary, "in an earlier process: there is nothing left to do", folder))
+            return past.summary
         with global_generator(0):  # networks draw their weights when they are made, before they are read
             (state, parts), judge = build_run(cfg, device), load_judge()
-        clear(folder)
-        write_text(folder / CONFIG, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True, width=1000))
-        kernels, iterations = describe(device.type), parts.recipe.iterations
-        on_event(Started(parts.prompt, str(device), kernels, folder, iterations))
+        health, watchdog = Health(settings.health), Watchdog(settings.health.stall)
+        run = Run(
+            state, parts, judge, folder, cfg, settings.stages, checkpoints, health, watchdog, on_event, started=begin
+        )
+        take_over(run, past)
+        kernels = describe(device.type)
+        on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         state.clock.add("start-up", time.perf_counter() - begin)
-        try:
-            watched(state, parts, settings.stages, folder, cfg["representation"], on_event)
-            with state.clock.stage("score"):
-                scored = score(state, parts, judge)
-            exported = Exported({}, "no more was asked for")
-            if settings.outputs == "all":
-                exported = parts.task.export(
-                    state.result(), parts.prompt, folder, state.clock.stage, lambda *done: on_event(Exporting(*done))
-                )
-        except KeyboardInterrupt as error:
-            done = f"{state.iteration} of {iterations} iterations"
-            raise Interrupted(f"interrupted after {done}: what there is of it is in {folder}") from error
+        optimise(run)
+        exported = kept(run, lambda: deliver(run, settings.outputs))
         summary = {
             "prompt": parts.prompt,
             "seed": parts.seed,
             "device": str(device),
             "backend": kernels.split()[0],
-            "seconds": {**state.clock.seconds, "total": time.perf_counter() - begin},
+            "seconds": {**state.clock.seconds, "total": run.seconds},
             "loop": state.loop.parts(state.clock.seconds["optimise"]),
             "iterations": state.iteration,
             "nfe": state.evaluations,
             "peak_memory_mb": peak_memory(),
-            "score": scored,
+            "troubles": run.troubles,
             **exported.summary,
         }
         write_json(folder / SUMMARY, summary)
+        checkpoints.finish()
     for note in exported.notes:
         on_event(Noted(note))
     on_event(Finished(summary, exported.message, folder))
     return summary
 
 
-def watched(
-    state: RunState, parts: Parts, stages: int, folder: Path, representation: Mapping[str, Any], on_event: OnEvent
-) -> None:
-    """The loop, with metrics on disk and a row of pictures at each of `stages` equal parts of the way. phi is saved at
-    the end, also of a run that was interrupted or diverged."""
-    total, columns = parts.recipe.iterations, parts.task.columns
-    looks = min(stages, total)
-    marks = {round(total * part / looks) for part in range(1, looks + 1)}
+def take_over(run: Run, past: Past | None) -> None:
+    """Begin where the past left off, or anew, with a folder in which nothing of two runs is mixed."""
+    if past is None:
+        clear(run.folder)
+        run.checkpoints.clear()
+    else:
+        clear(run.folder, but=(METRICS, SHEET, run.parts.task.file))
+        run.load(past.contents)
+    text = yaml.safe_dump(dict(run.cfg), sort_keys=False, allow_unicode=True, width=1000)
+    write_text(run.folder / CONFIG, text)
 
-    def look(label: str) -> None:
-        with state.clock.stage("pictures"):
-            state.sheet.add(label, parts.task.preview(state.result()))
-            state.sheet.write(folder / SHEET, columns)
 
+def optimise(run: Run) -> None:
+    """The loop. phi is saved at the end, also of a run that ends early; a run that cannot be healed delivers its best.
+
+    Raises as `execute`."""
     try:
-        look("start")
-        with JsonLines(folder / METRICS) as lines:
-            for figures in optimise(state, parts, state.loop.stage):
-                lines.write(figures)
-                on_event(Iterated(state.iteration, total, figures))
-                if state.iteration in marks:
-                    look(f"iteration {state.iteration}, sigma {figures['sigma']:.2f}")
-    finally:
-        save_phi(state, parts, representation, folder)
+        kept(run, run.optimise)
+    except Diverged as error:
+        run.restore_best()
+        deliver(run, "all")
+        done = f"the best of it, after {run.state.iteration} iterations, is in {run.folder}"
+        tried = f"gave up after {run.health.settings.retries} retries with lower and lower learning rates"
+        raise Diverged(f"{error}; {tried}: check the prior and the settings of the method; {done}") from error
+
+
+def kept(run: Run, work: Callable[[], T]) -> T:
+    """What `work` returns. Where it is ended early the run is kept, in a checkpoint, as it was after the last whole
+    iteration."""
+    try:
+        return work()
+    except Diverged:
+        raise
+    except BaseException as error:
+        with suppress(UserError):  # such as that the disk is full: what came first is what is told
+            run.keep()
+        advice = f"what there is of it is in {run.folder}, and resume={run.folder} goes on"
+        if run.watchdog.barked:
+            seconds = run.health.settings.stall
+            raise UserError(
+                f"iteration {run.state.iteration + 1} hung for more than {seconds:g} s: {advice}"
+            ) from error
+        if isinstance(error, KeyboardInterrupt):
+            done = f"{run.state.iteration} of {run.parts.recipe.iterations} iterations"
+            raise Interrupted(f"interrupted after {done}: {advice}") from error
+        if isinstance(error, UserError) and run.checkpoints.iterations():
+            raise UserError(f"{error}; then resume={run.folder} goes on") from error
+        raise
+
+
+def deliver(run: Run, outputs: str) -> Exported:
+    """phi, its score and, unless outputs is minimal, what the task makes of it."""
+    state, parts = run.state, run.parts
+    save_phi(state, parts, run.cfg["representation"], run.folder)
+    with state.clock.stage("score"):
+        scored = score(state, parts, run.judge)
+    exported = Exported({}, "no more was asked for")
+    if outputs == "all":
+        exported = parts.task.export(
+            state.result(), parts.prompt, run.folder, state.clock.stage, lambda *done: run.on_event(Exporting(*done))
+        )
+    return replace(exported, summary={"score": scored, **exported.summary})
 
 
 @contextmanager

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
-from text23d.checkpoint import copied
 from text23d.contracts import Stage, unwatched
 from text23d.engine.build import Parts
 from text23d.engine.state import RunState
@@ -25,13 +23,15 @@ def optimise(state: RunState, parts: Parts, stage: Stage = unwatched) -> Iterato
         yield advance(state, parts, stage)
 
 
-def advance(state: RunState, parts: Parts, stage: Stage = unwatched) -> dict[str, Any]:
-    """One iteration, a function of (state, seed, iteration); its figures.
+def advance(
+    state: RunState, parts: Parts, stage: Stage = unwatched, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """One iteration, a function of (state, seed, iteration); its figures. before: `state.snapshot()`, if known.
 
-    Raises Diverged where a loss, a gradient or phi is not finite. `state` is then what it was before, as it is after
-    whatever else ends an iteration early, such as Ctrl-C.
+    Raises Diverged where a loss, a gradient, phi or what a denoiser returns is not finite. `state` is then what it was
+    before, as it is after whatever else ends an iteration early, such as Ctrl-C.
     """
-    start, before = time.perf_counter(), copied(state.changing())
+    start, before = time.perf_counter(), state.snapshot() if before is None else before
     try:
         figures = iterate(state, parts, stage)
     except BaseException as error:
@@ -48,14 +48,20 @@ def advance(state: RunState, parts: Parts, stage: Stage = unwatched) -> dict[str
 
 def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     """The method on fresh views."""
-    recipe, guide, shared = parts.recipe, parts.guide, partial(generator, parts.seed, 0, state.iteration)
+    recipe, guide = parts.recipe, parts.guide
+
+    def shared(purpose: str) -> torch.Generator:
+        return generator(parts.seed, 0, state.iteration, streamed(purpose, state.stream))
+
+    def draw(purpose: str) -> list[torch.Generator]:
+        return generators(parts.seed, parts.share, state.iteration, streamed(purpose, state.stream))
+
     progress = state.iteration / max(1, recipe.iterations - 1)
     share = torch.tensor(parts.share)
     # All views are drawn, whoever renders them, and each view's noise from a stream of its own.
     sigma = recipe.sigma.draw(progress, recipe.views, shared("sigma"))
     sigma = (sigma if sigma.dim() == 0 else sigma[share]).to(parts.device)
     views = parts.views.sample(recipe.views, shared("cameras")).rows(share).to(parts.device)
-    draw = partial(generators, parts.seed, parts.share, state.iteration)
     with stage("prepare"):
         parts.task.prepare(state.phi, state.iteration, shared)
     set_rates(state, parts, progress)
@@ -74,7 +80,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         stage=stage,
     )
     if not all(bool(each.isfinite().all()) for each in state.phi.parameters()):
-        raise FloatingPointError("phi is no longer finite; lower the learning rate, or go back to a checkpoint")
+        raise FloatingPointError("phi is no longer finite")
     if state.warm:
         state.warm.keep(views, report.proposal.noise)
     if state.average:
@@ -91,9 +97,15 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     }
 
 
+def streamed(purpose: str, stream: int) -> str:
+    """The purpose of a draw in this stream of the run's; the first has no name."""
+    return f"{purpose}, stream {stream}" if stream else purpose
+
+
 def set_rates(state: RunState, parts: Parts, progress: float) -> None:
-    """The learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves."""
+    """The learning rates at this progress: from lr_grid and lr_mlp linearly to lr_end of themselves, all times
+    `state.rate`."""
     recipe = parts.recipe
-    factor = 1 + progress * (recipe.lr_end - 1)
+    factor = state.rate * (1 + progress * (recipe.lr_end - 1))
     for group in state.optimizer.param_groups if state.optimizer else []:
         group["lr"] = factor * (recipe.lr_grid if group["name"] == "grid" else recipe.lr_mlp)

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 
+from text23d.engine.resume import read_config
 from text23d.errors import UserError
 from text23d.files import load_tensors
 from text23d.representation.nerf import Nerf
 from text23d.settings import build
 
 NERF, IMAGE = "nerf.safetensors", "image.safetensors"
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's config.yaml as plain data. Raises UserError where it is missing or no configuration."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise UserError(f"no run in {folder}: expected config.yaml and nerf.safetensors; check the folder")
-    try:
-        cfg = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: expected the configuration that a run wrote; repeat the run") from error
-    if not isinstance(cfg, dict) or not isinstance(cfg.get("representation"), dict):
-        raise UserError(f"{path} is no run's configuration: expected a section `representation`; repeat the run")
-    return cfg
 
 
 def read_nerf(folder: Path, device: torch.device | str = "cpu") -> Nerf:

@@ -17,6 +17,8 @@ from text23d.errors import UserError
 from text23d.method.average import Average
 from text23d.method.warm import WarmStarts
 
+COUNTS = ("iteration", "evaluations", "rate", "stream")
+
 
 @dataclass
 class RunState:
@@ -27,6 +29,8 @@ class RunState:
     learner          what the method itself learns; None: nothing
     iteration        iterations done
     evaluations      of the network, so far
+    rate             what the learning rates are multiplied by: less than 1 after the run has lost its health
+    stream           which of the seed's random streams are drawn: another after each such time
     clock, loop      seconds by stage of the run, and of its iterations
     sheet            the stages looked at
     """
@@ -38,6 +42,8 @@ class RunState:
     learner: Learner | None = None
     iteration: int = 0
     evaluations: int = 0
+    rate: float = 1.0
+    stream: int = 0
     clock: Clock = field(default_factory=Clock)
     loop: Clock = field(default_factory=Clock)
     sheet: Sheet = field(default_factory=Sheet)
@@ -48,20 +54,20 @@ class RunState:
 
     def state(self) -> dict[str, Any]:
         """All of it, as `checkpoint.save` takes it."""
-        totals = {"iteration": self.iteration, "evaluations": self.evaluations}
-        return {
-            **self.changing(),
-            "totals": {**totals, "clock": self.clock.state(), "loop": self.loop.state()},
-            "sheet": self.sheet.state(),
-        }
+        clocks = {"clock": self.clock.state(), "loop": self.loop.state()}
+        return {**self._changing(), "clocks": clocks, "sheet": self.sheet.state()}
 
-    def changing(self) -> dict[str, Any]:
-        """What an iteration changes before it is done: all that must be as it was where one diverges."""
+    def snapshot(self) -> dict[str, Any]:
+        """All that iterations change, to `restore` it; what the clocks say is not taken back."""
+        return copied({**self._changing(), "rows": len(self.sheet.stages)})
+
+    def _changing(self) -> dict[str, Any]:
         parts = {"average": self.average, "warm": self.warm, "learner": self.learner}
         return {
             "phi": self.phi.state_dict(),
             "optimizer": {} if self.optimizer is None else optimizer_state(self.optimizer),
             **{name: {} if part is None else part.state() for name, part in parts.items()},
+            "counts": {name: getattr(self, name) for name in COUNTS},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -74,18 +80,19 @@ class RunState:
             raise UserError("the checkpoint is of a run with other parts: resume with its own configuration") from error
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        self.restore(state)
-        totals = state["totals"]
-        self.iteration, self.evaluations = totals["iteration"], totals["evaluations"]
-        self.clock.load(totals["clock"])
-        self.loop.load(totals["loop"])
         self.sheet.load(state["sheet"])
+        self.restore({**state, "rows": len(self.sheet.stages)})
+        self.clock.load(state["clocks"]["clock"])
+        self.loop.load(state["clocks"]["loop"])
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `changing` gave."""
-        self.phi.load_state_dict(state["phi"])
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go back to what `snapshot` gave."""
+        self.phi.load_state_dict(snapshot["phi"])
         if self.optimizer is not None:
-            load_optimizer(self.optimizer, state["optimizer"])
+            load_optimizer(self.optimizer, snapshot["optimizer"])
         for name, part in (("average", self.average), ("warm", self.warm), ("learner", self.learner)):
             if part is not None:
-                part.load(state[name])
+                part.load(snapshot[name])
+        for name in COUNTS:
+            setattr(self, name, snapshot["counts"][name])
+        del self.sheet.stages[snapshot["rows"] :]

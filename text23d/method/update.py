@@ -111,7 +111,4 @@ def resample(x: Tensor, shape: Shape) -> Tensor:
 
 def _require_finite(value: float, what: str) -> None:
     if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the update's {what} is {value}: this inner step was not taken; "
-            "lower the learning rate, or go back to a checkpoint"
-        )
+        raise FloatingPointError(f"the update's {what} is {value}")

@@ -22,6 +22,8 @@ from text23d.tasks.building import seeded
 from text23d.tasks.meshing import MeshSettings, export
 
 AZIMUTHS = 8
+COARSE = 32
+"""Side of the pictures that tell whether there is anything, or anything but a wall."""
 PREVIEW_SIZE = 128
 JUDGED_ELEVATIONS = (0.0, 15.0, 30.0)
 TURNTABLE_ELEVATION = 20.0
@@ -59,6 +61,18 @@ class ObjectTask:
 
     def prepare(self, phi: Nerf, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
         phi.refresh_occupancy(iteration, draw("occupancy"))
+
+    def fault(self, phi: Nerf) -> str:
+        """Whether no ray, or nearly every ray that meets the ball of radius 1, is stopped."""
+        views = orbit(AZIMUTHS, 15.0).to(self.device)
+        origins, directions = views.rays((COARSE, COARSE))
+        closest = torch.linalg.cross(origins, directions).norm(dim=-1)
+        alpha = (phi.render_image(views, COARSE)[:, 3] + 1) / 2
+        if alpha.max() < 0.05:
+            return "the field is empty: no picture shows anything"
+        if (alpha[closest < 1] > 0.99).float().mean() > 0.995:
+            return "the field is opaque: all pictures show a full ball"
+        return ""
 
     def preview(self, phi: Nerf) -> Tensor:
         """From AZIMUTHS sides."""

@@ -45,6 +45,11 @@ class PictureTask:
     def prepare(self, phi: Image, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
         """A picture requires nothing."""
 
+    def fault(self, phi: Image) -> str:
+        """Whether the picture is of one colour."""
+        picture = self.judged(phi, (phi.size, phi.size))
+        return "the picture is of one colour" if bool((picture == picture[..., :1, :1]).all()) else ""
+
     def preview(self, phi: Image) -> Tensor:
         size = max(phi.size, PREVIEW_SIZE)
         return self.judged(phi, (size, size))

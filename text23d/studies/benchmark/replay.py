@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from text23d.cameras import orbit
-from text23d.checkpoint import copied
 from text23d.contracts import Stage, unwatched
 from text23d.engine.build import Parts, build_run
 from text23d.engine.loop import advance
@@ -66,7 +65,7 @@ class Replay:
         self.untrained = deepcopy(self._state.phi)
         self.untrained.refresh_occupancy(0)
         advance(self._state, self._parts)
-        self._first = copied(self._state.changing())
+        self._first = self._state.snapshot()
 
     @property
     def device(self) -> torch.device:
