@@ -7,37 +7,51 @@ from text23d import cli
 if __name__ == "__main__":
     cli.main("run")  # which imports what follows once the command line is read
 
+import shlex
 import sys
-import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from text23d.door.commandline import CommandLine
+from text23d.door.layout import configuration
 from text23d.engine.events import Event, Exporting, Finished, Iterated, Noted, Started
 from text23d.engine.job import execute
 from text23d.engine.resume import AUTO, asked, read_config
 from text23d.errors import UserError
+from text23d.studies.launcher import Source
+from text23d.studies.sweep import make_sweep
 
 
 def run(cfg: DictConfig) -> None:
     """The main job; everything it makes lies in Hydra's output folder."""
     folder = cli.output_folder()
-    # The later jobs of a sweep share a process: only a single run waited for its start.
-    started = cli.STARTED if HydraConfig.get().mode == RunMode.RUN else time.perf_counter()
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if plain["resume"]["folder"] not in (None, AUTO):
         plain = asked(read_config(folder), plain, HydraConfig.get().overrides.task)
     try:
         with Terminal() as terminal:
-            execute(plain, folder, terminal, started)
+            execute(plain, folder, terminal, cli.STARTED)
     except UserError:
         remove_empty(folder)
         raise
+
+
+def sweep(line: CommandLine, arguments: Sequence[str]) -> None:
+    """The main job several times. Raises UserError, with the first of them, where runs failed."""
+    asked = line.sweep
+    assert asked is not None
+    again = [each for each in arguments if not each.startswith("hydra.sweep.dir=")]
+    command = shlex.join(["text23d", "run", *again, f"hydra.sweep.dir={asked.folder}"])
+    with configuration(line.config_path, asked.config_dir):
+        source = Source(GlobalHydra.instance().config_loader(), line.config_name, tuple(asked.hydra))
+        make_sweep(asked.runs, source, Path(asked.folder), command, lambda text: print(f"text23d: {text}", file=sys.stderr))
 
 
 class Terminal:
