@@ -11,5 +11,9 @@ class Diverged(UserError):
     """The optimisation met a number that is not finite."""
 
 
+class Hung(UserError):
+    """A run gave no sign of life for too long."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was stopped from outside; its message says how far it came."""

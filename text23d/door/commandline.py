@@ -63,7 +63,9 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
     multirun = given.multirun or any(re.fullmatch("hydra.mode=multirun", each, re.I) for each in given.overrides)
     if prompts:  # stands for as many values of the prompt, of which the first is checked with the other settings
         multirun = True
-        given.overrides = [each for each in given.overrides if key_of(each) != "prompts"] + [f"prompt={quoted(prompts[0])}"]
+        given.overrides = [each for each in given.overrides if key_of(each) != "prompts"] + [
+            f"prompt={quoted(prompts[0])}"
+        ]
     given.config_path, given.config_dir = (
         each and os.path.abspath(each) for each in (given.config_path, given.config_dir)
     )
@@ -110,7 +112,9 @@ def divided(settings: Sequence[str]) -> tuple[list[str], list[str]]:
     hydra = [each for each in settings if re.match(r"hydra[./]", each.lstrip("+~"))]
     for each in hydra:
         if re.match(r"hydra[./]sweeper", each.lstrip("+~")) and each != "hydra/sweeper=basic":
-            raise UserError(f"{hints.brief(each)}: the values of a sweep are written where they are set, as in seed=0,1")
+            raise UserError(
+                f"{hints.brief(each)}: the values of a sweep are written where they are set, as in seed=0,1"
+            )
     return [each for each in settings if each not in hydra], hydra
 
 

@@ -57,7 +57,9 @@ def check(
         except OmegaConfBaseException as error:
             raise UserError(hints.in_our_words(error)) from error
         # Each run of a sweep tells its own mistakes: one bad prompt stops no other.
-        if not multirun and all((each.choices.get("prior"), each.choices.get("world", "objects")) == BUILTIN for each in layouts):
+        if not multirun and all(
+            (each.choices.get("prior"), each.choices.get("world", "objects")) == BUILTIN for each in layouts
+        ):
             check_words(settings)
     return settings, cfg
 

@@ -34,7 +34,7 @@ def read_prompts(path: Path) -> list[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{said}: byte {error.start + 1} is no UTF-8 text; save it as UTF-8, one prompt a line") from error
+        raise UserError(f"{said}: its byte {error.start + 1} is no UTF-8 text; save it as UTF-8") from error
     if any(ord(each) < 32 and each not in "\t\n\r" for each in text):
         raise UserError(f"{said}: it is binary; expected a text file with one prompt a line")
     lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]

@@ -26,7 +26,7 @@ from text23d.engine.results import save_phi, score
 from text23d.engine.resume import ResumeSettings
 from text23d.engine.run import Run
 from text23d.engine.watchdog import Watchdog
-from text23d.errors import Diverged, Interrupted, UserError
+from text23d.errors import Diverged, Hung, Interrupted, UserError
 from text23d.files import write_json, write_text
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
@@ -144,9 +144,7 @@ def kept(run: Run, work: Callable[[], T]) -> T:
         advice = f"what there is of it is in {run.folder}, and resume={run.folder} goes on"
         if run.watchdog.barked:
             seconds = run.health.settings.stall
-            raise UserError(
-                f"iteration {run.state.iteration + 1} hung for more than {seconds:g} s: {advice}"
-            ) from error
+            raise Hung(f"iteration {run.state.iteration + 1} hung for more than {seconds:g} s: {advice}") from error
         if isinstance(error, KeyboardInterrupt):
             done = f"{run.state.iteration} of {run.parts.recipe.iterations} iterations"
             raise Interrupted(f"interrupted after {done}: {advice}") from error

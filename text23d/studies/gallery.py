@@ -13,13 +13,18 @@ from typing import Annotated, Any
 import numpy as np
 
 from text23d.artifact.media import contact_sheet, on_white, read_frames, upscale
+from text23d.cameras import orbit
+from text23d.engine.saved import IMAGE as IMAGE_WEIGHTS
+from text23d.engine.saved import NERF, read_image, read_nerf
 from text23d.errors import UserError
 from text23d.files import plain, read_json, write_json, write_text
 from text23d.pictures import read_picture
+from text23d.representation.views import FixedCamera
 from text23d.settings import whole
 from text23d.studies import markdown
 from text23d.studies.records import Name, mapping, number, reading
 from text23d.studies.runs import SUMMARY
+from text23d.tasks.object import TURNTABLE_ELEVATION
 from text23d.tasks.picture import IMAGE
 
 SCORES = {
@@ -146,15 +151,26 @@ def read_run(path: Path) -> Run:
 
 
 def pictures(run: Run, views: int, size: int) -> list[np.ndarray]:
-    """Views of a run, evenly round its turntable; or the one picture that it made. Raises UserError where it made
-    neither, or they cannot be read."""
+    """Views of a run, evenly round its turntable; or the one picture that it made. Raises UserError where it left
+    neither them nor its weights, or they cannot be read."""
     if "image" in run.summary:
         return [upscale(on_white(read_picture(run.folder / IMAGE, "picture")[None])[0], size)]
     video = run.folder / "turntable.mp4"
+    if not video.is_file() and any((run.folder / name).is_file() for name in (NERF, IMAGE_WEIGHTS)):
+        return rendered(run.folder, views, size)
     if not video.is_file():
         raise UserError(f"{run.folder} has no {video.name}: its run made none, as with outputs=minimal; repeat the run")
     frames = read_frames(video)
     return [upscale(frames[index * len(frames) // views], size) for index in range(views)]
+
+
+def rendered(folder: Path, views: int, size: int) -> list[np.ndarray]:
+    """The same of a run that left its weights alone, as with outputs=minimal. Raises UserError where they are
+    damaged."""
+    if (folder / NERF).is_file():
+        return list(on_white(read_nerf(folder).render_image(orbit(views, TURNTABLE_ELEVATION), size)))
+    image = read_image(folder)
+    return [upscale(on_white(image.render(FixedCamera().sample(1), (image.size, image.size)).detach())[0], size)]
 
 
 def write_picture(cells: Sequence[tuple[str, list[np.ndarray]]], columns: int, path: Path) -> None:

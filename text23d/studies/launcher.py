@@ -14,6 +14,7 @@ says; Hydra's class of that name is passed over, as it runs jobs inside its own 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,6 +97,12 @@ class Source:
         cfg = self.loader.load_sweep_config(master, list(overrides))
         OmegaConf.update(cfg, "hydra.job.num", number)
         return cfg
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A run's configuration without Hydra's part, resolved."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return OmegaConf.to_container(own, resolve=True)  # type: ignore[return-value]
 
 
 @contextmanager
@@ -190,9 +197,8 @@ def pool(
 
     def make(job: Job) -> None:
         with hydra:  # which is not made for threads
-            cfg = source.member(master, [*shared, *job.overrides])
-        plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=True)
-        supervise(plain, job.folder, held, environment)
+            cfg = plain(source.member(master, [*shared, *job.overrides]))
+        supervise(cfg, job.folder, held, environment)
 
     with ThreadPoolExecutor(workers) as threads:
         try:
@@ -222,7 +228,8 @@ def watching(jobs: Sequence[Job], obstacles: Mapping[Job, str], on_end: OnEnd) -
     def look() -> None:
         for job in [job for job in waiting if job in obstacles or is_over(job)]:
             waiting.remove(job)
-            on_end(Outcome(job, obstacles[job]) if job in obstacles else ended(job, ""))
+            with tqdm.external_write_mode(sys.stderr):
+                on_end(Outcome(job, obstacles[job]) if job in obstacles else ended(job, ""))
             bar.update()
         running = [lines(job.folder / METRICS) for job in waiting if (job.folder / METRICS).exists()]
         if running != shown:

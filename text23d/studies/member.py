@@ -15,17 +15,16 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from text23d.compose import register_resolvers
+from text23d.engine.resume import AUTO
 from text23d.errors import UserError
-from text23d.settings import Natural, Positive, read
 from text23d.studies.lease import holds
-from text23d.studies.worker import DEFECT, GRACE, INTERRUPTED, LOG, MISTAKE
+from text23d.studies.worker import DEFECT, GRACE, HUNG, INTERRUPTED, LOG, MISTAKE
 
 COMMAND = (sys.executable, "-m", "text23d.studies.worker")
 FAILURE = "failure.txt"
@@ -34,19 +33,6 @@ POLL = 0.05
 STOPPED = "it was stopped before it was done"
 
 Process = subprocess.Popen[bytes]
-
-
-@dataclass(frozen=True)
-class Watch:
-    """`sweep` in `conf/config.yaml`: a run that gives no sign of life for `stall` seconds is stopped, and begun again
-    at most `retries` times."""
-
-    stall: Positive = 1800.0
-    retries: Natural = 1
-
-
-class Hung(Exception):
-    """A run gave no sign of life for too long."""
 
 
 class Member:
@@ -97,8 +83,8 @@ def supervise(cfg: Mapping[str, Any], folder: Path, lease: Path, environment: Ma
     failed is noted in the folder."""
     try:
         failure = attempts(cfg, folder, lease, environment)
-    except (OSError, UserError) as error:
-        failure = f"cannot write to {folder}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    except OSError as error:
+        failure = f"cannot write to {folder}: {error.strerror}"
     if failure is not None:
         from text23d.files import write_text  # which imports torch: a launcher's process requires it for nothing else
 
@@ -107,18 +93,19 @@ def supervise(cfg: Mapping[str, Any], folder: Path, lease: Path, environment: Ma
 
 
 def attempts(cfg: Mapping[str, Any], folder: Path, lease: Path, environment: Mapping[str, str]) -> str | None:
-    """The run, and again where it hung; why it failed. Raises OSError where its log cannot be written."""
-    watch = read(Watch, cfg.get("sweep") or {}, "sweep.")
-    for number in range(watch.retries + 1):
-        process = start(cfg, folder, environment, again=number > 0)
+    """The run, and where it hangs once again, from its last checkpoint; why it failed. Raises OSError where its log
+    cannot be written."""
+    stall = (cfg.get("health") or {}).get("stall")
+    for again in (False, True):
+        process = start(cfg, folder, environment, again)
         try:
-            return failure(folder, awaited(process, folder, lease, watch.stall))
-        except Hung:
-            kill(process)
+            status = awaited(process, folder, lease, stall)
         finally:
             stop(process)
-    times = "" if watch.retries == 0 else f", {watch.retries + 1} times"
-    return f"it gave no sign of life for {watch.stall:g} s{times}; see {folder / LOG}"
+        if status != HUNG:
+            return failure(folder, status)
+        cfg = {**cfg, "resume": {"folder": AUTO, "force": False}}
+    return f"it hung twice, for {stall:g} s each; see {folder / LOG}"
 
 
 def start(cfg: Mapping[str, Any], folder: Path, environment: Mapping[str, str], again: bool = False) -> Process:
@@ -140,9 +127,10 @@ def start(cfg: Mapping[str, Any], folder: Path, environment: Mapping[str, str], 
     return process
 
 
-def awaited(process: Process, folder: Path, lease: Path, stall: float) -> int:
-    """The exit status of a run that ends, or is told to when the lease ends. Raises Hung where nothing of it moves for
-    `stall` seconds: the worker touches its log with every event."""
+def awaited(process: Process, folder: Path, lease: Path, stall: float | None) -> int:
+    """The exit status of a run that ends, or is told to when the lease ends. One of which nothing moves for `stall`
+    seconds is killed: the worker touches its log with every event. Its own watchdog, which saves its work, has a little
+    less time; but a process that is stopped has none that wakes."""
     beat, since = -1, time.monotonic()
     while process.poll() is None:
         if not holds(lease):
@@ -151,8 +139,9 @@ def awaited(process: Process, folder: Path, lease: Path, stall: float) -> int:
         now = (folder / LOG).stat().st_mtime_ns if (folder / LOG).exists() else 0
         if now != beat:
             beat, since = now, time.monotonic()
-        elif time.monotonic() - since > stall:
-            raise Hung
+        elif stall and time.monotonic() - since > stall + min(stall, GRACE):
+            kill(process)
+            return HUNG
         time.sleep(POLL)
     return process.returncode
 
@@ -179,7 +168,8 @@ def last_words(folder: Path) -> str:
 
 
 def stop(process: Process) -> None:
-    """Tell a process to end, and kill it, with all that it started, if it has not within GRACE seconds."""
+    """Tell a process that has not ended to end, and kill it, with all that it started, if it does not within GRACE
+    seconds."""
     if process.stdin:
         with suppress(BrokenPipeError):
             process.stdin.close()

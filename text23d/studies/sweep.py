@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import setup_globals
-from omegaconf import OmegaConf
 
 from text23d.engine.folder import CONFIG, SUMMARY
 from text23d.engine.resume import changes, is_finished, read_config
 from text23d.errors import UserError
 from text23d.files import read_json
 from text23d.studies.gallery import PIXELS, Failed, Gallery, make_gallery
-from text23d.studies.launcher import Job, Outcome, Source, launch
+from text23d.studies.launcher import Job, Outcome, Source, launch, plain
 from text23d.studies.member import last_words
 
 RESUME = "resume.folder=auto"
@@ -92,13 +91,11 @@ def plan(runs: Sequence[Sequence[str]], source: Source, folder: Path) -> list[Me
     master, known, members = source.master(folder.absolute()), Known(folder), list[Member]()
     for number, overrides in enumerate(runs):
         cfg = source.member(master, overrides, number)
-        name = str(cfg.hydra.sweep.subdir)
-        own: Any = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-        plain: Any = OmegaConf.to_container(own, resolve=True)
-        where = known.place(name, plain)
+        own = plain(cfg)
+        where = known.place(str(cfg.hydra.sweep.subdir), own)
         if where is not None:
             going_on = [] if any(each.startswith("resume.folder=") for each in overrides) else [RESUME]
-            members.append(Member(Job((*overrides, *going_on), where), plain))
+            members.append(Member(Job((*overrides, *going_on), where), own))
     return members
 
 
@@ -138,4 +135,6 @@ class Known:
 
     def is_free(self, where: Path) -> bool:
         """Whether no run is there: what failed before it began has left its log at most."""
-        return where not in self.taken and not (where / CONFIG).exists() and (where.is_dir() or not os.path.lexists(where))
+        if where in self.taken or (where / CONFIG).exists():
+            return False
+        return where.is_dir() or not os.path.lexists(where)

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 GRACE = 30.0
 """Seconds in which a job that is told to stop may save its work."""
-DEFECT, MISTAKE, INTERRUPTED = 1, 2, 130
+DEFECT, MISTAKE, HUNG, INTERRUPTED = 1, 2, 3, 130
 """Exit statuses beside 0."""
 LOG = "log.txt"
 """The file, in the job's folder, of what the job says; its standard output."""
@@ -50,7 +50,7 @@ def work(folder: str, cfg: dict[str, object]) -> None:
     # Imported once the thread watches: these take seconds.
     from text23d.engine.events import Event, Finished, Noted, Started
     from text23d.engine.job import execute
-    from text23d.errors import UserError
+    from text23d.errors import Hung, UserError
 
     def say(event: Event) -> None:
         with suppress(OSError):
@@ -69,7 +69,7 @@ def work(folder: str, cfg: dict[str, object]) -> None:
         execute(cfg, folder, say)
     except UserError as error:
         print(f"text23d: {error}")
-        sys.exit(MISTAKE)
+        sys.exit(HUNG if isinstance(error, Hung) else MISTAKE)
 
 
 def stop_at_end_of_input() -> None:
