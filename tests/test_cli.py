@@ -148,6 +148,8 @@ def test_whose_fault_it_is(capsys: pytest.CaptureFixture[str]) -> None:
         (UserError("one\nline"), "one line"),
         (FileNotFoundError(2, "No such file", "x.png"), "x.png: No such file; choose another file or folder"),
         (OSError(28, "No space left on device", "x"), "x: No space left on device; free some space"),
+        (MemoryError(), "out of memory: free some memory, or ask for less"),
+        (RuntimeError("could not create a primitive"), "out of memory (could not create a primitive): free some"),
     ]
     cfg: Any = OmegaConf.create({"a": {"b": "???"}}, flags={"struct": True})
     for key, said in (("b", "no a.b given: add one"), ("c", "the setting a.c is not there")):
@@ -158,7 +160,7 @@ def test_whose_fault_it_is(capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.told(error) == 2 and said in capsys.readouterr().err
     assert cli.told(KeyboardInterrupt()) == cli.told(KeyboardInterrupt("kept")) == 130
     assert capsys.readouterr().err == "text23d: interrupted\ntext23d: kept\n"
-    for defect in (ValueError("ours"), KeyError("ours"), MemoryError()):
+    for defect in (ValueError("ours"), KeyError("ours")):
         with pytest.raises(type(defect)):
             cli.told(defect)
 

@@ -26,6 +26,7 @@ FLOORS = (
         "paths",
         "pictures",
         "kernels",
+        "memory",
         "compose",
         "devices",
     },

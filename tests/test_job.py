@@ -346,7 +346,8 @@ def test_a_run_that_diverges_keeps_what_it_was(
 
 
 def test_a_run_that_diverges_once_goes_on(tiny_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sds, calls, at, events = settings(tiny_prior, *IMAGE, "method=sds"), [], baselines.Guided.at, []
+    sds, calls, at = settings(tiny_prior, *IMAGE, "method=sds"), [], baselines.Guided.at
+    events: list[Event] = []
 
     def broken(*given: Any) -> Any:
         calls.append(0)
@@ -358,9 +359,13 @@ def test_a_run_that_diverges_once_goes_on(tiny_prior: Path, tmp_path: Path, monk
     assert summary["iterations"] == 4 and len(calls) == 5
     (trouble,) = summary["troubles"]
     assert "went back to iteration 2, with learning rates times 0.5" in trouble
-    assert [each.text for each in events if isinstance(each, Noted)] == [trouble]
+    assert notes_of(events) == [trouble]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+
+
+def notes_of(events: list[Event]) -> list[str]:
+    return [each.text for each in events if isinstance(each, Noted)]
 
 
 class Unheard(Exception):

@@ -19,8 +19,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from text23d import memory
 from text23d.errors import UserError
-from text23d.kernels import backend, gpu_check, memory, native, nerfacc_march, ops, reference
+from text23d.kernels import backend, gpu_check, native, nerfacc_march, ops, reference
 from text23d.kernels.layout import GridLayout
 
 # Only a machine that cannot compile may do without the library: elsewhere a missing one fails these tests.
@@ -497,16 +498,6 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated(chosen: str, monkey
     with pytest.raises(UserError, match=r"2000 rays.* GiB, and cpu has 0\.0 GiB free: march fewer rays"):
         ops.march(origins, directions, everywhere, 0.001)
     assert len(ops.march(origins[:500], directions[:500], everywhere, 0.1).t) > 1000
-
-
-def test_free_memory_is_read_from_the_machine_and_its_container(tmp_path: Path) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal: 64 kB\nMemFree: 8 kB\nMemAvailable:   32 kB\n")
-    assert memory._of_machine(tmp_path / "meminfo") == 32 * 1024
-    assert memory._of_container(tmp_path) is None
-    (tmp_path / "memory.current").write_text("300\n")
-    for limit, left in (("max\n", None), ("1000\n", 700)):
-        (tmp_path / "memory.max").write_text(limit)
-        assert memory._of_container(tmp_path) == left
 
 
 def test_march_through_nerfaccs_sampler_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
 from text23d.errors import UserError
+from text23d.memory import is_out_of_memory, lack, shortage
 
 if TYPE_CHECKING:
     import torch
@@ -85,14 +86,17 @@ def told(error: BaseException) -> int:
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Whether it is the user's: ours to tell in a line, the system's about a file or folder, or one of Hydra and
-    OmegaConf, which only read what was given."""
-    ours = isinstance(error, UserError | OSError)
+    """Whether it is the user's: ours to tell in a line, the system's about a file or folder, memory that was not to be
+    had, or one of Hydra and OmegaConf, which only read what was given."""
+    ours = isinstance(error, UserError | OSError) or is_out_of_memory(error)
     return ours or type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
 
 
 def sentence(error: BaseException) -> str:
     """What an error that `is_mistake` says to a person."""
+    short = shortage(error)
+    if short is not None and not isinstance(short, UserError):
+        return lack(short)
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
@@ -147,7 +151,7 @@ def choose(arguments: Sequence[str]) -> list[str]:
 
 def perform(verb: str, arguments: Sequence[str]) -> Any:
     """What a verb's command line asks for: its version, its help, or the verb itself. Returns the exit status."""
-    from text23d.door import manual
+    from text23d.door import libraries, manual
     from text23d.paths import config_of
 
     if verb == "version" or "--version" in arguments:
@@ -157,6 +161,7 @@ def perform(verb: str, arguments: Sequence[str]) -> Any:
         print(manual.overview(VERBS))
         return 0
     if config_of(verb) is None:
+        libraries.check(verb)
         return import_module(f"text23d.{verb}").main(list(arguments))
     if {"-h", "--help"} & set(arguments):
         print(manual.page(verb, VERBS[verb]))
@@ -168,6 +173,9 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
     """Run a verb that has a configuration, as a job of Hydra's or several."""
     # Hydra would otherwise turn every error into a page of its own and exit before we can say it in one line.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    from text23d.door import libraries
+
+    libraries.check(verb)
     from text23d.door import commandline
 
     register_resolvers()

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from text23d.errors import UserError
 from text23d.paths import conf_dir, slug
 
-SHORT = {"resume": "resume.folder"}
+SHORT = {"resume": "resume.folder", "best_of": "best_of.probes"}
 """Settings that may be given by a shorter name than their own."""
 _HYDRA = threading.Lock()
 """Hydra composes through a global of its own, which is put back afterwards."""

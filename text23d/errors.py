@@ -7,6 +7,10 @@ class UserError(Exception):
     """A mistake of the user's: its message is one line saying what was given, what was expected and what to do."""
 
 
+class TooLarge(UserError):
+    """What was asked for does not fit into memory."""
+
+
 class Diverged(UserError):
     """The optimisation met a number that is not finite."""
 

@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from text23d.errors import UserError
@@ -235,7 +236,12 @@ def save_tensors(
     note = f"sha256:{_checksum(tensors, kind, text)} {text}"
     # safetensors refuses tensors that share memory; a clone of each is cheap beside the write.
     owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(owned, {kind: note}))
+    with atomic(path) as temporary:
+        try:
+            save_file(owned, temporary, {kind: note})  # not first into memory, where there may be no room for it
+        except safetensors.SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from error
 
 
 def load_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -149,6 +149,13 @@ class Guide:
         return sigma.new_tensor([self.reference_rms(level) for level in sigma.reshape(-1).tolist()])
 
 
+def rows(c: Any, which: slice) -> Any:
+    """What some of B examples are conditioned on, of what all are: None, [B, ...], or what has `rows` itself."""
+    if c is None:
+        return None
+    return c[which] if isinstance(c, Tensor) else c.rows(which)
+
+
 def cost(denoiser: Denoiser) -> int:
     """Network evaluations a call of this denoiser makes: its `evaluations`, or 1."""
     return getattr(denoiser, "evaluations", 1)

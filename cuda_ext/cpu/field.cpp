@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../shared/field_math.h"
+#include "guard.h"
 #include "hashgrid.h"
 #include "planes.h"
 
@@ -62,9 +63,9 @@ void clear_tail(Planes<T> planes, int64_t rows, int64_t count) {
 template <typename T>
 void forward(int64_t n, const T* x, const T* table, const Text23dLevel* grid, int64_t levels, int64_t features,
              const Network<T>& network, const Activation<T>& act, T* density, T* rgb, T* kept, int64_t stride,
-             int32_t threads) {
+             int32_t threads, Guard& guard) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1 && n > kSamples)
-    for (int64_t chunk = 0; chunk < chunks_of(n); ++chunk) {
+    for (int64_t chunk = 0; chunk < chunks_of(n); ++chunk) guard([&] {
         const int64_t first = chunk * kSamples, count = std::min(kSamples, n - first), samples = padded(count);
         const Planes<T> encoded = kept ? Planes<T>{kept + first, stride} : scratch<T, 0>(network.inputs);
         const Planes<T> h = scratch<T, 1>(network.hidden), raw = scratch<T, 2>(kOut);
@@ -77,17 +78,17 @@ void forward(int64_t n, const T* x, const T* table, const Text23dLevel* grid, in
         for (int64_t p = 0; p < count; ++p) density[first + p] = act.density(raw.row(0)[p], x + 3 * (first + p));
         for (int64_t c = 0; c < 3; ++c)
             for (int64_t p = 0; p < count; ++p) rgb[3 * (first + p) + c] = sigmoid(raw.row(1 + c)[p]);
-    }
+    });
 }
 
 // grads: those of the network are added to them in the order of the chunks. grad_kept: planes as `kept`.
 template <typename T>
 void backward_network(int64_t n, const Network<T>& network, const Activation<T>& act, const T* density, const T* rgb,
                       const T* kept, int64_t stride, const T* grad_density, const T* grad_rgb, T* grads, T* grad_kept,
-                      int32_t threads) {
+                      int32_t threads, Guard& guard) {
     std::vector<T> parts(chunks_of(n) * network.size());
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1 && n > kSamples)
-    for (int64_t chunk = 0; chunk < chunks_of(n); ++chunk) {
+    for (int64_t chunk = 0; chunk < chunks_of(n); ++chunk) guard([&] {
         const int64_t first = chunk * kSamples, count = std::min(kSamples, n - first), samples = padded(count);
         const Planes<const T> encoded{kept + first, stride};
         const Planes<T> h = scratch<T, 1>(network.hidden), raw = scratch<T, 2>(kOut);
@@ -103,7 +104,7 @@ void backward_network(int64_t n, const Network<T>& network, const Activation<T>&
         clear_tail(raw, kOut, count);
         network.backward(encoded, h, raw, grad_h, samples, parts.data() + chunk * network.size(),
                          {grad_kept + first, stride});
-    }
+    });
     for (int64_t chunk = 0; chunk < chunks_of(n); ++chunk)
         for (int64_t i = 0; i < network.size(); ++i) grads[i] += parts[chunk * network.size() + i];
 }
@@ -125,19 +126,25 @@ void backward_table(int64_t n, const T* x, const Text23dLevel* grid, int64_t lev
                                            int64_t levels, int64_t features, int64_t hidden, const T* w1, const T* b1, \
                                            const T* w2, const T* b2, double gain, double blob, double radius,          \
                                            T* density, T* rgb, T* kept, int64_t stride, int32_t threads, void*) {      \
+        text23d::Guard guard;                                                                                          \
         text23d::forward<T>(n, x, table, grid, levels, features, {levels * features, hidden, w1, b1, w2, b2},          \
-                            {T(gain), T(blob), T(radius)}, density, rgb, stride ? kept : nullptr, stride, threads);    \
-        return 0;                                                                                                      \
+                            {T(gain), T(blob), T(radius)}, density, rgb, stride ? kept : nullptr, stride, threads,     \
+                            guard);                                                                                    \
+        return guard.code();                                                                                           \
     }                                                                                                                  \
     int32_t text23d_field_backward_##suffix(                                                                           \
         int64_t n, const T* x, const Text23dLevel* grid, int64_t levels, int64_t features, int64_t hidden,             \
         const T* w1, const T* b1, const T* w2, double gain, const T* density, const T* rgb, const T* kept,             \
         int64_t stride, const T* grad_density, const T* grad_rgb, T* grad_kept, T* grads, T* grad_table,               \
         int32_t threads, void*) {                                                                                      \
-        text23d::backward_network<T>(n, {levels * features, hidden, w1, b1, w2, nullptr}, {T(gain), T(0), T(1)},       \
-                                     density, rgb, kept, stride, grad_density, grad_rgb, grads, grad_kept, threads);   \
-        text23d::backward_table<T>(n, x, grid, levels, features, grad_kept, stride, grad_table, threads);              \
-        return 0;                                                                                                      \
+        text23d::Guard guard;                                                                                          \
+        guard([&] {                                                                                                    \
+            text23d::backward_network<T>(n, {levels * features, hidden, w1, b1, w2, nullptr}, {T(gain), T(0), T(1)},   \
+                                         density, rgb, kept, stride, grad_density, grad_rgb, grads, grad_kept,         \
+                                         threads, guard);                                                              \
+            text23d::backward_table<T>(n, x, grid, levels, features, grad_kept, stride, grad_table, threads);          \
+        });                                                                                                            \
+        return guard.code();                                                                                           \
     }
 
 extern "C" {

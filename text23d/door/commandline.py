@@ -136,7 +136,7 @@ def going_on(past: str, cfg: DictConfig, multirun: bool) -> str | None:
         found = newest_unfinished(root, plain)
         said = f"goes on with {found}" if found else f"no unfinished run of this configuration below {root}: one begins"
         print(f"text23d: resume=auto: {said}", file=sys.stderr)
-        return found and str(found)
+        return str(found) if found else None
     if multirun:
         raise UserError(f"resume={past}: one run goes on at a time; in a sweep give resume=auto and the sweep's folder")
     read_config(Path(past))

@@ -26,7 +26,8 @@ from text23d.tasks.constraints import Known
 @dataclass(frozen=True)
 class Parts:
     """The immutable parts of a run. constraint: of targets in the prior's space. share: the global indices of the
-    views that this process renders, of all `recipe.views` of an iteration."""
+    views that this process renders, of all `recipe.views` of an iteration. one_by_one: whether the update renders one
+    of them after another: on a CPU the temporaries of one stay in its cache."""
 
     prompt: str
     seed: int
@@ -38,13 +39,14 @@ class Parts:
     recipe: Recipe
     share: Sequence[int]
     world: World[Any]
+    one_by_one: bool = False
 
     def updater(self, state: RunState) -> Updater:
         """How phi follows its targets."""
         if state.optimizer is None:
             return Replace()
         penalty = self.constraint.penalty and partial(self.constraint.penalty, state.phi)  # type: ignore[arg-type]
-        update = Update(state.optimizer, self.recipe.inner, penalty, split if self.device.type == "cpu" else None)
+        update = Update(state.optimizer, self.recipe.inner, penalty, split if self.one_by_one else None)
         latents = self.guide.latents
         if self.recipe.loss == "pixels" and latents is not None:
             return InPixels(update, latents.shown(state.phi), latents.decode, latents.factor)  # type: ignore[arg-type]
@@ -56,7 +58,7 @@ class Parts:
 
 
 def split(views: Any) -> list[Any]:
-    """One view after another: on a CPU the temporaries of one stay in its cache."""
+    """One view after another."""
     return list(each(views))
 
 
@@ -90,7 +92,8 @@ def build_run(cfg: Mapping[str, Any], device: torch.device) -> tuple[RunState, P
         recipe.learner(guide.unguided, generator(seed, 0, 0, "learner")),
     )
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
-    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, range(recipe.views), world)
+    share, one_by_one = range(recipe.views), device.type == "cpu"
+    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one)
 
 
 def require_pixels(phi: Any, guide: Guide, constraint: Constraint[Any]) -> None:

@@ -16,14 +16,15 @@ from text23d.settings import Count, Flag, NonNegative
 
 FOLDER = "checkpoints"
 SHARE = 0.02
-"""Of the time that a run may spend on its checkpoints, whatever `every` says."""
+"""Of the time that a run may spend on its checkpoints: where they take longer, they are fewer than `every` says."""
 
 
 @dataclass(frozen=True)
 class CheckpointSettings:
     """What `checkpoint` in conf/config.yaml explains.
 
-    every   seconds from one checkpoint to the next; None: only when the run ends or is stopped.
+    every   seconds from one checkpoint to the next; 0: one after each iteration, whatever it costs; None: only when the
+            run ends or is stopped.
     keep    how many of the last ones are kept, beside the best.
     last    whether a finished run keeps its last one, so that it may go on for more iterations.
     """
@@ -58,7 +59,7 @@ class Checkpoints:
         checkpoint.save(self.path(iteration), {**contents(), "best": self.best})
         self._prune()
         self._saved = time.monotonic()
-        self._wait = max(self.settings.every or 0.0, (self._saved - start) / SHARE)
+        self._wait = max(self.settings.every, (self._saved - start) / SHARE) if self.settings.every else 0.0
 
     def path(self, iteration: int) -> Path:
         return self.folder / f"{iteration:06d}.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from text23d.errors import UserError
 
 LOCK = ".running"
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
+PROBES = "probes"
 RESULTS = (
     *(CONFIG, METRICS, SUMMARY, SHEET, "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
@@ -54,6 +56,11 @@ def clear(folder: Path, but: Collection[str] = ()) -> None:
             (folder / name).unlink(missing_ok=True)
     for part in folder.glob(".part-*"):
         part.unlink(missing_ok=True)
+    if METRICS not in but:  # nothing of the run stays
+        for probe in folder.glob(f"{PROBES}/[0-9]*"):
+            shutil.rmtree(probe, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (folder / PROBES).rmdir()
 
 
 def in_use(folder: Path) -> bool:

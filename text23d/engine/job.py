@@ -6,31 +6,32 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-import yaml
 
 from text23d.contracts import Exported
 from text23d.devices import find_device
 from text23d.engine.build import build_run
 from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
 from text23d.engine.events import Exporting, Finished, Noted, OnEvent, Started, unheard
-from text23d.engine.folder import CONFIG, METRICS, SHEET, SUMMARY, claimed, clear
+from text23d.engine.folder import METRICS, SHEET, SUMMARY, claimed, clear
 from text23d.engine.health import Health, HealthSettings
 from text23d.engine.past import Past, find_past
+from text23d.engine.probes import ProbeSettings, best_of, tidy
 from text23d.engine.results import save_phi, score
-from text23d.engine.resume import ResumeSettings
+from text23d.engine.resume import ResumeSettings, write_config
 from text23d.engine.run import Run
 from text23d.engine.watchdog import Watchdog
-from text23d.errors import Diverged, Hung, Interrupted, UserError
-from text23d.files import write_json, write_text
+from text23d.errors import Diverged, Hung, Interrupted, TooLarge, UserError
+from text23d.files import write_json
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
 from text23d.kernels.threads import flush_denormals
+from text23d.memory import is_out_of_memory, lack, let_go
 from text23d.rng import global_generator
 from text23d.settings import Count, read
 
@@ -48,6 +49,7 @@ class JobSettings:
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
+    best_of: ProbeSettings = field(default_factory=ProbeSettings)
 
 
 def execute(
@@ -67,22 +69,21 @@ def execute(
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
     with claimed(folder), computing(settings.backend, settings.device) as device:
-        checkpoints = Checkpoints(folder, settings.checkpoint)
-        past = find_past(folder, cfg, checkpoints, settings.resume, lambda text: on_event(Noted(text)))
+        earlier = Checkpoints(folder, settings.checkpoint)
+        past = find_past(folder, cfg, earlier, settings.resume, lambda text: on_event(Noted(text)))
         if past is not None and past.finished:
             on_event(Finished(past.summary, "in an earlier process: there is nothing left to do", folder))
             return past.summary
-        with global_generator(0):  # networks draw their weights when they are made, before they are read
-            (state, parts), judge = build_run(cfg, device), load_judge()
-        health, watchdog = Health(settings.health), Watchdog(settings.health.stall)
-        run = Run(
-            state, parts, judge, folder, cfg, settings.stages, checkpoints, health, watchdog, on_event, started=begin
-        )
+        make = Maker(settings, device, begin)
+        if settings.best_of.probes > 1:
+            run, past = best_of(cfg, folder, settings.best_of, past, make, on_event)
+        else:
+            run = make(cfg, folder, on_event)
         take_over(run, past)
-        kernels = describe(device.type)
+        state, parts, checkpoints, kernels = run.state, run.parts, run.checkpoints, describe(device.type)
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
-        state.clock.add("start-up", time.perf_counter() - begin)
-        optimise(run)
+        state.clock.add("start-up", time.perf_counter() - run.started)
+        optimise(run, settings.outputs)
         exported = kept(run, lambda: deliver(run, settings.outputs))
         summary = {
             "prompt": parts.prompt,
@@ -95,14 +96,35 @@ def execute(
             "nfe": state.evaluations,
             "peak_memory_mb": peak_memory(),
             "troubles": run.troubles,
+            **({"probes": [asdict(each) for each in run.probes]} if run.probes else {}),
             **exported.summary,
         }
         write_json(folder / SUMMARY, summary)
         checkpoints.finish()
+        tidy(folder, run.probes)
     for note in exported.notes:
         on_event(Noted(note))
     on_event(Finished(summary, exported.message, folder))
     return summary
+
+
+@dataclass
+class Maker:
+    """Makes runs before their first iteration. started: when the job began, from which the first one's time counts."""
+
+    settings: JobSettings
+    device: torch.device
+    started: float | None
+
+    def __call__(self, cfg: Mapping[str, Any], folder: Path, on_event: OnEvent) -> Run:
+        started, self.started = time.perf_counter() if self.started is None else self.started, None
+        with global_generator(0):  # networks draw their weights when they are made, before they are read
+            (state, parts), judge = build_run(cfg, self.device), load_judge()
+        health, watchdog = Health(self.settings.health), Watchdog(self.settings.health.stall)
+        checkpoints = Checkpoints(folder, self.settings.checkpoint)
+        return Run(
+            state, parts, judge, folder, cfg, self.settings.stages, checkpoints, health, watchdog, on_event, started
+        )
 
 
 def take_over(run: Run, past: Past | None) -> None:
@@ -113,11 +135,10 @@ def take_over(run: Run, past: Past | None) -> None:
     else:
         clear(run.folder, but=(METRICS, SHEET, run.parts.task.file))
         run.load(past.contents)
-    text = yaml.safe_dump(dict(run.cfg), sort_keys=False, allow_unicode=True, width=1000)
-    write_text(run.folder / CONFIG, text)
+    write_config(run.folder, run.cfg)
 
 
-def optimise(run: Run) -> None:
+def optimise(run: Run, outputs: str) -> None:
     """The loop. phi is saved at the end, also of a run that ends early; a run that cannot be healed delivers its best.
 
     Raises as `execute`."""
@@ -125,7 +146,7 @@ def optimise(run: Run) -> None:
         kept(run, run.optimise)
     except Diverged as error:
         run.restore_best()
-        deliver(run, "all")
+        deliver(run, outputs)
         done = f"the best of it, after {run.state.iteration} iterations, is in {run.folder}"
         tried = f"gave up after {run.health.settings.retries} retries with lower and lower learning rates"
         raise Diverged(f"{error}; {tried}: check the prior and the settings of the method; {done}") from error
@@ -139,8 +160,14 @@ def kept(run: Run, work: Callable[[], T]) -> T:
     except Diverged:
         raise
     except BaseException as error:
-        with suppress(UserError):  # such as that the disk is full: what came first is what is told
+        lacking = is_out_of_memory(error)
+        if lacking:
+            let_go(error)
+        try:
             run.keep()
+        except Exception as second:  # such as that the disk is full: what came first is what is told
+            if not (isinstance(second, UserError) or is_out_of_memory(second)):
+                raise
         advice = f"what there is of it is in {run.folder}, and resume={run.folder} goes on"
         if run.watchdog.barked:
             seconds = run.health.settings.stall
@@ -148,8 +175,9 @@ def kept(run: Run, work: Callable[[], T]) -> T:
         if isinstance(error, KeyboardInterrupt):
             done = f"{run.state.iteration} of {run.parts.recipe.iterations} iterations"
             raise Interrupted(f"interrupted after {done}: {advice}") from error
-        if isinstance(error, UserError) and run.checkpoints.iterations():
-            raise UserError(f"{error}; then resume={run.folder} goes on") from error
+        told = TooLarge(lack(error)) if lacking and not isinstance(error, UserError) else error
+        if isinstance(told, UserError) and run.checkpoints.iterations():
+            raise UserError(f"{told}; then resume={run.folder} goes on") from told
         raise
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,16 +12,23 @@ import torch
 from text23d.contracts import Stage, unwatched
 from text23d.engine.build import Parts
 from text23d.engine.state import RunState
+from text23d.engine.thrift import thriftily
 from text23d.errors import Diverged
+from text23d.memory import is_out_of_memory, let_go
 from text23d.method.step import step
 from text23d.rng import generator, generators
 
+log = logging.getLogger(__name__)
 
-def optimise(state: RunState, parts: Parts, stage: Stage = unwatched) -> Iterator[dict[str, Any]]:
-    """Take the run's iterations, yielding each one's figures for metrics.jsonl. stage: see `method.step.step`. Raises
-    as `advance`."""
+
+def optimise(
+    state: RunState, parts: Parts, stage: Stage = unwatched, tell: Callable[[str], object] = log.warning
+) -> Iterator[dict[str, Any]]:
+    """Take the run's iterations, yielding each one's figures for metrics.jsonl. stage: see `method.step.step`; tell is
+    called with a line where one has to be taken again. Raises as `advance`, and TooLarge where memory does not
+    suffice."""
     while state.iteration < parts.recipe.iterations:
-        yield advance(state, parts, stage)
+        yield thriftily(lambda sparing: advance(state, sparing, stage), state, parts, tell)
 
 
 def advance(
@@ -35,6 +43,9 @@ def advance(
     try:
         figures = iterate(state, parts, stage)
     except BaseException as error:
+        if is_out_of_memory(error):
+            let_go(error)  # what the iteration held is room for what is restored
+            forget_gradients(state)
         state.restore(before)
         if not isinstance(error, FloatingPointError):
             raise
@@ -95,6 +106,11 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         "residual": proposal.residual.mean().item(),
         "noise_ratio": proposal.noise_ratio.mean().item(),
     }
+
+
+def forget_gradients(state: RunState) -> None:
+    for parameter in state.phi.parameters():
+        parameter.grad = None
 
 
 def streamed(purpose: str, stream: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -47,6 +47,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return cfg
 
 
+def write_config(folder: Path, cfg: Mapping[str, Any]) -> None:
+    """What `read_config` reads. Raises UserError where it cannot be written."""
+    from text23d.files import write_text  # which imports torch
+
+    write_text(folder / CONFIG, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True, width=1000))
+
+
 def asked(saved: Mapping[str, Any], composed: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration of a run that goes on: its own, but for what these overrides set in `composed`."""
     cfg = deepcopy(dict(saved))
@@ -70,10 +77,24 @@ def asked(saved: Mapping[str, Any], composed: Mapping[str, Any], overrides: Sequ
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The settings in which a run that goes on would differ, as "seed: 0 -> 1". More iterations are no change."""
     old, new = (dict(_flat({name: cfg[name] for name in cfg if name not in FREE})) for cfg in (before, now))
-    if _whole(old.get(GROWS)) and _whole(new.get(GROWS)) and new[GROWS] >= old[GROWS]:
+    fewer, more = old.get(GROWS), new.get(GROWS)
+    if _whole(fewer) and _whole(more) and more >= fewer:
         del old[GROWS], new[GROWS]
     names = [name for name in {**old, **new} if old.get(name, ...) != new.get(name, ...)]
     return [f"{name}: {_said(old, name)} -> {_said(new, name)}" for name in names]
+
+
+def are_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations make the same, with as many iterations."""
+    return not changes(one, other) and not changes(other, one)
+
+
+def is_run_of(folder: Path, cfg: Mapping[str, Any]) -> bool:
+    """Whether a run of this very configuration lies in `folder`, finished or not."""
+    try:
+        return are_same(read_config(folder), cfg)
+    except UserError:  # there is none, or it is damaged
+        return False
 
 
 def require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> None:
@@ -131,5 +152,5 @@ def _said(cfg: Mapping[str, Any], name: str) -> str:
     return shown(cfg[name]) if name in cfg else "nothing"
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

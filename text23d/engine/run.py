@@ -19,6 +19,7 @@ from text23d.engine.health import Health, Unsound, finite
 from text23d.engine.loop import advance
 from text23d.engine.results import save_phi, score
 from text23d.engine.state import RunState
+from text23d.engine.thrift import thriftily
 from text23d.engine.watchdog import Watchdog
 from text23d.errors import Diverged
 from text23d.files import JsonLines
@@ -31,7 +32,8 @@ class Run:
     """cfg: its configuration; stages: rows of its contact sheet; started: the `time.perf_counter` from which its time
     counts, after `elapsed` seconds of earlier processes.
 
-    safe: the state after the last whole iteration. troubles: what went wrong so far, a line each.
+    safe: the state after the last whole iteration. troubles: what went wrong so far, a line each. probes: of the seeds
+    among which this run's was chosen.
     """
 
     state: RunState
@@ -49,6 +51,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.troubles: list[str] = []
+        self.probes: list[Any] = []
         self._begun = self._furthest = self.safe = self.state.snapshot()
         self._went_to: int | None = None
 
@@ -68,16 +71,17 @@ class Run:
             if made[name] != now.get(name):
                 self.trouble(f"the run was begun with {name} {made[name]} and goes on with {now.get(name)}")
 
-    def optimise(self) -> None:
-        """All iterations that are left. Raises Diverged where the run has lost its health too often, and whatever else
-        ends it, such as Ctrl-C: `safe` is then the state after the last whole iteration."""
+    def optimise(self, until: int | None = None) -> None:
+        """The iterations that are left, up to number `until`; None: all. Raises Diverged where the run has lost its
+        health too often, and whatever else ends it, such as Ctrl-C: `safe` is then the state after the last whole
+        iteration."""
         state = self.state
         with JsonLines(self.folder / METRICS) as lines, self.watchdog.watching():
             lines.cut(lambda line: line["iteration"] <= state.iteration)  # to the checkpoint
             if not state.sheet.stages:
                 self.look("start")
                 self.safe = state.snapshot()
-            while state.iteration < self.parts.recipe.iterations:
+            while state.iteration < (until or self.parts.recipe.iterations):
                 try:
                     self.iterate(lines)
                 except Diverged as error:
@@ -86,7 +90,9 @@ class Run:
     def iterate(self, lines: JsonLines) -> None:
         """One iteration, its metrics, and what is due after it."""
         state, total = self.state, self.parts.recipe.iterations
-        figures = advance(state, self.parts, state.loop.stage, self.safe)
+        figures = thriftily(
+            lambda parts: advance(state, parts, state.loop.stage, self.safe), state, self.parts, self.trouble
+        )
         self.watchdog.alive()
         self.health.examine(figures, self.parts.guide.reference_rms is not None)
         lines.write(figures)

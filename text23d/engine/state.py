@@ -13,6 +13,7 @@ from text23d.checkpoint import copied, load_optimizer, optimizer_state
 from text23d.clock import Clock
 from text23d.contracts import Learner
 from text23d.engine.sheet import Sheet
+from text23d.engine.thrift import Thrift
 from text23d.errors import UserError
 from text23d.method.average import Average
 from text23d.method.warm import WarmStarts
@@ -29,6 +30,7 @@ class RunState:
     learner          what the method itself learns; None: nothing
     iteration        iterations done
     evaluations      of the network, so far
+    thrift           how sparing of memory its iterations have become; they are not taken back with it
     rate             what the learning rates are multiplied by: less than 1 after the run has lost its health
     stream           which of the seed's random streams are drawn: another after each such time
     clock, loop      seconds by stage of the run, and of its iterations
@@ -42,6 +44,7 @@ class RunState:
     learner: Learner | None = None
     iteration: int = 0
     evaluations: int = 0
+    thrift: Thrift = field(default_factory=Thrift)
     rate: float = 1.0
     stream: int = 0
     clock: Clock = field(default_factory=Clock)
@@ -55,7 +58,7 @@ class RunState:
     def state(self) -> dict[str, Any]:
         """All of it, as `checkpoint.save` takes it."""
         clocks = {"clock": self.clock.state(), "loop": self.loop.state()}
-        return {**self._changing(), "clocks": clocks, "sheet": self.sheet.state()}
+        return {**self._changing(), "clocks": clocks, "sheet": self.sheet.state(), "thrift": self.thrift.level}
 
     def snapshot(self) -> dict[str, Any]:
         """All that iterations change, to `restore` it; what the clocks say is not taken back."""
@@ -82,6 +85,7 @@ class RunState:
     def _load(self, state: Mapping[str, Any]) -> None:
         self.sheet.load(state["sheet"])
         self.restore({**state, "rows": len(self.sheet.stages)})
+        self.thrift.level = state.get("thrift", 0)
         self.clock.load(state["clocks"]["clock"])
         self.loop.load(state["clocks"]["loop"])
 

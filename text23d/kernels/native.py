@@ -15,7 +15,7 @@ from torch import Tensor
 
 from text23d.kernels.backend import library
 from text23d.kernels.layout import GridLayout
-from text23d.kernels.memory import expect_room
+from text23d.memory import expect_room
 
 LayoutArguments = tuple[int, int, int, int, float]
 FEWER = "march fewer rays at a time, or take longer steps"
@@ -39,7 +39,8 @@ def _layout(*arguments: Any) -> tuple[GridLayout, ctypes.Array[ctypes.c_int64]]:
 def _call(name: str, like: Tensor, *arguments: Tensor | int | float | ctypes.Array[ctypes.c_int64]) -> None:
     """Call the kernel for the dtype and device of `like`, handing over tensors by pointer and integers as int64.
 
-    On CUDA the work is added to torch's current stream. Raises RuntimeError where the driver refuses it.
+    On CUDA the work is added to torch's current stream. Raises MemoryError where its own memory cannot be had, and
+    RuntimeError where the driver refuses the work.
     """
     compiled = library(like.device.type)
     kernel = getattr(compiled, f"text23d_{name}_{SUFFIX[like.dtype]}")
@@ -48,6 +49,8 @@ def _call(name: str, like: Tensor, *arguments: Tensor | int | float | ctypes.Arr
         code = kernel(*map(_as_c, arguments), ctypes.c_int32(torch.get_num_threads()), ctypes.c_void_p(stream))
     if code != 0:
         words = compiled.text23d_error(code).decode()
+        if "out of memory" in words:
+            raise MemoryError(f"{name} on {like.device}: {words}")
         raise RuntimeError(f"{name} on {like.device}: {words}; build for this GPU and driver, or choose backend=torch")
 
 

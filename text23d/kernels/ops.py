@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from text23d.kernels import native, nerfacc_march, reference
 from text23d.kernels.backend import backend, choice
 from text23d.kernels.layout import GridLayout
-from text23d.kernels.memory import expect_room
+from text23d.memory import expect_room
 
 
 class Samples(NamedTuple):

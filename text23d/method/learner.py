@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from text23d.checkpoint import load_optimizer, optimizer_state
+from text23d.guide import rows
 from text23d.method.noise import spread
 
 
@@ -16,10 +17,12 @@ class NetworkLearner:
     """D_phi is `network`, D(x; sigma, c); Adam at rate `lr` learns those of its weights that require a gradient, on the
     mean of ||eps_phi(x) - n||^2 = ||(D_phi(x) - x0) / sigma||^2 (Wang et al. 2023, Eq. 8).
 
-    A call costs 3 evaluations: a forward, and a backward pass that counts as 2.
+    A call costs 3 evaluations: a forward, and a backward pass that counts as 2. `batch` is the number of examples that
+    the network sees at once, for as much memory as those require: the gradients of a step add up. None: all.
     """
 
     evaluations = 3
+    batch: int | None = None
 
     def __init__(self, network: nn.Module, lr: float) -> None:
         self.network = network
@@ -28,12 +31,20 @@ class NetworkLearner:
 
     def __call__(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any) -> Tensor:
         """D_phi(x; sigma, c) before this step's learning, as x."""
-        with torch.enable_grad():
-            denoised: Tensor = self.network(x, sigma, c)
-            loss = ((denoised - x0) / spread(sigma, x0)).square().mean()
+        size = self.batch or len(x)
+        parts = [slice(start, start + size) for start in range(0, len(x), size)]
         self.adam.zero_grad()
-        torch.autograd.backward(loss, inputs=list(self.weights.values()))
+        denoised = torch.cat([self._add_gradient(x0, x, sigma, c, part) for part in parts])
         self.adam.step()
+        return denoised
+
+    def _add_gradient(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any, part: slice) -> Tensor:
+        """D_phi of some of the examples, whose share of the loss adds its gradient."""
+        level = sigma if sigma.dim() == 0 else sigma[part]
+        with torch.enable_grad():
+            denoised: Tensor = self.network(x[part], level, rows(c, part))
+            loss = ((denoised - x0[part]) / spread(level, x)).square().mean() * (len(denoised) / len(x))
+        torch.autograd.backward(loss, inputs=list(self.weights.values()))
         return denoised.detach()
 
     def state(self) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from text23d.errors import UserError
 from text23d.kernels import ops
 from text23d.kernels.layout import GridLayout
-from text23d.kernels.memory import expect_room
+from text23d.memory import expect_room
 from text23d.settings import whole
 
 Levels = Annotated[int, whole(2, 64)]

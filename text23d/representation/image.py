@@ -4,18 +4,21 @@ only the prior needs to know."""
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from text23d.contracts import Shape, Views
-from text23d.kernels.memory import expect_room
+from text23d.memory import expect_room
 from text23d.pictures import read_picture
 from text23d.settings import number, whole
 
 FIT_STEPS, FIT_RATE = 400, 0.01
+PLACES = 1 << 16
+"""Places of a picture that are asked for at once where no gradient is."""
 
 Side = Annotated[int, whole(1, 4096)]
 Width = Annotated[int, whole(1, 1024)]
@@ -25,11 +28,13 @@ class PixelImage(nn.Module):
     """A grid of pixels in picture space; implements `contracts.Representation`.
 
     size   side in pixels. start: a picture's file to begin with; None: zero, half covered by middle grey.
-    Raises UserError as `read_picture`.
+    Raises UserError where it would not fit into memory, and as `read_picture`.
     """
 
     def __init__(self, size: Side = 64, start: str | None = None) -> None:
         super().__init__()
+        wanted = 4 * 16 * size**2  # with their gradient and Adam's moments
+        expect_room(wanted, torch.device("cpu"), f"an image of {size} x {size} pixels", "lower representation.size")
         self.size = size
         self.pixels = nn.Parameter(torch.zeros(1, 4, size, size) if start is None else _started(start, size))
 
@@ -64,11 +69,16 @@ class MlpImage(nn.Module):
     size       side in pixels of what is left of it; it renders at any size.
     features   frequencies; hidden: width of both hidden layers; bandwidth: cycles along half the picture's side.
     start      a picture's file that the network is fitted to at first.
-    B and the weights come from torch's generator. Raises UserError where its own picture would not fit into memory, and
-    as `read_picture`.
+    B and the weights come from torch's generator. Raises UserError where a fit of its own picture would not fit into
+    memory, and as `read_picture`.
+
+    `chunk` is the number of places that are asked for at once, for as much memory as those require: the gradient asks
+    for each chunk once more instead of remembering it, and is the same up to rounding. None: all with gradient, and
+    PLACES without.
     """
 
     frequencies: Tensor
+    chunk: int | None = None
 
     def __init__(
         self,
@@ -79,9 +89,6 @@ class MlpImage(nn.Module):
         start: str | None = None,
     ) -> None:
         super().__init__()
-        wanted = 4 * size**2 * (5 * features + 2 * hidden)  # phases, cosines and sines, both, and two layers
-        what = f"an image of {size} x {size} pixels by a network of {features} features and {hidden} units"
-        expect_room(wanted, torch.device("cpu"), what, "lower size, features or hidden")
         self.size = size
         self.register_buffer("frequencies", bandwidth * torch.randn(features, 2))
         last = nn.Linear(hidden, 4)
@@ -91,6 +98,9 @@ class MlpImage(nn.Module):
             nn.Linear(2 * features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last
         )  # fmt: skip
         if start is not None:
+            wanted = 4 * size**2 * (5 * features + 2 * hidden)  # phases, cosines and sines, both, and two layers
+            what = f"to fit {size} x {size} pixels by a network of {features} features and {hidden} units"
+            expect_room(wanted, torch.device("cpu"), what, "lower size, features or hidden")
             self._fit(_started(start, size))
 
     def query(self, u: Tensor) -> Tensor:
@@ -107,7 +117,16 @@ class MlpImage(nn.Module):
         """[1, 4, *shape]."""
         axes = [(2 * torch.arange(side).to(self.frequencies) + 1) / side - 1 for side in shape]
         row, column = torch.meshgrid(*axes, indexing="ij")
-        return self.query(torch.stack([column, row], -1).reshape(-1, 2)).T.reshape(1, 4, *shape)
+        return self._ask(torch.stack([column, row], -1).reshape(-1, 2)).T.reshape(1, 4, *shape)
+
+    def _ask(self, u: Tensor) -> Tensor:
+        """`query` of places [N, 2], in chunks."""
+        if not torch.is_grad_enabled():
+            return torch.cat([self.query(part) for part in u.split(min(self.chunk or PLACES, PLACES))])
+        if self.chunk is None:
+            return self.query(u)
+        again = {"use_reentrant": False, "preserve_rng_state": False}
+        return torch.cat([cast(Tensor, checkpoint(self.query, part, **again)) for part in u.split(self.chunk)])
 
     def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
         """One optimiser group, "mlp"."""

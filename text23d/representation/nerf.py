@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from text23d.cameras import Cameras
 from text23d.contracts import Shape, each
@@ -37,7 +38,13 @@ class Nerf(nn.Module):
     occupancy  where samples are worth taking; None: the default grid.
     refresh    iterations between updates of the occupancy.
     generator  draws the initial weights, on the CPU (None: torch's global one).
+
+    `chunk` is the number of rays that are rendered at once, for as much memory as those require: the gradient renders
+    each chunk once more instead of remembering it, and is the same up to rounding. None: all rays of a rendering with
+    gradient, and of others as many as suit the device.
     """
+
+    chunk: int | None = None
 
     def __init__(
         self,
@@ -83,14 +90,28 @@ class Nerf(nn.Module):
         """
         if generator is None and not torch.is_grad_enabled():
             return self.render_image(views, shape)
-        if generator is None:
-            points = self._remembered_points(views, shape)
+        if generator is None and self.chunk is None:
+            shaded = self._shade(self._remembered_points(views, shape))
         else:
             rays = self._rays(views, shape)
-            jitter = torch.rand(len(rays[0]), generator=generator, device=generator.device).to(rays[0])
-            points = points_on_rays(*rays, self.occupancy.mask, self.dt, jitter)
-        pixels = self._shade(points).reshape(len(views), *shape, 4).permute(0, 3, 1, 2)
+            jitter = rays[0].new_full((len(rays[0]),), 0.5)
+            if generator is not None:
+                jitter = torch.rand(len(jitter), generator=generator, device=generator.device).to(jitter)
+            shaded = self._shade_rays(*rays, jitter)
+        pixels = shaded.reshape(len(views), *shape, 4).permute(0, 3, 1, 2)
         return to_picture(pixels[:, :3], pixels[:, 3:])
+
+    def _shade_rays(self, *rays: Tensor) -> Tensor:
+        """`_shade` of rays: origins [R, 3], directions [R, 3] and jitter [R], `chunk` of them at a time."""
+
+        def shade(origins: Tensor, directions: Tensor, jitter: Tensor) -> Tensor:
+            return self._shade(points_on_rays(origins, directions, self.occupancy.mask, self.dt, jitter))
+
+        if self.chunk is None:
+            return shade(*rays)
+        parts = zip(*(each.split(self.chunk) for each in rays), strict=True)
+        again = {"use_reentrant": False, "preserve_rng_state": False}
+        return torch.cat([cast(Tensor, checkpoint(shade, *part, **again)) for part in parts])
 
     def _remembered_points(self, views: Cameras, shape: Shape) -> Points:
         """Where the rays of these cameras ask the field: the same for all steps of an optimiser on one target, so it is
@@ -111,7 +132,8 @@ class Nerf(nn.Module):
         device, on a CPU those whose temporaries stay in its cache.
         """
         shape = (shape, shape) if isinstance(shape, int) else shape
-        pictures, chunk = [], chunk or (1 << 18 if self.occupancy.mask.is_cuda else 1 << 12)
+        suited = 1 << 18 if self.occupancy.mask.is_cuda else 1 << 12
+        pictures, chunk = [], chunk or min(self.chunk or suited, suited)
         for view in each(views):
             rays = self._rays(view, shape)
             parts = [

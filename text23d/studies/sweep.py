@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.utils import setup_globals
 
 from text23d.engine.folder import CONFIG, SUMMARY
-from text23d.engine.resume import changes, is_finished, read_config
+from text23d.engine.resume import are_same, is_finished, read_config
 from text23d.errors import UserError
 from text23d.files import read_json
 from text23d.studies.gallery import PIXELS, Failed, Gallery, make_gallery
@@ -123,7 +123,7 @@ class Known:
     def place(self, name: str, cfg: dict[str, Any]) -> Path | None:
         """The folder for a run of this configuration, by preference of this name; None: it has one already."""
         alike = self.runs.get(self.key(cfg), {})
-        where = next((each for each, other in alike.items() if not (changes(other, cfg) or changes(cfg, other))), None)
+        where = next((each for each, other in alike.items() if are_same(other, cfg)), None)
         if where is None:
             names = (name, *(f"{name}-{number}" for number in range(2, 1 << 20)))
             where = next(path for path in (self.folder / each for each in names) if self.is_free(path))

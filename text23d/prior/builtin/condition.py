@@ -28,6 +28,10 @@ class Condition:
     def __len__(self) -> int:
         return self.text.shape[0]
 
+    def rows(self, which: slice) -> Condition:
+        """Some of these conditions."""
+        return Condition(self.text[which], self.views[which])
+
     def unconditional(self) -> Condition:
         """The same views without the captions: the reference that guidance on text moves away from."""
         return replace(self, text=torch.full_like(self.text, PAD))

@@ -28,7 +28,7 @@ class Preconditioned(nn.Module):
     """D(x; sigma, c) = c_skip x + c_out F(c_in x; c_noise, c), Table 1, right column.
 
     network: F(x [B, C, *S], noise [B], c) -> [B, C, *S]; sigma_data: standard deviation of the data;
-    precision: the number type of F's convolutions; the rest is float32.
+    precision: the number type of F's convolutions; the rest is as x.
     """
 
     def __init__(self, network: UNet, sigma_data: float = 0.5, precision: torch.dtype = torch.float32) -> None:
@@ -44,7 +44,7 @@ class Preconditioned(nn.Module):
         c_in = (s**2 + sd**2).rsqrt()
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
             f = self.network(c_in * x, s.flatten().log() / 4, c)
-        return c_skip * x + c_out * f.float()
+        return c_skip * x + c_out * f.to(x)
 
 
 def draw_sigma(n: int, generator: torch.Generator, mean: float = 0.4, std: float = 1.3) -> Tensor:

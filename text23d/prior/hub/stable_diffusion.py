@@ -37,6 +37,10 @@ class TextCondition:
     def __len__(self) -> int:
         return self.text.shape[0]
 
+    def rows(self, which: slice) -> TextCondition:
+        """Some of these conditions."""
+        return replace(self, text=self.text[which])
+
     def unconditional(self) -> TextCondition:
         """As many empty prompts: the reference that guidance moves away from."""
         return saying(self.empty, self)

@@ -1,0 +1,93 @@
+"""An iteration in less memory: the same result up to rounding, for more time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from text23d.errors import TooLarge
+from text23d.memory import is_out_of_memory, let_go
+from text23d.prior.wrappers.batches import in_batches
+
+if TYPE_CHECKING:
+    from text23d.engine.build import Parts
+    from text23d.engine.state import RunState
+
+Made = TypeVar("Made")
+CHUNKS = 4096, 1024, 256
+"""Rays, or places of a picture, that are rendered at once."""
+
+
+@dataclass(frozen=True)
+class Economy:
+    """chunk: rays of a view that are rendered at once, None: all. batch: examples that a network sees at once, None:
+    those of all views. Views are rendered one after another."""
+
+    chunk: int | None
+    batch: int | None
+
+    def __str__(self) -> str:
+        rays = f"rays in chunks of {self.chunk}, " if self.chunk else ""
+        return f"{rays}views one at a time" + (f", the prior in batches of {self.batch}" if self.batch else "")
+
+
+def economies(views: int, chunked: bool) -> list[Economy]:
+    """What a run of `views` an iteration can spare, the cheapest first. chunked: whether phi is rendered by rays."""
+    chunks: list[int | None] = [*CHUNKS] if chunked else []
+    halves = [views >> half for half in range(1, views.bit_length())]
+    return [Economy(chunk, None) for chunk in chunks] + [Economy(CHUNKS[-1] if chunked else None, n) for n in halves]
+
+
+@dataclass
+class Thrift:
+    """How much a run spares: the first `level` of its economies, 0 for none. It stays so to the end of the run, and of
+    the runs that resume it."""
+
+    level: int = 0
+
+    def apply(self, state: RunState, parts: Parts) -> Parts:
+        """The parts that an iteration takes at this level; what phi and the learner do at once is set accordingly."""
+        now = economies_of(state, parts)[: self.level][-1:]
+        for part, name, value in (
+            (state.phi, "chunk", now[0].chunk if now else None),
+            (state.learner, "batch", now[0].batch if now else None),
+        ):
+            if hasattr(part, name):
+                setattr(part, name, value)
+        if not now:
+            return parts
+        guide = in_batches(parts.guide, now[0].batch) if now[0].batch else parts.guide
+        return replace(parts, guide=guide, one_by_one=True)
+
+    def escalate(self, state: RunState, parts: Parts) -> str:
+        """Spare more from now on; the line that tells it. Raises TooLarge where there is nothing left to spare."""
+        ladder, failed = economies_of(state, parts), f"iteration {state.iteration + 1} ran out of memory"
+        if self.level >= len(ladder):
+            with_ = f", with {ladder[-1]}" if ladder else ""
+            raise TooLarge(
+                f"{failed}{with_}: free some memory, or lower method.size, method.views or the size of the "
+                "representation"
+            )
+        self.level += 1
+        return f"{failed}: {ladder[self.level - 1]} from now on"
+
+
+def economies_of(state: RunState, parts: Parts) -> list[Economy]:
+    return economies(len(parts.share), hasattr(state.phi, "chunk"))
+
+
+def thriftily(take: Callable[[Parts], Made], state: RunState, parts: Parts, tell: Callable[[str], object]) -> Made:
+    """take(parts), an iteration that leaves `state` as it was where it fails, in as little memory as it needs.
+
+    Each time that it runs out of memory, `tell` is called with a line and it is taken again, more sparingly. Raises
+    TooLarge where nothing is left to spare.
+    """
+    while True:
+        try:
+            return take(state.thrift.apply(state, parts))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            let_go(error)
+        tell(state.thrift.escalate(state, parts))
