@@ -51,9 +51,15 @@ def sweep(line: CommandLine, arguments: Sequence[str]) -> None:
     command = shlex.join(["text23d", "run", *again, f"hydra.sweep.dir={asked.folder}"])
     with configuration(line.config_path, asked.config_dir):
         source = Source(GlobalHydra.instance().config_loader(), line.config_name, tuple(asked.hydra))
-        make_sweep(
-            asked.runs, source, Path(asked.folder), command, lambda text: print(f"text23d: {text}", file=sys.stderr)
-        )
+        try:
+            make_sweep(asked.runs, source, Path(asked.folder), command, say)
+        except UserError:
+            remove_empty(Path(asked.folder).absolute())
+            raise
+
+
+def say(text: str) -> None:
+    print(f"text23d: {text}", file=sys.stderr)
 
 
 class Terminal:

@@ -30,12 +30,16 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from text23d.compose import composing, register_resolvers
-from text23d.engine.job import METRICS, SUMMARY
+from text23d.engine.folder import METRICS, SUMMARY
+from text23d.errors import UserError
+from text23d.files import write_text
 from text23d.paths import conf_dir
 from text23d.studies.lease import lease
 from text23d.studies.member import FAILURE, Member, cores, supervise, with_threads
@@ -181,10 +185,20 @@ def launched(jobs: Sequence[Job], shared: Sequence[str], workers: int, source: S
         try:
             launcher.launch(overrides, initial_job_idx=0)
         except Exception as error:  # whatever a launcher raises, runs that it did not lose go on
+            name, why = master.hydra.runtime.choices["hydra/launcher"], " ".join(str(error).split())[:200]
+            if not any(job.log.exists() for job in jobs):
+                take_away(jobs)
+                raise UserError(f"hydra/launcher={name} cannot be used: {why or type(error).__name__}") from error
             await_silence(jobs)
-            name = master.hydra.runtime.choices["hydra/launcher"]
-            return f"hydra/launcher={name} lost it: {' '.join(str(error).split())[:200] or type(error).__name__}"
+            return f"hydra/launcher={name} lost it: {why or type(error).__name__}"
     return ""
+
+
+def take_away(jobs: Sequence[Job]) -> None:
+    """The folders of jobs that did not begin."""
+    for job in jobs:
+        with suppress(OSError):
+            job.folder.rmdir()
 
 
 def pool(
@@ -196,9 +210,13 @@ def pool(
         environment = with_threads(environment, max(1, cores() // workers))
 
     def make(job: Job) -> None:
-        with hydra:  # which is not made for threads
-            cfg = plain(source.member(master, [*shared, *job.overrides]))
-        supervise(cfg, job.folder, held, environment)
+        try:
+            with hydra:  # which is not made for threads
+                cfg = plain(source.member(master, [*shared, *job.overrides]))
+        except (HydraException, OmegaConfBaseException) as error:
+            write_text(job.folder / FAILURE, f"{str(error).splitlines()[0]}\n")
+        else:
+            supervise(cfg, job.folder, held, environment)
 
     with ThreadPoolExecutor(workers) as threads:
         try:
