@@ -24,7 +24,7 @@ CASES = {
     "nerf": (),
     "bank": ("views=bank",),
     "average": ("method.ema=0.9",),
-    "vsd": ("method=vsd", "method.iterations=4", "method.views=2", "method.size.value=8"),
+    "vsd": ("method=vsd",),
     "image": IMAGE,
 }
 
