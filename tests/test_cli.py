@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import text23d
-from text23d import cli, run
+from text23d import cli, interruption, run
 from text23d.errors import UserError
 from text23d.paths import config_of, weights_dir
 
@@ -35,7 +35,9 @@ ENVIRONMENT = {
 
 def called(*arguments: str, verb: str | None = None) -> int:
     """The status with which `text23d <arguments>` ends, in this process."""
-    before = {name: signal.getsignal(number) for name in cli.SIGNALS if (number := getattr(signal, name, None))}
+    before = {
+        name: signal.getsignal(number) for name in interruption.SIGNALS if (number := getattr(signal, name, None))
+    }
     argv, sys.argv = sys.argv, ["text23d", *arguments]
     try:
         cli.main(verb)
@@ -169,7 +171,7 @@ def test_after_a_signal_whatever_is_raised_ends_by_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An import that was cut short raises ImportError, and a terminal that is gone OSError."""
-    monkeypatch.setattr(cli, "_ended_by", [15])
+    monkeypatch.setattr(cli, "ended_by", [15])
     assert (
         cli.told(ImportError("numpy")) == cli.told(KeyboardInterrupt("kept in x")) == cli.told(OSError(5, "x")) == 143
     )
@@ -185,26 +187,26 @@ def test_a_job_travels_by_name_and_brings_its_resolvers() -> None:
 # Signals
 
 
-@pytest.mark.parametrize("name", [name for name in cli.SIGNALS if hasattr(signal, name)])
+@pytest.mark.parametrize("name", [name for name in interruption.SIGNALS if hasattr(signal, name)])
 @pytest.mark.parametrize("ignored", [False, True])
 def test_the_first_signal_is_an_exception_and_the_second_ends(
     name: str, ignored: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But not what the process was started to ignore, as by nohup."""
     number = getattr(signal, name)
-    monkeypatch.setattr(cli, "_ended_by", [])
-    before = {each: signal.getsignal(getattr(signal, each)) for each in cli.SIGNALS if hasattr(signal, each)}
+    monkeypatch.setattr(interruption, "ended_by", [])
+    before = {each: signal.getsignal(getattr(signal, each)) for each in interruption.SIGNALS if hasattr(signal, each)}
     try:
         signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
-        cli.watch(cli.interrupt)
+        interruption.watch(interruption.interrupt)
         if ignored:
             os.kill(os.getpid(), number)
-            assert cli._ended_by == [] and signal.getsignal(number) is signal.SIG_IGN
+            assert interruption.ended_by == [] and signal.getsignal(number) is signal.SIG_IGN
             return
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
             time.sleep(1)
-        assert cli._ended_by == [number] and signal.getsignal(number) is signal.SIG_DFL
+        assert interruption.ended_by == [number] and signal.getsignal(number) is signal.SIG_DFL
     finally:
         for each, handler in before.items():
             signal.signal(getattr(signal, each), handler)
@@ -214,7 +216,7 @@ IMPORTS = "print('begun', flush=True)\nimport time\ntime.sleep(60)\n"
 """In torch's place: a module that takes its time."""
 RUNS = """
 import sys, time, types
-from text23d import cli
+from text23d import cli, interruption
 
 def run(cfg):
     try:
@@ -237,7 +239,7 @@ def ended(folder: Path, command: list[str], signals: list[str], **environment: s
     process = subprocess.Popen(
         [sys.executable, *command, CAR, "hydra.run.dir=result"], cwd=folder, env={**ENVIRONMENT, **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: [signal.signal(getattr(signal, each), signal.SIG_DFL) for each in cli.SIGNALS],
+        preexec_fn=lambda: [signal.signal(getattr(signal, each), signal.SIG_DFL) for each in interruption.SIGNALS],
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -250,7 +252,7 @@ def ended(folder: Path, command: list[str], signals: list[str], **environment: s
     return process.returncode, said
 
 
-@pytest.mark.parametrize("name", cli.SIGNALS)
+@pytest.mark.parametrize("name", interruption.SIGNALS)
 def test_a_signal_while_python_imports_is_told_in_one_line(name: str, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text(IMPORTS)
     path = os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])
@@ -259,7 +261,7 @@ def test_a_signal_while_python_imports_is_told_in_one_line(name: str, tmp_path: 
     assert not (tmp_path / "result").exists()
 
 
-@pytest.mark.parametrize("name", cli.SIGNALS)
+@pytest.mark.parametrize("name", interruption.SIGNALS)
 def test_a_signal_lets_a_run_keep_what_it_has(name: str, tmp_path: Path) -> None:
     status, said = ended(tmp_path, ["-c", RUNS.format(after=0)], [name])
     assert status == 128 + getattr(signal, name) and said == "text23d: kept what there is\n"
@@ -287,7 +289,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_configuration_of_every_verb_is_found() -> None:
     for verb in cli.VERBS:
         path = config_of(verb)
-        assert (path is None) == (verb in ("vocabulary", "world"))
+        assert (path is None) == (verb in ("vocabulary", "world", "doctor"))
         assert path is None or path.stem == {"run": "config"}.get(verb, verb)
 
 

@@ -176,7 +176,7 @@ def test_the_verb_compares_goes_on_and_tells_failures(
     results = json.loads((tmp_path / "results.json").read_text())
     block: dict[str, Any] = results["budgets"]["evaluations"]
     assert set(block["figures"]) == {"ours", "sds"} and block["missing"] == 0
-    log = tmp_path / "costs" / "wrong" / "log.txt"
+    log = tmp_path / "costs" / "wrong" / "output.txt"
     why = "method.churn=0: expected a whole number, 1 to 10000"
     assert block["failed"] == [f"wrong: {why}"] and log.read_text() == f"text23d: {why}\n"
     costs = {name: cost["evaluations"] for name, cost in results["costs"].items()}

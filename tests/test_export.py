@@ -538,6 +538,14 @@ def test_a_huge_resolution_is_cut_down(tmp_path: Path, monkeypatch: pytest.Monke
     assert notes == ["resolution=100000 would not fit into memory: 32 cells a side were used"]
 
 
+def test_a_resolution_without_room_is_cut_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meshing, "free_bytes", lambda device: 24 * 40**3 + 1)
+    _, notes = meshing.build(marked_box(), settings(resolution=64, colour="vertices", faces=500), CPU)
+    assert notes == ["resolution=64 would not fit into memory: 40 cells a side were used"]
+    monkeypatch.setattr(meshing, "free_bytes", lambda device: None)
+    assert meshing.finest() == meshing.FINEST
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

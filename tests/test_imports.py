@@ -13,6 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "text23d"
 FLOORS = (
     {
         "errors",
+        "interruption",
+        "company",
         "contracts",
         "settings",
         "guide",

@@ -25,14 +25,14 @@ from tiny import IMAGE, MLP_IMAGE, settings
 
 from text23d.engine import folder as folders
 from text23d.engine import job
-from text23d.engine.events import Event, Exporting, Finished, Iterated, Noted, Started
+from text23d.engine.events import Event, Exporting, Finished, Iterated, Looked, Noted, Started
 from text23d.engine.saved import read_nerf
 from text23d.errors import Diverged, Interrupted, UserError
 from text23d.files import JsonLines
 from text23d.kernels import backend
 from text23d.method import baselines
 
-FILES = {"config.yaml", "metrics.jsonl", "contact.png", "summary.json", "checkpoints"}
+FILES = {"config.yaml", "metrics.jsonl", "contact.png", "summary.json", "log.txt", "checkpoints"}
 OF_AN_IMAGE = FILES | {"image.safetensors", "image.png"}
 
 
@@ -49,7 +49,7 @@ def nerf(tiny_prior: Path) -> dict[str, Any]:
 
 def left(folder: Path) -> dict[str, bytes]:
     """The files of a run by name, without the times that it took."""
-    found = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+    found = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file() and each.name != "log.txt"}
     lines = [json.loads(line) for line in found["metrics.jsonl"].splitlines()]
     found["metrics.jsonl"] = json.dumps([{k: v for k, v in line.items() if k != "seconds"} for line in lines]).encode()
     if "summary.json" in found:
@@ -66,12 +66,12 @@ def test_a_job_leaves_its_files_and_tells_what_it_does(cfg: dict[str, Any], tmp_
     assert {each.name for each in folder.iterdir()} == OF_AN_IMAGE
     assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
     assert yaml.safe_load((folder / "config.yaml").read_text()) == cfg
-    assert [type(each) for each in events] == [Started, *[Iterated] * 4, Finished]
+    assert [type(each) for each in events] == [Started, Looked, *[Iterated] * 3, Looked, Iterated, Finished]
     started, last = events[0], events[-1]
     assert isinstance(started, Started) and isinstance(last, Finished) and last.summary == summary
     assert (started.prompt, started.iterations, started.folder) == ("a red car", 4, folder)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for line, event in zip(lines, events[1:-1], strict=True):
+    for line, event in zip(lines, [*events[2:5], events[6]], strict=True):
         assert isinstance(event, Iterated) and line == json.loads(json.dumps(event.figures))
         assert event.iteration == line["iteration"]
     assert summary["iterations"] == 4 and summary["nfe"] == sum(line["nfe"] for line in lines)
@@ -384,7 +384,7 @@ def test_what_a_listener_raises_comes_through_and_leaves_files_whole(
         job.execute(cfg, tmp_path, on_event)
     names = {each.name for each in tmp_path.iterdir()}
     assert not any(name.startswith(".") for name in names), names
-    expected = {Started: {"config.yaml"}, Iterated: FILES - {"summary.json"} | {"image.safetensors"}}
+    expected = {Started: {"config.yaml", "log.txt"}, Iterated: FILES - {"summary.json"} | {"image.safetensors"}}
     assert names == expected.get(kind, OF_AN_IMAGE)
     for name in names & {"metrics.jsonl"}:
         assert all(json.loads(line) for line in (tmp_path / name).read_text().splitlines())

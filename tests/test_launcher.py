@@ -96,7 +96,7 @@ def test_so_many_at_a_time_each_on_its_share_of_the_cores(tmp_path: Path, monkey
     spans = [(float(str(each["begin"])), float(str(each["end"]))) for each in notes]
     beside = [sum(begin <= moment < end for begin, end in spans) for moment, _ in spans]
     assert max(beside) == 2, "two at once, and never three"
-    assert all((job.folder / "log.txt").read_text() == "working\n" for job in jobs)
+    assert all((job.folder / "output.txt").read_text() == "working\n" for job in jobs)
     assert not list(tmp_path.glob(f"{lease.PREFIX}*")), "the lease has ended"
 
 
@@ -126,8 +126,8 @@ def test_a_failed_job_stops_no_other_and_says_why(tmp_path: Path) -> None:
     jobs = [job(tmp_path / name, each) for name, each in asked.items()]
 
     def kill() -> None:
-        assert eventually((tmp_path / "killed" / "log.txt").exists)
-        assert eventually(lambda: (tmp_path / "killed" / "log.txt").read_text() == "working\n")
+        assert eventually((tmp_path / "killed" / "output.txt").exists)
+        assert eventually(lambda: (tmp_path / "killed" / "output.txt").read_text() == "working\n")
         os.kill(int(str(note(tmp_path / "killed")["pid"])), signal.SIGKILL)
 
     killer = Thread(target=kill)
@@ -137,8 +137,8 @@ def test_a_failed_job_stops_no_other_and_says_why(tmp_path: Path) -> None:
     assert failures == {
         "good": None,
         "mistake": "working",
-        "defect": f"working; see {tmp_path / 'defect' / 'log.txt'}",
-        "killed": f"it was killed by signal 9; see {tmp_path / 'killed' / 'log.txt'}",
+        "defect": f"working; see {tmp_path / 'defect' / 'output.txt'}",
+        "killed": f"it was killed by signal 9; see {tmp_path / 'killed' / 'output.txt'}",
         "taken": f"cannot write to {tmp_path / 'taken'}: File exists",
         "last": None,
     }
@@ -226,7 +226,9 @@ def test_jobs_do_not_outlive_their_launcher(tmp_path: Path, number: signal.Signa
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup's children ignore it
     )
     try:
-        assert eventually(lambda: (folder / "log.txt").exists() and (folder / "log.txt").read_text() == "working\n")
+        assert eventually(
+            lambda: (folder / "output.txt").exists() and (folder / "output.txt").read_text() == "working\n"
+        )
         pid = note(folder)["pid"]
         assert alive(pid)
         parent.send_signal(number)
@@ -271,7 +273,7 @@ def test_the_end_of_the_lease_stops_a_run(tmp_path: Path) -> None:
         assert eventually(
             lambda: (tmp_path / "a" / "note.json").exists() and note(tmp_path / "a").get("pid") is not None
         )
-        assert eventually(lambda: (tmp_path / "a" / "log.txt").read_text() == "working\n")
+        assert eventually(lambda: (tmp_path / "a" / "output.txt").read_text() == "working\n")
     runs.join(20)
     assert done and note(tmp_path / "a")["saved"]
     assert (tmp_path / "a" / "failure.txt").read_text() == f"{member.STOPPED}\n"

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 from test_job import Unheard, left, notes_of, stop_at
-from tiny import IMAGE, settings
+from tiny import IMAGE, LOOP, NERF, PROMPT, settings
 
+import text23d
 from text23d import checkpoint
 from text23d.compose import compose
 from text23d.engine import job, run
@@ -127,6 +128,16 @@ def test_without_resume_a_run_begins_anew(cfg: dict[str, Any], tmp_path: Path) -
     with pytest.raises(Interrupted):
         job.execute(cfg, tmp_path / "run", stop_at(1))
     assert [each.name for each in (tmp_path / "run").glob("checkpoints/*")] == ["000001.safetensors"]
+
+
+def test_from_python(tiny_prior: Path, tmp_path: Path) -> None:
+    given = (*PROMPT[1:], *LOOP, *NERF, OFTEN, "prior.precision=float32")
+    chosen: dict[str, Any] = {"prior.weights": str(tiny_prior), "folder": tmp_path}
+    with pytest.raises(Interrupted):
+        text23d.generate("a red car", *given, on_event=stop_at(2), **chosen)
+    events: list[Event] = []
+    result = text23d.generate("a red car", *given, on_event=events.append, resume="auto", **chosen)
+    assert result.summary["iterations"] == 4 and isinstance(events[0], Started) and events[0].done == 2
 
 
 # Checkpoints

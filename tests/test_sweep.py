@@ -309,7 +309,7 @@ def test_runs_that_a_launcher_loses_are_told_and_the_others_kept(
     class Losing(BasicLauncher):
         def launch(self, job_overrides: Any, initial_job_idx: int) -> Any:
             first = Path(str(self.config.hydra.sweep.dir)) / "good"  # type: ignore[union-attr]
-            (first / "log.txt").touch()
+            (first / "output.txt").touch()
             (first / "summary.json").write_text("{}")
             raise RuntimeError("a worker\ndied")
 

@@ -74,7 +74,8 @@ def test_every_level_has_the_same_gradient(
 ) -> None:
     monkeypatch.setattr(thrift, "CHUNKS", (100, 37))
     overrides = [each.format(picture=files(tmp_path)[0]) for each in CASES[case]]
-    found, level = [], 0
+    found: list[tuple[list[float], list[Tensor]]] = []
+    level = 0
     while True:
         state, parts = tiny(tiny_prior, *(["method.ema=0"] if "image" in case else ONE), *overrides)
         parts, state.thrift.level = in_double(state, parts), level
@@ -85,8 +86,8 @@ def test_every_level_has_the_same_gradient(
         level += 1
     assert level == {"image": 1, "image, vsd": 1, "mlp image": 3}.get(case, 4)
     (plain, expected), *sparing = found
-    for figures, grads in sparing:
-        assert figures == pytest.approx(plain, rel=1e-9, nan_ok=True)
+    for told, grads in sparing:
+        assert told == pytest.approx(plain, rel=1e-9, nan_ok=True)
         for one, other in zip(grads, expected, strict=True):
             assert (one - other).abs().max() <= 1e-9 * other.abs().max()
 

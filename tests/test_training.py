@@ -16,7 +16,8 @@ import torch
 from bumps import Bumps
 
 from text23d.engine import judge_training, prior_training, training
-from text23d.engine.training import Trainee, load, save, train, undisturbed
+from text23d.engine.signals import INTERRUPTIONS, undisturbed
+from text23d.engine.training import Trainee, load, save, train
 from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.judge import training as judging
@@ -29,20 +30,21 @@ CPU, WORLD = torch.device("cpu"), Bumps(1)
 Give = Callable[[int], Any]
 
 
-def prior(folder: Path) -> tuple[Trainee, Give]:
+def prior(folder: Path, batch: int = 8) -> tuple[Trainee, Give]:
     data = open_or_build(folder / "data", Recipe(WORLD, 12, 2, 1))
-    of_world = {"words": 6, "channels": 2, "dimensions": 1, "features": 2}
+    of_world: dict[str, Any] = {"words": 6, "channels": 2, "dimensions": 1, "features": 2}
     network = UNetConfig(
         **of_world, patch=2, widths=(16,), blocks=1, attention=(False,), embedding=32, text_width=32, sketch=4
     )
-    config = priors.TrainConfig(images=48, batch=8, warmup=8)
+    config = priors.TrainConfig(images=6 * batch, batch=batch, warmup=8)
     return priors.TrainState.fresh(network, config, CPU), prior_training.batches(
         data, Vocabulary(WORLD.words), config.batch, config.seed, CPU
     )
 
 
-def judge(folder: Path) -> tuple[Trainee, Give]:
-    data, config = open_or_build(folder / "data", Recipe(WORLD, 12, 2, 1)), judging.TrainConfig(steps=6, batch=8)
+def judge(folder: Path, batch: int = 8) -> tuple[Trainee, Give]:
+    data = open_or_build(folder / "data", Recipe(WORLD, 12, 2, 1))
+    config = judging.TrainConfig(steps=6, batch=batch)
     return judging.TrainState.fresh(WORLD, config, CPU, torch.float32), judge_training.batches(data, config, CPU)
 
 
@@ -122,7 +124,7 @@ def test_half_a_step_never_replaces_a_whole_state(tmp_path: Path, make: Any, mon
     assert without_seconds(file) == without_seconds(tmp_path / "whole.safetensors")
 
 
-@pytest.mark.parametrize("number", training.INTERRUPTIONS)
+@pytest.mark.parametrize("number", INTERRUPTIONS)
 def test_a_signal_in_the_middle_waits_for_the_end(number: int) -> None:
     done: list[str] = []
 

@@ -10,6 +10,7 @@ import torch
 
 from text23d.compose import compose
 from text23d.engine.build import Parts, build_run
+from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.state import RunState
 
 PROMPT = ("prompt=a red car", "outputs=minimal", "stages=1")
@@ -28,6 +29,6 @@ def settings(prior: Path, *overrides: str) -> dict[str, Any]:
     return compose("config", [*PROMPT, f"prior.weights={prior}", "prior.precision=float32", *shape, *overrides])
 
 
-def tiny(prior: Path, *overrides: str) -> tuple[RunState, Parts]:
-    """The state and parts of that run."""
-    return build_run(settings(prior, *overrides), torch.device("cpu"))
+def tiny(prior: Path, *overrides: str, ranks: Ranks = ALONE) -> tuple[RunState, Parts]:
+    """The state and parts of that run, on one of these ranks."""
+    return build_run(settings(prior, *overrides), torch.device("cpu"), ranks)

@@ -127,6 +127,8 @@ def generate(
     folder      where its files go; None: a temporary one that lasts as long as the result.
     on_event    is called with each of `text23d.engine.events.Event`, such as the figures of each iteration.
 
+    With resume="auto" a run that lies in `folder`, and was broken off, goes on.
+
     Raises UserError for mistakes, in one line. The same seed on the same machine gives the same bytes.
     """
     if overrides:

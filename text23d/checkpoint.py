@@ -19,26 +19,32 @@ KIND, BETWEEN = "state", "/"
 
 def save(path: str | os.PathLike[str], state: State) -> None:
     """Write `state` atomically; names may not contain "/". Raises UserError where that fails."""
-    tensors, values = _split(state)
+    tensors, values = split(state)
     save_tensors(path, tensors, KIND, values)
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `save` wrote; lists for tuples. Raises UserError where the file is missing, damaged or of another kind."""
-    tensors, state = load_tensors(path, KIND)
+    tensors, values = load_tensors(path, KIND)
     try:
-        for name, tensor in tensors.items():
-            *folders, leaf = name.split(BETWEEN)
-            inside: Any = state
-            for folder in folders:
-                inside = inside[folder]
-            inside[leaf] = tensor
+        return joined(tensors, values)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no checkpoint: expected a file that a run of this version wrote") from error
-    return state
 
 
-def _split(state: State, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def joined(tensors: Mapping[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `split`: `values` with the tensors in their places. Raises KeyError or TypeError where there are
+    none."""
+    for name, tensor in tensors.items():
+        *folders, leaf = name.split(BETWEEN)
+        inside: Any = values
+        for folder in folders:
+            inside = inside[folder]
+        inside[leaf] = tensor
+    return values
+
+
+def split(state: State, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All tensors by their path, and the same mappings without them."""
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {}
@@ -46,7 +52,7 @@ def _split(state: State, prefix: str = "") -> tuple[dict[str, Tensor], dict[str,
         if isinstance(value, Tensor):
             tensors[prefix + name] = value
         elif isinstance(value, Mapping):
-            inside, values[name] = _split(value, f"{prefix}{name}{BETWEEN}")
+            inside, values[name] = split(value, f"{prefix}{name}{BETWEEN}")
             tensors |= inside
         else:
             values[name] = value

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
-from text23d.errors import UserError
+from text23d.company import following, shared
+from text23d.errors import RankError, UserError
+from text23d.interruption import ended_by, interrupt, leave, watch
 from text23d.memory import is_out_of_memory, lack, shortage
 
 if TYPE_CHECKING:
@@ -41,16 +43,20 @@ VERBS = {
     "benchmark": "measures the kernels, the networks and an iteration",
     "train_prior": "trains the built-in prior",
     "train_judge": "trains the classifier that scores results",
+    "doctor": "examines this machine and this installation, and says whether a run would work",
 }
 """The modules of text23d that a person runs, and what each does."""
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Those that end a run and let it keep what it has."""
-_ended_by: list[int] = []
+SHARED = ("run", "train_prior", "train_judge")
+"""Those that several processes of torchrun do together."""
+PATIENCE = 10.0
+"""Seconds in which the first of them tells a mistake that all have met, and torchrun ends the others."""
 
 
 def main(verb: str | None = None) -> NoReturn:
     """Run `verb`, or the one that the command line names first, with the rest of the command line; then exit."""
     watch(leave)
+    if shared():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what ends another process is told in one line, by us
     if hasattr(os, "register_at_fork"):  # a forked worker has nothing to keep, and its pool ends it by SIGTERM
         os.register_at_fork(after_in_child=lambda: watch(signal.SIG_DFL))
     for stream in (sys.stdout, sys.stderr):
@@ -72,16 +78,26 @@ def main(verb: str | None = None) -> NoReturn:
 
 def told(error: BaseException) -> int:
     """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
-    if _ended_by:  # whatever was raised since, as an import that was cut short may, a signal was its cause
+    if isinstance(error, KeyboardInterrupt) or (ended_by and not isinstance(error, RankError)):
+        # Whatever was raised since a signal, as an import that was cut short may, it was the cause.
         own = isinstance(error, KeyboardInterrupt) and str(error)
-        return say(own or "interrupted", 128 + _ended_by[0])
-    if isinstance(error, KeyboardInterrupt):
-        return say(str(error) or "interrupted", 130)
+        status = 128 + (ended_by[0] if ended_by else signal.SIGINT)
+        return status if following() else say(own or "interrupted", status)
     if isinstance(error, BrokenPipeError):  # as of text23d vocabulary | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + 13
     if not is_mistake(error):
         raise error
+    return mistaken(error)
+
+
+def mistaken(error: BaseException) -> int:
+    """Say what `is_mistake`. Of several processes the first says it, and the others have met the same, unless it does
+    not: one that names its process has waited already."""
+    if following():
+        if not isinstance(error, RankError):
+            time.sleep(PATIENCE)
+        print(file=sys.stderr)  # below the bar of the first
     return say(sentence(error), 2)
 
 
@@ -151,19 +167,27 @@ def choose(arguments: Sequence[str]) -> list[str]:
 
 def perform(verb: str, arguments: Sequence[str]) -> Any:
     """What a verb's command line asks for: its version, its help, or the verb itself. Returns the exit status."""
-    from text23d.door import libraries, manual
     from text23d.paths import config_of
 
     if verb == "version" or "--version" in arguments:
         print(f"text23d {__version__}")
         return 0
     if verb == "help":
+        from text23d.door import manual
+
         print(manual.overview(VERBS))
         return 0
+    if shared() and verb not in SHARED:
+        raise UserError(f"{verb} is done by one process: start it without torchrun, which is for {', '.join(SHARED)}")
     if config_of(verb) is None:
-        libraries.check(verb)
+        if verb != "doctor":  # which finds that itself
+            from text23d.door import libraries
+
+            libraries.check(verb)
         return import_module(f"text23d.{verb}").main(list(arguments))
     if {"-h", "--help"} & set(arguments):
+        from text23d.door import manual
+
         print(manual.page(verb, VERBS[verb]))
         return 0
     return under_hydra(verb, arguments)
@@ -180,6 +204,10 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
 
     register_resolvers()
     line = commandline.read(verb, arguments)
+    if shared() and line.multirun:
+        raise UserError("a sweep is done by one process: start it without torchrun, or torchrun for each of its runs")
+    if following():
+        line.arguments.append("hydra.run.dir=.")  # the folder is made by the first, and used by it alone
     import hydra
 
     if line.runs:
@@ -219,9 +247,9 @@ def plain_spoken(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], N
         try:
             verb(cfg)
         except Exception as error:
-            if _ended_by or not is_mistake(error):
+            if (ended_by and not isinstance(error, RankError)) or not is_mistake(error):
                 raise
-            sys.exit(say(sentence(error), 2))
+            sys.exit(mistaken(error))
 
     return job
 
@@ -241,31 +269,6 @@ def register_resolvers() -> None:
     from text23d import compose
 
     compose.register_resolvers()
-
-
-# Signals
-
-
-def watch(handler: Any) -> None:
-    """Let `handler` answer SIGNALS, but not those that the process was started to ignore, as nohup does."""
-    for name in SIGNALS:
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-def leave(number: int, frame: object) -> None:
-    """End at once. Before a verb begins there is nothing to keep, and an exception inside an import would be lost."""
-    with suppress(OSError):
-        os.write(2, b"text23d: interrupted\n")
-    os._exit(128 + number)
-
-
-def interrupt(number: int, frame: object) -> None:
-    """Let a verb keep what it has, the first time; the second signal ends the process as if nobody watched."""
-    watch(signal.SIG_DFL)
-    _ended_by.append(number)
-    raise KeyboardInterrupt
 
 
 def device(name: str) -> torch.device:

@@ -19,5 +19,13 @@ class Hung(UserError):
     """A run gave no sign of life for too long."""
 
 
+class RankError(UserError):
+    """What one of several processes met that do one job together; its message names the process."""
+
+
+class RankLost(RankError):
+    """One of several processes has ended, or does not answer."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was stopped from outside; its message says how far it came."""

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import torch
@@ -38,6 +38,7 @@ UMASK = os.umask(0o077)
 os.umask(UMASK)
 NEW = 2.0  # seconds
 log = logging.getLogger(__name__)
+OfLines = TypeVar("OfLines", bound="Lines")
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
@@ -153,8 +154,8 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     return value
 
 
-class JsonLines:
-    """Metrics as they come: one JSON object a line, readable by others as soon as `write` returns.
+class Lines:
+    """A text that grows line by line, readable by others as soon as `append` returns.
 
     Opening an existing file goes on after its last whole line: a line torn by a crash is cut off. A line that cannot
     be written whole is taken back. Raises UserError (path and reason) when the file cannot be opened or written.
@@ -180,9 +181,9 @@ class JsonLines:
             end = start
         return 0
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record (see `plain` for what becomes of its values)."""
-        line = (json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    def append(self, text: str) -> None:
+        """Add `text`, which holds no end of a line, as one."""
+        line = (text + "\n").encode()
         start = self._file.seek(0, os.SEEK_END)
         try:
             while line:
@@ -191,6 +192,25 @@ class JsonLines:
             with contextlib.suppress(OSError):
                 self._file.truncate(start)
             raise _cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self: OfLines) -> OfLines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class JsonLines(Lines):
+    """Metrics as they come: one JSON object a line."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record (see `plain` for what becomes of its values)."""
+        self.append(json.dumps(plain(record), ensure_ascii=False, allow_nan=False))
 
     def cut(self, keep: Callable[[Any], bool]) -> None:
         """Cut off everything from the first line on that `keep` refuses, or that is no JSON object with what `keep`
@@ -208,17 +228,6 @@ class JsonLines:
             self._file.truncate(end)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> JsonLines:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def save_tensors(

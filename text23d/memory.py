@@ -9,14 +9,15 @@ import gc
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from text23d.errors import TooLarge, UserError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 SMALL = 1 << 28
 """Bytes below which nobody looks: asking takes longer than allocating."""
@@ -69,10 +70,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def lack(error: BaseException) -> str:
     """An error that `is_out_of_memory`, in one line for a person."""
-    most, words = limit(), " ".join(str(shortage(error)).split())
+    words = " ".join(str(shortage(error)).split())
     said = f" ({words[:200]})" if words else ""
+    return f"out of memory{said}: {advice()}, or ask for less: smaller pictures, grids or batches"
+
+
+def advice() -> str:
+    """Where more memory may come from."""
+    most = limit()
     allowed = f"raise the limit of {gib(most)} that this process has (ulimit -v), " if most is not None else ""
-    return f"out of memory{said}: {allowed}free some memory, or ask for less: smaller pictures, grids or batches"
+    return f"{allowed}free some memory"
 
 
 def let_go(error: BaseException) -> None:
@@ -90,6 +97,14 @@ def let_go(error: BaseException) -> None:
         libc.malloc_trim(0)
 
 
+def recomputed(function: Callable[..., Tensor], *given: Any) -> Tensor:
+    """function(*given), of which a gradient remembers nothing: it computes it once more. It may not draw anything."""
+    from torch.utils.checkpoint import checkpoint
+
+    found: Tensor = checkpoint(function, *given, use_reentrant=False, preserve_rng_state=False)
+    return found
+
+
 # What is free
 
 
@@ -103,8 +118,15 @@ def free_bytes(device: torch.device) -> int | None:
 
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    known = (_of_machine(), *(_of_container(folder) for folder in _containers()), _of_limits())
-    return min((each for each in known if each is not None), default=None)
+    return min(known_free().values(), default=None)
+
+
+def known_free() -> dict[str, int]:
+    """The bytes of memory that can still be had, by what leaves them, as far as the system says: the machine, the
+    control groups of this process, and its limits."""
+    inside = [each for each in map(_of_container, _containers()) if each is not None]
+    known = {"machine": _of_machine(), "container": min(inside, default=None), "ulimit": address_space()}
+    return {name: free for name, free in known.items() if free is not None}
 
 
 def limit() -> int | None:
@@ -117,15 +139,15 @@ def limit() -> int | None:
     return None if most == resource.RLIM_INFINITY else most
 
 
+def address_space(status: Path = Path("/proc/self/status")) -> int | None:
+    """What is left of the address space that this process may have (ulimit -v); None: it has no limit."""
+    most, used = limit(), _kilobytes(status, "VmSize:")
+    return None if most is None or used is None else max(0, most - used)
+
+
 def _of_machine(meminfo: Path = Path("/proc/meminfo")) -> int | None:
     """Linux's estimate of what a program can have without swapping."""
     return _kilobytes(meminfo, "MemAvailable:")
-
-
-def _of_limits(status: Path = Path("/proc/self/status")) -> int | None:
-    """What is left of the address space that this process may have."""
-    most, used = limit(), _kilobytes(status, "VmSize:")
-    return None if most is None or used is None else max(0, most - used)
 
 
 def _of_container(folder: Path = CONTROL_GROUPS) -> int | None:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from text23d.cameras import Cameras
+from text23d.errors import TooLarge
+from text23d.memory import address_space, advice, gib
+
+RESERVED = 320 << 20
+"""Bytes of address space, of which embree reserves 270 million at once, and ends the process where it cannot."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,11 @@ class Hits:
 
 
 def cast(vertices: np.ndarray, faces: np.ndarray, origins: np.ndarray, directions: np.ndarray) -> Hits:
-    """vertices [V, 3], faces [F, 3], and rays [N, 3] with unit directions, in the same units."""
+    """vertices [V, 3], faces [F, 3], and rays [N, 3] with unit directions, in the same units. Raises TooLarge where
+    embree has no room."""
+    left = address_space()
+    if left is not None and left < RESERVED:
+        raise TooLarge(f"to trace rays takes {gib(RESERVED)} of address space, and {gib(left)} are left: {advice()}")
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 

@@ -110,7 +110,7 @@ def turntable(frames: Iterable[np.ndarray], path: str | os.PathLike[str], fps: i
                 str(temporary.absolute()), (width, height), fps=fps, codec="libx264", quality=8, output_params=MP4
             )
             writer.send(None)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise UserError(f"no ffmpeg ({error}): install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE") from error
         try:
             count = _send(writer, first, stream)

@@ -23,6 +23,7 @@ Field = Callable[[Tensor], Tensor]
 CHUNK = 1 << 17  # points a call of the field: about 70 MB for a 64-wide network
 SIDE = 2.0  # of the cube [-1, 1]^3
 FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surface is cut out of them
+CELL = 24  # bytes of one of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
 EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the finest grid of the default NeRF
 GIVEN = 0.03  # of the best silhouettes' IoU, at most, for a better depth

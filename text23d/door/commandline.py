@@ -14,13 +14,14 @@ from typing import Any, NoReturn
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
+from text23d.company import following
 from text23d.compose import in_full
 from text23d.door import foreign, hints
 from text23d.door.layout import configuration, key_of
 from text23d.door.overrides import check
 from text23d.door.prompts import read_prompts, runs_of
 from text23d.door.text import QUOTED, quoted
-from text23d.engine.resume import AUTO, newest_unfinished, read_config
+from text23d.engine.resume import AUTO, newest_unfinished, require_run
 from text23d.errors import UserError
 from text23d.paths import config_of
 
@@ -29,7 +30,7 @@ from text23d.paths import config_of
 class CommandLine:
     """What Hydra is given.
 
-    runs: whether the verb is called, as it is not for --cfg and the like.
+    runs: whether the verb is called, as it is not for --cfg and the like. multirun: whether for a sweep.
     folder: of a single run, where its name holds a `${` that Hydra would take for a reference; Hydra is told another.
     sweep: the runs of a sweep of the main job; None: a single run, or a sweep of another verb, which is Hydra's.
     """
@@ -40,6 +41,7 @@ class CommandLine:
     runs: bool
     folder: str | None = None
     sweep: Sweep | None = None
+    multirun: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
     if folder is not None:
         settings.append("hydra.run.dir=.")
     # Hydra understands its options only before all settings.
-    return CommandLine([*flags(given), *settings], path, name, runs, folder, sweep)
+    return CommandLine([*flags(given), *settings], path, name, runs, folder, sweep, multirun)
 
 
 def listed(overrides: Sequence[str]) -> list[str]:
@@ -135,11 +137,12 @@ def going_on(past: str, cfg: DictConfig, multirun: bool) -> str | None:
         plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]), resolve=True)  # type: ignore[misc]
         found = newest_unfinished(root, plain)
         said = f"goes on with {found}" if found else f"no unfinished run of this configuration below {root}: one begins"
-        print(f"text23d: resume=auto: {said}", file=sys.stderr)
+        if not following():
+            print(f"text23d: resume=auto: {said}", file=sys.stderr)
         return str(found) if found else None
     if multirun:
         raise UserError(f"resume={past}: one run goes on at a time; in a sweep give resume=auto and the sweep's folder")
-    read_config(Path(past))
+    require_run(Path(past))
     return os.path.abspath(past)
 
 

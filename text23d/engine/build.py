@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 
-from text23d.contracts import Constraint, Sampler, Shape, Task, World, each
+from text23d.contracts import Constraint, Sampler, Shape, Task, Views, World, each
+from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.recipe import Recipe
 from text23d.engine.state import RunState
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.method.average import Average
 from text23d.method.constraints import Unconstrained
-from text23d.method.update import InPixels, Replace, Update, Updater
+from text23d.method.update import InPixels, Reduce, Replace, Update, Updater
 from text23d.method.warm import WarmStarts
 from text23d.rng import generator
 from text23d.settings import Seed, Text, build, checked
@@ -26,8 +27,8 @@ from text23d.tasks.constraints import Known
 @dataclass(frozen=True)
 class Parts:
     """The immutable parts of a run. constraint: of targets in the prior's space. share: the global indices of the
-    views that this process renders, of all `recipe.views` of an iteration. one_by_one: whether the update renders one
-    of them after another: on a CPU the temporaries of one stay in its cache."""
+    views that this process renders, of all `recipe.views` of an iteration, which it shares with `ranks`. one_by_one:
+    whether the update renders one of them after another: on a CPU the temporaries of one stay in its cache."""
 
     prompt: str
     seed: int
@@ -40,13 +41,16 @@ class Parts:
     share: Sequence[int]
     world: World[Any]
     one_by_one: bool = False
+    ranks: Ranks = ALONE
 
-    def updater(self, state: RunState) -> Updater:
-        """How phi follows its targets."""
+    def updater(self, state: RunState, everyone: Views) -> Updater:
+        """How phi follows its targets; everyone: all views of the iteration."""
         if state.optimizer is None:
-            return Replace()
+            gather = lambda _, x0_hat: (everyone, self.ranks.gathered(x0_hat, len(everyone)))  # noqa: E731
+            return Replace(None if self.ranks.alone else gather)
         penalty = self.constraint.penalty and partial(self.constraint.penalty, state.phi)  # type: ignore[arg-type]
-        update = Update(state.optimizer, self.recipe.inner, penalty, split if self.one_by_one else None)
+        apart = split if self.one_by_one else None
+        update = Update(state.optimizer, self.recipe.inner, penalty, apart, reduction(self.recipe, self.ranks))
         latents = self.guide.latents
         if self.recipe.loss == "pixels" and latents is not None:
             return InPixels(update, latents.shown(state.phi), latents.decode, latents.factor)  # type: ignore[arg-type]
@@ -57,21 +61,27 @@ class Parts:
         return tuple(int(self.recipe.size(progress)) for _ in self.guide.shape)
 
 
+def reduction(recipe: Recipe, ranks: Ranks) -> Reduce | None:
+    """How gradients of the ranks' means over their own views become that of the mean over all."""
+    return None if ranks.alone else partial(ranks.add_gradients, len(ranks.share(recipe.views)) / recipe.views)
+
+
 def split(views: Any) -> list[Any]:
     """One view after another."""
     return list(each(views))
 
 
-def build_run(cfg: Mapping[str, Any], device: torch.device) -> tuple[RunState, Parts]:
+def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE) -> tuple[RunState, Parts]:
     """The run that `cfg` describes, before its first iteration; phi's first values come from the seed.
 
-    cfg: plain data (see `settings`). Raises UserError for a prompt the prior cannot read, for settings out of range and
-    for pictures that do not serve.
+    cfg: plain data (see `settings`). Raises UserError for a prompt the prior cannot read, for settings out of range,
+    for pictures that do not serve, and for fewer views than ranks.
     """
     prompt, seed = checked(cfg.get("prompt"), Text, "prompt"), checked(cfg.get("seed"), Seed, "seed")
     task: Task = build(cfg.get("task"), "task", Task, settings=cfg)
     recipe: Recipe = build(cfg.get("method"), "method", Recipe)
     views: Sampler = build(cfg.get("views"), "views", Sampler)
+    share = ranks.share(recipe.views)
     world: World[Any] = build(cfg.get("world"), "world", World)
     guide: Guide = build(cfg.get("prior"), "prior", Guide, request=Request(prompt, world, views.words, device))
     guide, phi = replace(guide, watched=True), task.build(cfg.get("representation", {}), seed, device)
@@ -89,11 +99,11 @@ def build_run(cfg: Mapping[str, Any], device: torch.device) -> tuple[RunState, P
         optimizer,
         Average(phi.parameters(), recipe.ema) if recipe.ema else None,
         WarmStarts() if views.warm else None,
-        recipe.learner(guide.unguided, generator(seed, 0, 0, "learner")),
+        recipe.learner(guide.unguided, generator(seed, 0, 0, "learner"), reduction(recipe, ranks)),
     )
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
-    share, one_by_one = range(recipe.views), device.type == "cpu"
-    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one)
+    one_by_one = device.type == "cpu"
+    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks)
 
 
 def require_pixels(phi: Any, guide: Guide, constraint: Constraint[Any]) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from text23d import checkpoint
+from text23d.engine.folder import CHECKPOINTS
 from text23d.errors import UserError
 from text23d.settings import Count, Flag, NonNegative
 
-FOLDER = "checkpoints"
 SHARE = 0.02
 """Of the time that a run may spend on its checkpoints: where they take longer, they are fewer than `every` says."""
 
@@ -38,7 +38,7 @@ class Checkpoints:
     """Those of the run in `folder`. best: the iteration of the one with the highest score, and that score."""
 
     def __init__(self, folder: Path, settings: CheckpointSettings) -> None:
-        self.folder, self.settings = folder / FOLDER, settings
+        self.folder, self.settings = folder / CHECKPOINTS, settings
         self.best: dict[str, float] = {}
         self._saved = time.monotonic()
         self._wait = settings.every or 0.0
@@ -97,8 +97,6 @@ class Checkpoints:
     def clear(self) -> None:
         """Take away all of them, and their folder."""
         self.remove_after(-1)
-        for part in self.folder.glob(".part-*"):  # of a process that was killed: the run's folder is locked
-            part.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
 

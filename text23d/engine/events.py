@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,15 @@ class Iterated:
     iteration: int
     iterations: int
     figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A row of contact.png: pictures [H, W, 3] uint8 by the title of their column, as they are after `iteration`."""
+
+    iteration: int
+    label: str
+    pictures: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class Finished:
     folder: Path
 
 
-Event = Started | Iterated | Exporting | Noted | Finished
+Event = Started | Iterated | Looked | Exporting | Noted | Finished
 OnEvent = Callable[[Event], None]
 
 

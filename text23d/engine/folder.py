@@ -11,10 +11,12 @@ from pathlib import Path
 from text23d.errors import UserError
 
 LOCK = ".running"
+CHECKPOINTS = "checkpoints"
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
 PROBES = "probes"
+LOG, TENSORBOARD = "log.txt", "tensorboard"
 RESULTS = (
-    *(CONFIG, METRICS, SUMMARY, SHEET, "turntable.mp4"),
+    *(CONFIG, METRICS, SUMMARY, LOG, SHEET, "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
     *("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"),
 )
@@ -48,13 +50,22 @@ def claimed(folder: Path) -> Iterator[None]:
                 each.rmdir()
 
 
+BEGUN = ".part-*", ".tmp??????"
+"""Files that are being written, by us and by safetensors, which writes beside its place, too."""
+
+
 def clear(folder: Path, but: Collection[str] = ()) -> None:
     """Take away what an earlier run left in `folder`, so that nothing of two runs is mixed, `but` these files; and what
     a process that was killed had begun to write: nobody else writes into a folder that is claimed."""
     for name in RESULTS:
         if name not in but:
             (folder / name).unlink(missing_ok=True)
-    for part in folder.glob(".part-*"):
+    if TENSORBOARD not in but:
+        for events in (folder / TENSORBOARD).glob("events.out.tfevents.*"):
+            events.unlink()
+        with contextlib.suppress(OSError):  # there is none, or somebody has put more into it
+            (folder / TENSORBOARD).rmdir()
+    for part in (each for place in (folder, folder / CHECKPOINTS) for name in BEGUN for each in place.glob(name)):
         part.unlink(missing_ok=True)
     if METRICS not in but:  # nothing of the run stays
         for probe in folder.glob(f"{PROBES}/[0-9]*"):

@@ -26,7 +26,7 @@ class HealthSettings:
 
     retries: Natural = 3
     rate: Annotated[float, number(above=0, most=1)] = 0.5
-    noise_ratio: tuple[Positive, Positive] = (0.7, 1.4)
+    noise_ratio: tuple[Positive, Positive] = (0.25, 2.5)
     patience: Count = 8
     stall: Positive | None = 1800.0
 

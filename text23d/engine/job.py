@@ -17,23 +17,27 @@ from text23d.contracts import Exported
 from text23d.devices import find_device
 from text23d.engine.build import build_run
 from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
+from text23d.engine.estimate import prepare
 from text23d.engine.events import Exporting, Finished, Noted, OnEvent, Started, unheard
-from text23d.engine.folder import METRICS, SHEET, SUMMARY, claimed, clear
+from text23d.engine.folder import CONFIG, LOG, METRICS, SHEET, SUMMARY, TENSORBOARD, claimed, clear
+from text23d.engine.following import dismiss, follow
 from text23d.engine.health import Health, HealthSettings
 from text23d.engine.past import Past, find_past
 from text23d.engine.probes import ProbeSettings, best_of, tidy
+from text23d.engine.ranks import ALONE, Ranks
+from text23d.engine.recorded import recorded
 from text23d.engine.results import save_phi, score
 from text23d.engine.resume import ResumeSettings, write_config
 from text23d.engine.run import Run
 from text23d.engine.watchdog import Watchdog
-from text23d.errors import Diverged, Hung, Interrupted, TooLarge, UserError
+from text23d.errors import Diverged, Hung, Interrupted, RankLost, TooLarge, UserError
 from text23d.files import write_json
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
 from text23d.kernels.threads import flush_denormals
 from text23d.memory import is_out_of_memory, lack, let_go
 from text23d.rng import global_generator
-from text23d.settings import Count, read
+from text23d.settings import Count, Flag, read
 
 T = TypeVar("T")
 
@@ -46,6 +50,7 @@ class JobSettings:
     backend: Literal["auto", "native", "torch"] = "auto"
     outputs: Literal["all", "minimal"] = "all"
     stages: Count = 6
+    tensorboard: Flag = False
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
@@ -53,14 +58,19 @@ class JobSettings:
 
 
 def execute(
-    cfg: Mapping[str, Any], folder: str | os.PathLike[str], on_event: OnEvent = unheard, started: float | None = None
+    cfg: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    on_event: OnEvent = unheard,
+    started: float | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Run the whole job that `cfg` describes, write all that it makes into `folder`, and return its summary.
 
     cfg: plain data, as `conf/config.yaml` composes. With resume.folder set, a run that lies in `folder` goes on from
     its last checkpoint to the very bytes that it would have made without a break. on_event is called with each of
     `events.Event`, in this thread. started: the `time.perf_counter` from which the job's time counts; None: now.
-    Nothing of the process stays changed.
+    ranks: those that share the views, of which this is the first; the others `attend`. Nothing of the process stays
+    changed.
 
     Raises UserError for a mistake in the configuration, for a run to go on with that has another one, and for files
     that cannot be written; Diverged where the run cannot be healed, once the best of it is exported; and Interrupted
@@ -68,22 +78,53 @@ def execute(
     """
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
-    with claimed(folder), computing(settings.backend, settings.device) as device:
+    require_one(settings, ranks)
+    with recorded(folder, settings.tensorboard, on_event) as tell:
+        return perform(cfg, settings, folder, tell, begin, ranks)
+
+
+def attend(cfg: Mapping[str, Any], ranks: Ranks) -> None:
+    """What the ranks after the first do of the job: their share of each iteration. They write and tell nothing. Raises
+    as `execute`."""
+    settings = read(JobSettings, cfg)
+    require_one(settings, ranks)
+    with computing(settings.backend, settings.device, ranks) as device:
+        with global_generator(0):
+            state, parts = build_run(cfg, device, ranks)
+        follow(state, parts)
+
+
+def require_one(settings: JobSettings, ranks: Ranks) -> None:
+    """Raises UserError where several processes shall compare seeds."""
+    if settings.best_of.probes > 1 and not ranks.alone:
+        raise UserError("best_of compares seeds in one process: start it without torchrun, or leave it out")
+
+
+def perform(
+    cfg: Mapping[str, Any], settings: JobSettings, folder: Path, on_event: OnEvent, begin: float, ranks: Ranks
+) -> dict[str, Any]:
+    """`execute`, with all that is told recorded."""
+    with claimed(folder), computing(settings.backend, settings.device, ranks) as device:
         earlier = Checkpoints(folder, settings.checkpoint)
         past = find_past(folder, cfg, earlier, settings.resume, lambda text: on_event(Noted(text)))
         if past is not None and past.finished:
+            dismiss(ranks)
+            ranks.release()
             on_event(Finished(past.summary, "in an earlier process: there is nothing left to do", folder))
             return past.summary
-        make = Maker(settings, device, begin)
+        make = Maker(settings, device, ranks, begin)
         if settings.best_of.probes > 1:
             run, past = best_of(cfg, folder, settings.best_of, past, make, on_event)
         else:
             run = make(cfg, folder, on_event)
         take_over(run, past)
+        for each in make.notes[-1:]:
+            run.trouble(each)
         state, parts, checkpoints, kernels = run.state, run.parts, run.checkpoints, describe(device.type)
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         state.clock.add("start-up", time.perf_counter() - run.started)
         optimise(run, settings.outputs)
+        ranks.release()
         exported = kept(run, lambda: deliver(run, settings.outputs))
         summary = {
             "prompt": parts.prompt,
@@ -110,16 +151,20 @@ def execute(
 
 @dataclass
 class Maker:
-    """Makes runs before their first iteration. started: when the job began, from which the first one's time counts."""
+    """Makes runs before their first iteration. started: when the job began, from which the first one's time counts.
+    notes: what a person should know of their memory."""
 
     settings: JobSettings
     device: torch.device
+    ranks: Ranks
     started: float | None
+    notes: list[str] = field(default_factory=list)
 
     def __call__(self, cfg: Mapping[str, Any], folder: Path, on_event: OnEvent) -> Run:
         started, self.started = time.perf_counter() if self.started is None else self.started, None
         with global_generator(0):  # networks draw their weights when they are made, before they are read
-            (state, parts), judge = build_run(cfg, self.device), load_judge()
+            (state, parts), judge = build_run(cfg, self.device, self.ranks), load_judge()
+        self.notes += filter(None, [prepare(state, parts)])
         health, watchdog = Health(self.settings.health), Watchdog(self.settings.health.stall)
         checkpoints = Checkpoints(folder, self.settings.checkpoint)
         return Run(
@@ -130,11 +175,11 @@ class Maker:
 def take_over(run: Run, past: Past | None) -> None:
     """Begin where the past left off, or anew, with a folder in which nothing of two runs is mixed."""
     if past is None:
-        clear(run.folder)
         run.checkpoints.clear()
+        clear(run.folder)
     else:
-        clear(run.folder, but=(METRICS, SHEET, run.parts.task.file))
         run.load(past.contents)
+        clear(run.folder, but=(CONFIG, METRICS, LOG, TENSORBOARD, SHEET, run.parts.task.file))
     write_config(run.folder, run.cfg)
 
 
@@ -177,7 +222,8 @@ def kept(run: Run, work: Callable[[], T]) -> T:
             raise Interrupted(f"interrupted after {done}: {advice}") from error
         told = TooLarge(lack(error)) if lacking and not isinstance(error, UserError) else error
         if isinstance(told, UserError) and run.checkpoints.iterations():
-            raise UserError(f"{told}; then resume={run.folder} goes on") from told
+            kind = RankLost if isinstance(told, RankLost) else UserError
+            raise kind(f"{told}; then resume={run.folder} goes on") from told
         raise
 
 
@@ -196,7 +242,7 @@ def deliver(run: Run, outputs: str) -> Exported:
 
 
 @contextmanager
-def computing(backend: str, device: str) -> Iterator[torch.device]:
+def computing(backend: str, device: str, ranks: Ranks = ALONE) -> Iterator[torch.device]:
     """The device, with kernels of `backend`, and small numbers taken for zero: as decaying moments become small, they
     cost a CPU up to a hundredfold. Afterwards both are as they were."""
     if torch.get_default_dtype() != torch.float32:
@@ -207,7 +253,7 @@ def computing(backend: str, device: str) -> Iterator[torch.device]:
     with using(backend), torch.inference_mode(False):
         try:
             flush_denormals(True)
-            yield find_device(device)
+            yield ranks.device(find_device(device))
         finally:
             flush_denormals(before)
 

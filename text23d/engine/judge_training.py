@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import World
+from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.training import Progress, load, train, unheard
 from text23d.judge.network import Judge, save
 from text23d.judge.training import Targets, TrainConfig, TrainState, accuracy, hardened, targets
@@ -48,28 +49,34 @@ class Settings:
 
 
 def train_judge(
-    world: World[Any], settings: Settings, device: torch.device, progress: Progress = unheard
+    world: World[Any],
+    settings: Settings,
+    device: torch.device,
+    progress: Progress = unheard,
+    ranks: Ranks = ALONE,
 ) -> tuple[Path, Judge]:
     """Train, or go on with the training in the folder, and write the weights; returns their path, and the judge.
+    ranks: those that share each batch, of which the first writes, and knows the judge's accuracy.
 
     Raises UserError for settings and files that do not fit, Diverged where the loss is not finite, and
     Interrupted: the state is saved.
     """
     folder, config, world = Path(settings.folder), settings.train, world.judged()
-    data, test = datasets(world, settings.data, folder, progress)
+    data, test = ranks.in_turn(lambda: datasets(world, settings.data, folder, progress))
     state = TrainState.fresh(world, config, device, fast_precision(device))
     checkpoint = folder / "training.safetensors"
-    if checkpoint.exists():
+    if ranks.first and checkpoint.exists():
         load(checkpoint, state)
 
     def report(loss: float) -> None:
         progress("training", state.step, config.steps, loss)
 
-    train(state, batches(data, config, device), checkpoint, report)
-    judge = Judge(state.network.cpu().eval())
-    judge.card.update(ceiling(judge, test), objects=settings.data.objects, steps=state.step)
-    path = Path(settings.export or folder / "judge.safetensors")
-    save(path, judge)
+    train(state, batches(data, config, device), checkpoint, report, ranks=ranks)
+    ranks.release()
+    path, judge = Path(settings.export or folder / "judge.safetensors"), Judge(state.network.cpu().eval())
+    if ranks.first:
+        judge.card.update(ceiling(judge, test), objects=settings.data.objects, steps=state.step)
+        save(path, judge)
     return path, judge
 
 

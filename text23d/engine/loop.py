@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -41,7 +42,8 @@ def advance(
     """
     start, before = time.perf_counter(), state.snapshot() if before is None else before
     try:
-        figures = iterate(state, parts, stage)
+        with parts.ranks.together():
+            figures = iterate(state, parts, stage)
     except BaseException as error:
         if is_out_of_memory(error):
             let_go(error)  # what the iteration held is room for what is restored
@@ -59,7 +61,7 @@ def advance(
 
 def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     """The method on fresh views."""
-    recipe, guide = parts.recipe, parts.guide
+    recipe, guide, ranks = parts.recipe, parts.guide, parts.ranks
 
     def shared(purpose: str) -> torch.Generator:
         return generator(parts.seed, 0, state.iteration, streamed(purpose, state.stream))
@@ -72,7 +74,8 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     # All views are drawn, whoever renders them, and each view's noise from a stream of its own.
     sigma = recipe.sigma.draw(progress, recipe.views, shared("sigma"))
     sigma = (sigma if sigma.dim() == 0 else sigma[share]).to(parts.device)
-    views = parts.views.sample(recipe.views, shared("cameras")).rows(share).to(parts.device)
+    everyone = parts.views.sample(recipe.views, shared("cameras")).to(parts.device)
+    views = everyone.rows(share)
     with stage("prepare"):
         parts.task.prepare(state.phi, state.iteration, shared)
     set_rates(state, parts, progress)
@@ -82,7 +85,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         recipe.method_at(progress),
         guide.conditioned_on(views, state.learner),
         sigma,
-        parts.updater(state),
+        parts.updater(state, everyone),
         draw,
         shape=guide.shape,
         update_shape=parts.update_shape(progress),
@@ -93,18 +96,21 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     if not all(bool(each.isfinite().all()) for each in state.phi.parameters()):
         raise FloatingPointError("phi is no longer finite")
     if state.warm:
-        state.warm.keep(views, report.proposal.noise)
+        noise = ranks.gathered(report.proposal.noise, recipe.views)  # whichever rank sees these views next
+        state.warm.keep(views if ranks.alone else everyone, noise)
     if state.average:
         state.average.add()
     proposal = report.proposal
+    own = [each.mean().item() for each in (sigma.double().log(), proposal.residual, proposal.noise_ratio)]
+    log_sigma, residual, noise_ratio = ranks.means(len(share) / recipe.views, own)
     return {
-        "sigma": sigma.double().log().mean().exp().item(),
+        "sigma": math.exp(log_sigma),
         "size": parts.update_shape(progress)[-1],
         "loss": report.losses[0],
         "loss_after": report.losses[-1],
         "nfe": proposal.nfe,
-        "residual": proposal.residual.mean().item(),
-        "noise_ratio": proposal.noise_ratio.mean().item(),
+        "residual": residual,
+        "noise_ratio": noise_ratio,
     }
 
 

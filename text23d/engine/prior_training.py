@@ -14,6 +14,7 @@ import torch
 
 from text23d.artifact.media import contact_sheet, on_white
 from text23d.contracts import World
+from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.training import Progress, load, train, unheard
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
@@ -57,39 +58,50 @@ class Settings:
     export: str | None = None
 
 
-def train_prior(world: World[Any], settings: Settings, device: torch.device, progress: Progress = unheard) -> Path:
+def train_prior(
+    world: World[Any],
+    settings: Settings,
+    device: torch.device,
+    progress: Progress = unheard,
+    ranks: Ranks = ALONE,
+) -> Path:
     """Train, or go on with the training in the folder, and write the weights beside their card; returns their path.
+    ranks: those that share each batch, of which the first writes.
 
     Raises UserError for settings and files that do not fit, Diverged where the loss is not finite, and
     Interrupted: the state is saved.
     """
     folder, config = Path(settings.folder), settings.train
     seed = world.splits["training"] if settings.data.seed is None else settings.data.seed
-    data, validation = datasets(world, settings.data, seed, folder, progress)
+    data, validation = ranks.in_turn(lambda: datasets(world, settings.data, seed, folder, progress))
     vocabulary = Vocabulary(world.words)
     network = network_config(world, data, vocabulary, settings.network)
     state = TrainState.fresh(network, config, device)
     checkpoint = folder / "training.safetensors"
-    if checkpoint.exists():
+    if ranks.first and checkpoint.exists():
         load(checkpoint, state)
-    elif settings.start:
+    elif ranks.first and settings.start:
         state.begin_from(Path(settings.start), vocabulary.words)
+    elif network.light:
+        raise UserError("network.light: this stage is trained beside finished weights: add start=<their file>")
     draw = partial(sheet, folder / "samples.png", state.average, world, vocabulary, config.seed, device)
     last = time.monotonic()
 
     def report(loss: float) -> None:
         nonlocal last
         progress("training", state.seen, config.images, loss)
-        if time.monotonic() - last > SHEET_EVERY:
+        if ranks.first and time.monotonic() - last > SHEET_EVERY:
             draw()
             last = time.monotonic()
 
     examples = batches(data, vocabulary, config.batch, config.seed, device)
-    train(state, examples, checkpoint, report, config.minutes)
-    draw()
-    card = {"data": {**asdict(settings.data), "seed": seed}, "train": asdict(config)}
+    train(state, examples, checkpoint, report, config.minutes, ranks)
+    ranks.release()
     path = Path(settings.export or folder / "prior.safetensors")
-    write_prior(path, finished(state, validation, vocabulary, card), world)
+    if ranks.first:
+        draw()
+        card = {"data": {**asdict(settings.data), "seed": seed}, "train": asdict(config)}
+        write_prior(path, finished(state, validation, vocabulary, card), world)
     return path
 
 
@@ -189,6 +201,7 @@ def model_card(prior: builtin.BuiltinPrior, world: World[Any]) -> str:
         f"- never shown: {', '.join(world.say(caption) for caption in world.unseen) or 'nothing is held out'}",
         f"- examples seen: {card['images']}, {card['before']} of them by the weights that it began from, the others in "
         f"{card['seconds'] / 60:.0f} minutes",
+        *light_stage(prior.denoiser),
         *(f"- {fact}" for fact in world.facts()),
         f"- all words: {', '.join(prior.vocabulary.words)}",
         "",
@@ -200,3 +213,15 @@ def model_card(prior: builtin.BuiltinPrior, world: World[Any]) -> str:
     rows = zip(table["sigma"], table["loss"], table["mmse"], table["rms_full"], strict=True)
     lines += [f"| {sigma:g} | {loss:.4f} | {mmse:.5f} | {rms:.5f} |" for sigma, loss, mmse, rms in rows]
     return "\n".join(lines) + "\n"
+
+
+def light_stage(d: edm.Preconditioned) -> list[str]:
+    """What the card says of a light stage."""
+    light = d.network.light
+    if light is None:
+        return []
+    parameters = sum(p.numel() for p in light.parameters()) / 1e6
+    return [
+        f"- a light stage of {parameters:.3f} M of the parameters corrects D below sigma {light.config.ceiling:g}; it "
+        "alone was trained on those others"
+    ]

@@ -20,6 +20,7 @@ from text23d.method.levels import Levels
 from text23d.method.optimizers import Adam, Optimizers
 from text23d.method.proposal import Method
 from text23d.method.schedule import Constant, Linear, LogLinear, Schedule
+from text23d.method.update import Reduce
 from text23d.prior.wrappers.lora import adapt
 from text23d.settings import Flag, checked, number, whole
 
@@ -68,8 +69,9 @@ class Recipe(ABC):
     def method_at(self, progress: float) -> Method:
         """The method of a step at this progress in [0, 1]."""
 
-    def learner(self, denoiser: Denoiser, stream: torch.Generator) -> Learner | None:
-        """What the method itself learns in a run, made of D without guidance; None: nothing."""
+    def learner(self, denoiser: Denoiser, stream: torch.Generator, reduce: Reduce | None = None) -> Learner | None:
+        """What the method itself learns in a run, made of D without guidance; None: nothing. reduce: of its gradient,
+        where several processes share the views."""
         return None
 
 
@@ -112,5 +114,5 @@ class VsdRecipe(Recipe):
     def method_at(self, progress: float) -> Method:
         return VSD()
 
-    def learner(self, denoiser: Denoiser, stream: torch.Generator) -> Learner:
-        return NetworkLearner(adapt(denoiser, self.rank, stream), self.lr)
+    def learner(self, denoiser: Denoiser, stream: torch.Generator, reduce: Reduce | None = None) -> Learner:
+        return NetworkLearner(adapt(denoiser, self.rank, stream), self.lr, reduce)

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 import yaml
 
-from text23d.engine.folder import CONFIG, SUMMARY, in_use
+from text23d.engine.folder import CHECKPOINTS, CONFIG, SUMMARY, in_use
 from text23d.errors import UserError
 from text23d.settings import Flag, Text, shown
 
@@ -33,11 +33,17 @@ class ResumeSettings:
     force: Flag = False
 
 
+def require_run(folder: Path) -> None:
+    """Raises UserError where `folder` holds neither a run's configuration nor a checkpoint, which has it, too."""
+    if not ((folder / CONFIG).is_file() or any(folder.glob(f"{CHECKPOINTS}/*.safetensors"))):
+        raise UserError(f"no run in {folder}: expected the {CONFIG} that every run writes; check the folder")
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """A run's config.yaml as plain data. Raises UserError where it is missing or no configuration."""
     path = folder / CONFIG
     if not path.is_file():
-        raise UserError(f"no run in {folder}: expected the {CONFIG} that every run writes; check the folder")
+        raise UserError(f"no {path}: expected the configuration that every run writes; check the folder")
     try:
         cfg = yaml.safe_load(path.read_bytes())
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from text23d import __version__
+from text23d import __version__, interruption
 from text23d.engine.build import Parts
 from text23d.engine.checkpoints import Checkpoints
-from text23d.engine.events import Iterated, Noted, OnEvent
+from text23d.engine.events import Iterated, Looked, Noted, OnEvent
 from text23d.engine.folder import METRICS, SHEET
+from text23d.engine.following import dismiss, lead
 from text23d.engine.health import Health, Unsound, finite
 from text23d.engine.loop import advance
 from text23d.engine.results import save_phi, score
@@ -22,7 +24,7 @@ from text23d.engine.state import RunState
 from text23d.engine.thrift import thriftily
 from text23d.engine.watchdog import Watchdog
 from text23d.errors import Diverged
-from text23d.files import JsonLines
+from text23d.files import JsonLines, write_bytes
 from text23d.judge.network import Judge
 from text23d.kernels.backend import describe
 
@@ -61,10 +63,14 @@ class Run:
         return self.elapsed + time.perf_counter() - self.started
 
     def load(self, contents: Mapping[str, Any]) -> None:
-        """Go on from what `contents` gave. Raises UserError where it is of another run."""
+        """Go on from what `contents` gave, in a folder where metrics and pictures are as they were then. Raises
+        UserError where it is of another run."""
         self.state.load(contents["state"])
         self.elapsed, self.troubles = contents["elapsed"], list(contents["troubles"])
         self.checkpoints.best = contents["best"]
+        write_bytes(self.folder / METRICS, contents["metrics"].numpy().tobytes())
+        if self.state.sheet.stages:
+            self.state.sheet.write(self.folder / SHEET, self.parts.task.columns)
         self._begun = self._furthest = self.safe = self.state.snapshot()
         made, now = contents["made"], self._made()
         for name in made:
@@ -82,10 +88,13 @@ class Run:
                 self.look("start")
                 self.safe = state.snapshot()
             while state.iteration < (until or self.parts.recipe.iterations):
+                interruption.check()
+                lead(state, self.parts.ranks)
                 try:
                     self.iterate(lines)
                 except Diverged as error:
                     self.go_back(error, lines)
+        dismiss(self.parts.ranks)
 
     def iterate(self, lines: JsonLines) -> None:
         """One iteration, its metrics, and what is due after it."""
@@ -108,19 +117,23 @@ class Run:
         with self.state.clock.stage("pictures"):
             self.state.sheet.add(label, self.parts.task.preview(self.state.result()))
             self.state.sheet.write(self.folder / SHEET, self.parts.task.columns)
+        pictures = dict(zip(self.parts.task.columns, self.state.sheet.stages[-1][1], strict=True))
+        self.on_event(Looked(self.state.iteration, label, pictures))
 
     def save(self) -> None:
         """A checkpoint of the state as it is, if it is sound. Raises Diverged where it is not, and UserError where it
         cannot be written."""
         self.health.examine_field(self.parts.task, self.state.phi)
-        if not finite(self.safe):
+        if not finite(self.state.state()):
             raise Unsound("what the optimiser remembers is not finite")
         with self.state.clock.stage("checkpoints"):
             self.checkpoints.save(self.state.iteration, self.contents, self.merit)
 
     def contents(self) -> dict[str, Any]:
+        metrics = self.folder / METRICS
+        lines = np.frombuffer(metrics.read_bytes() if metrics.exists() else b"", np.uint8)
         told = {"made": self._made(), "elapsed": self.seconds, "troubles": self.troubles}
-        return {"state": self.state.state(), "config": self.cfg, **told}
+        return {"state": self.state.state(), "config": self.cfg, "metrics": torch.from_numpy(lines.copy()), **told}
 
     def _made(self) -> dict[str, str]:
         """With what: others may round otherwise."""

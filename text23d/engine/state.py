@@ -85,7 +85,7 @@ class RunState:
     def _load(self, state: Mapping[str, Any]) -> None:
         self.sheet.load(state["sheet"])
         self.restore({**state, "rows": len(self.sheet.stages)})
-        self.thrift.level = state.get("thrift", 0)
+        self.thrift.level = max(self.thrift.level, state.get("thrift", 0))  # here there may be less memory
         self.clock.load(state["clocks"]["clock"])
         self.loop.load(state["clocks"]["loop"])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from text23d.errors import TooLarge
-from text23d.memory import is_out_of_memory, let_go
+from text23d.memory import advice, is_out_of_memory, let_go
 from text23d.prior.wrappers.batches import in_batches
 
 if TYPE_CHECKING:
@@ -64,11 +64,9 @@ class Thrift:
         """Spare more from now on; the line that tells it. Raises TooLarge where there is nothing left to spare."""
         ladder, failed = economies_of(state, parts), f"iteration {state.iteration + 1} ran out of memory"
         if self.level >= len(ladder):
-            with_ = f", with {ladder[-1]}" if ladder else ""
-            raise TooLarge(
-                f"{failed}{with_}: free some memory, or lower method.size, method.views or the size of the "
-                "representation"
-            )
+            spared = f", with {ladder[-1]}" if ladder else ""
+            lower = "lower method.size, method.views or the size of the representation"
+            raise TooLarge(f"{failed}{spared}: {advice()}, or {lower}")
         self.level += 1
         return f"{failed}: {ladder[self.level - 1]} from now on"
 

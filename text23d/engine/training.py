@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +12,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from text23d.engine.ranks import ALONE, Ranks
+from text23d.engine.signals import undisturbed
 from text23d.errors import Interrupted, UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.settings import NonNegative, read
 
 SAVE_EVERY = 120.0
-INTERRUPTIONS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -62,9 +60,9 @@ class Trainee(Protocol):
         """The inverse of `facts`. Raises UserError for those of another training."""
         ...
 
-    def accumulate(self, batch: Any) -> float:
-        """Compute the gradient, which is no part of the state, and return the loss. Raises Diverged if it is not
-        finite."""
+    def accumulate(self, batch: Any, own: slice = slice(None)) -> float:
+        """Compute the gradient, which is no part of the state, and return the loss: of the examples `own` of the batch,
+        as parts of sums that are the whole batch's. Raises Diverged if the loss is not finite."""
         ...
 
     def advance(self, batch: Any) -> None:
@@ -78,62 +76,69 @@ def train(
     checkpoint: Path,
     report: Callable[[float], None],
     minutes: float = math.inf,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train until the state is done or `minutes` are over. batch: of a step; report: called with each step's loss.
+    ranks: those that share each batch, and begin from the state of the first, which alone saves it.
 
     The state is saved every SAVE_EVERY seconds and at the end, also when interrupted: a signal that comes while a step
     is taken waits until it is. Raises Interrupted with what to do then, and Diverged where the loss is not finite.
     """
+    if not ranks.alone:
+        tensors, facts = contents(state)
+        begin = ranks.spread({"tensors": tensors, "facts": facts})
+        if not ranks.first:
+            adopt(state, begin["tensors"], begin["facts"])
     start = saved = time.monotonic()
     before, whole = state.seconds, True
     try:
-        while not state.done and time.monotonic() - start < 60 * minutes:
-            examples = batch(state.step)
-            loss = state.accumulate(examples)
-            with undisturbed():
-                whole = False
-                state.advance(examples)
-                state.seconds = before + time.monotonic() - start
-                whole = True
+        while not state.done:
+            with ranks.together():
+                if ranks.any(time.monotonic() - start >= 60 * minutes):
+                    break
+                examples = batch(state.step)
+                loss = accumulate(state, examples, ranks)
+                with undisturbed():
+                    whole = False
+                    state.advance(examples)
+                    state.seconds = before + time.monotonic() - start
+                    whole = True
             report(loss)
-            if time.monotonic() - saved > SAVE_EVERY:
+            if ranks.first and time.monotonic() - saved > SAVE_EVERY:
                 save(checkpoint, state)
                 saved = time.monotonic()
     except KeyboardInterrupt:
         message = f"interrupted after {state.step} steps, which {checkpoint} holds: the same command goes on"
         raise Interrupted(message) from None
     finally:
-        if whole:  # half a step must not replace the last whole state
+        if whole and ranks.first:  # half a step must not replace the last whole state
             save(checkpoint, state)
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Signals that would interrupt the block come after it. Other threads than the first are never interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    handlers = {each: signal.signal(each, lambda number, frame: came.append(number)) for each in INTERRUPTIONS}
-    try:
-        yield
-    finally:
-        for each, handler in handlers.items():
-            signal.signal(each, signal.SIG_DFL if handler is None else handler)
-    if came:
-        signal.raise_signal(came[0])
+def accumulate(state: Trainee, batch: Any, ranks: Ranks) -> float:
+    """Each rank's part of the gradient and of the loss, added up."""
+    if ranks.alone:
+        return state.accumulate(batch)
+    own = ranks.share(len(batch[0]), "examples of a batch")
+    loss = state.accumulate(batch, slice(own.start, own.stop))
+    return ranks.add_gradients(1.0, [parameter for _, parameter in trained(state)], loss)
 
 
 def save(path: Path, state: Trainee) -> None:
     """Write the whole state. Raises UserError if that fails."""
+    tensors, facts = contents(state)
+    save_tensors(path, tensors, "training", facts)
+
+
+def contents(state: Trainee) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The whole state, as named tensors and what is none."""
     tensors: dict[str, Tensor] = {}
     for prefix, module in state.modules.items():
         tensors |= {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
     for name, parameter in trained(state):
         for moment, value in state.optimiser.state.get(parameter, {}).items():
             tensors[f"adam.{moment}.{name}"] = value
-    facts = {**state.facts(), "seconds": state.seconds}
-    save_tensors(path, tensors, "training", facts)
+    return tensors, {**state.facts(), "seconds": state.seconds}
 
 
 @dataclass(frozen=True)
@@ -148,15 +153,20 @@ def load(path: Path, state: Trainee) -> None:
     tensors, facts = load_tensors(path, "training")
     advice = "choose another folder, or remove the file to begin anew"
     try:
-        spent = read(Spent, facts)
-        state.restore(facts)
-        for name, module in state.modules.items():
-            own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
-            module.load_state_dict(own)
-        load_moments(state, tensors)
+        adopt(state, tensors, facts)
     except (UserError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(f"{path} holds another training, or is damaged ({reason}): {advice}") from error
+
+
+def adopt(state: Trainee, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """The inverse of `contents`. Raises UserError, ValueError or RuntimeError for those of another training."""
+    spent = read(Spent, facts)
+    state.restore(facts)
+    for name, module in state.modules.items():
+        own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
+        module.load_state_dict(own)
+    load_moments(state, tensors)
     state.seconds = spent.seconds
 
 

@@ -59,20 +59,31 @@ def hardened(
     }
 
 
-def loss(heads: Sequence[Head], opinion: Opinion, answers: Targets) -> Tensor:
+def loss(heads: Sequence[Head], opinion: Opinion, answers: Targets, own: slice = slice(None)) -> Tensor:
     """The heads' cross entropies, summed, those of angles by half; labels smoothed by 5 %, angles by a bin to each
-    side. Heads without answers are left out."""
+    side. Heads without answers are left out.
+
+    opinion: of the examples `own` among those of the answers; what these add to the loss of all is returned.
+    """
     total = opinion.features.new_zeros(())
     for head in heads:
-        logits, answer = opinion[head.name], answers[head.name]
+        logits, answer = opinion[head.name], answers[head.name][own]
+        known = is_known(head, answer)
+        if not known.any():
+            continue
+        # Each is a mean over the answers that are known, of which these examples have a part.
+        part = known.sum().item() / is_known(head, answers[head.name]).sum().item()
         if head.how == "circular":
-            known = ~answer.isnan()
-            if known.any():
-                total = total + 0.5 * F.cross_entropy(logits[known], bell(answer[known], len(head.classes)))
-        elif (answer != IGNORED).any():
+            total = total + part * 0.5 * F.cross_entropy(logits[known], bell(answer[known], len(head.classes)))
+        else:
             logits, answer = logits.flatten(0, -2), answer.flatten()
-            total = total + F.cross_entropy(logits, answer, label_smoothing=0.05, ignore_index=IGNORED)
+            total = total + part * F.cross_entropy(logits, answer, label_smoothing=0.05, ignore_index=IGNORED)
     return total
+
+
+def is_known(head: Head, answer: Tensor) -> Tensor:
+    """Which answers there are, as them."""
+    return ~answer.isnan() if head.how == "circular" else answer != IGNORED
 
 
 def bell(angle: Tensor, bins: int) -> Tensor:
@@ -95,9 +106,10 @@ def accuracy(heads: Sequence[Head], opinion: Opinion, answers: Targets) -> dict[
     for head in heads:
         found, answer = opinion[head.name].argmax(-1), answers[head.name]
         if head.how == "circular":
-            right = (apart(found * (360.0 / len(head.classes)), answer).abs() <= NEAR)[~answer.isnan()]
+            right = apart(found * (360.0 / len(head.classes)), answer).abs() <= NEAR
         else:
-            right = (found == answer)[answer != IGNORED]
+            right = found == answer
+        right = right[is_known(head, answer)]
         if right.numel():
             shares[head.name] = right.float().mean().item()
     return shares
@@ -166,11 +178,12 @@ class TrainState:
             raise UserError("it is of other heads")
         self.step = found.step
 
-    def accumulate(self, batch: tuple[Tensor, Targets]) -> float:
-        """The gradient of the loss; returns the loss. Raises Diverged if it is not finite."""
+    def accumulate(self, batch: tuple[Tensor, Targets], own: slice = slice(None)) -> float:
+        """The gradient of the loss, as far as the examples `own` add to it; returns what they add to the loss. Raises
+        Diverged if it is not finite."""
         x, answers = batch
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
-            value = loss(self.network.heads, self.network(x), answers)
+            value = loss(self.network.heads, self.network(x[own]), answers, own)
         if not torch.isfinite(value):
             raise Diverged(f"the training loss became {value.item()} after {self.step} steps: use a smaller train.lr")
         self.optimiser.zero_grad(set_to_none=True)

@@ -78,6 +78,11 @@ def describe(device: str = "cpu") -> str:
     return f"torch ({problem})" if problem else "torch (chosen; a compiled library is there)"
 
 
+def problem(device: str = "cpu") -> str:
+    """Why the compiled library for `device` is not there, and what to do; empty: it is."""
+    return _load(device)[1]
+
+
 def library(device: str = "cpu") -> ctypes.CDLL:
     """The compiled library for `device`. Raises UserError where there is none."""
     loaded, problem = _load(device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from text23d.checkpoint import load_optimizer, optimizer_state
 from text23d.guide import rows
 from text23d.method.noise import spread
+from text23d.method.update import Reduce
 
 
 class NetworkLearner:
@@ -18,14 +19,15 @@ class NetworkLearner:
     mean of ||eps_phi(x) - n||^2 = ||(D_phi(x) - x0) / sigma||^2 (Wang et al. 2023, Eq. 8).
 
     A call costs 3 evaluations: a forward, and a backward pass that counts as 2. `batch` is the number of examples that
-    the network sees at once, for as much memory as those require: the gradients of a step add up. None: all.
+    the network sees at once, for as much memory as those require: the gradients of a step add up. None: all. reduce:
+    see `update.Reduce`.
     """
 
     evaluations = 3
     batch: int | None = None
 
-    def __init__(self, network: nn.Module, lr: float) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, lr: float, reduce: Reduce | None = None) -> None:
+        self.network, self.reduce = network, reduce
         self.weights = {name: each for name, each in network.named_parameters() if each.requires_grad}
         self.adam = torch.optim.Adam(self.weights.values(), lr=lr, betas=(0.9, 0.99))
 
@@ -35,6 +37,8 @@ class NetworkLearner:
         parts = [slice(start, start + size) for start in range(0, len(x), size)]
         self.adam.zero_grad()
         denoised = torch.cat([self._add_gradient(x0, x, sigma, c, part) for part in parts])
+        if self.reduce is not None:
+            self.reduce(list(self.weights.values()), 0.0)
         self.adam.step()
         return denoised
 

@@ -13,6 +13,12 @@ from torch.nn import functional as F
 
 from text23d.contracts import Representation, Shape
 
+Reduce = Callable[[Sequence[torch.nn.Parameter], float], float]
+"""(parameters, loss) -> loss, where several processes share the views: puts the gradient of the mean over all views in
+place of that over this process's, and returns the loss of all views."""
+Gather = Callable[[Any, Tensor], tuple[Any, Tensor]]
+"""(views, x0_hat) of this process -> those of all that share the views."""
+
 
 class Updater(Protocol):
     def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
@@ -27,13 +33,14 @@ class Update:
     The rendering of the update may be coarser or finer than the target ([0036]): the target is resampled by area to
     it. `penalty` returns one number, differentiable in phi: a regulariser of the representation. `split` parts
     views into batches of one, which are rendered one after another while their gradients add up: on a CPU the
-    temporaries of one view stay in its cache. None: all at once.
+    temporaries of one view stay in its cache. None: all at once. `reduce`: see `Reduce`; None: all views are here.
     """
 
     optimizer: torch.optim.Optimizer
     inner: int = 2
     penalty: Callable[[], Tensor] | None = None
     split: Callable[[Any], Sequence[Any]] | None = None
+    reduce: Reduce | None = None
 
     def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
         """x0_hat [B, C, *S] -> the total loss before each inner step.
@@ -55,7 +62,11 @@ class Update:
             with torch.enable_grad():
                 penalty = self.penalty()
             value += self._add_gradient(penalty)
-        grads = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if self.reduce is not None:
+            value = self.reduce(parameters, value)
+            _require_finite(value, "loss")
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         _require_finite(float(torch.nn.utils.get_total_norm(grads)), "gradient norm")
         self.optimizer.step()
         return value
@@ -68,15 +79,20 @@ class Update:
         return value
 
 
+@dataclass
 class Replace:
     """phi takes the target as it is ([0045]): for renderings made of phi's own pixels, which phi lets be replaced by
-    `phi.replace(views, x0_hat)`."""
+    `phi.replace(views, x0_hat)`. `gather`: see `Gather`; None: all views are here."""
+
+    gather: Gather | None = None
 
     @torch.no_grad()
     def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
         """x0_hat [B, C, *S], of the rendering's own shape whatever `shape` -> the loss before. Raises
         FloatingPointError, before phi is touched, where it is not finite."""
         own: Any = phi
+        if self.gather is not None:
+            views, x0_hat = self.gather(views, x0_hat)
         loss = (phi.render(views, tuple(x0_hat.shape[2:])) - x0_hat).square().mean().item()
         _require_finite(loss, "loss")
         own.replace(views, x0_hat)

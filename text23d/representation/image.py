@@ -4,15 +4,14 @@ only the prior needs to know."""
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from text23d.contracts import Shape, Views
-from text23d.memory import expect_room
+from text23d.memory import expect_room, recomputed
 from text23d.pictures import read_picture
 from text23d.settings import number, whole
 
@@ -125,8 +124,7 @@ class MlpImage(nn.Module):
             return torch.cat([self.query(part) for part in u.split(min(self.chunk or PLACES, PLACES))])
         if self.chunk is None:
             return self.query(u)
-        again = {"use_reentrant": False, "preserve_rng_state": False}
-        return torch.cat([cast(Tensor, checkpoint(self.query, part, **again)) for part in u.split(self.chunk)])
+        return torch.cat([recomputed(self.query, part) for part in u.split(self.chunk)])
 
     def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
         """One optimiser group, "mlp"."""

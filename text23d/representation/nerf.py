@@ -7,11 +7,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from text23d.cameras import Cameras
 from text23d.contracts import Shape, each
 from text23d.kernels import ops, reference
+from text23d.memory import recomputed
 from text23d.representation.hashgrid import Encoding, HashGrid
 from text23d.representation.occupancy import Occupancy
 from text23d.representation.volume import Points, points_on_rays, render_points
@@ -110,8 +110,7 @@ class Nerf(nn.Module):
         if self.chunk is None:
             return shade(*rays)
         parts = zip(*(each.split(self.chunk) for each in rays), strict=True)
-        again = {"use_reentrant": False, "preserve_rng_state": False}
-        return torch.cat([cast(Tensor, checkpoint(shade, *part, **again)) for part in parts])
+        return torch.cat([recomputed(shade, *part) for part in parts])
 
     def _remembered_points(self, views: Cameras, shape: Shape) -> Points:
         """Where the rays of these cameras ask the field: the same for all steps of an optimiser on one target, so it is

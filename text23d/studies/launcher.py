@@ -44,7 +44,7 @@ from text23d.paths import conf_dir
 from text23d.studies.lease import lease
 from text23d.studies.member import FAILURE, Member, cores, supervise, with_threads
 from text23d.studies.overrides import quoted
-from text23d.studies.worker import LOG
+from text23d.studies.worker import OUTPUT
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 """Hydra's own launcher."""
@@ -64,7 +64,7 @@ class Job:
     @property
     def log(self) -> Path:
         """The file of what the job says."""
-        return self.folder / LOG
+        return self.folder / OUTPUT
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 So nothing of one run reaches another, whatever launcher brought them together, and a run that crashes, hangs or eats
 all memory takes no other with it. The run's folder is the record: `summary.json` of a run that finished, `failure.txt`
-with one line of one that failed, `log.txt` of what it said.
+with one line of one that failed, `output.txt` of what it printed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from text23d.compose import register_resolvers
 from text23d.engine.resume import AUTO
+from text23d.engine.watchdog import STATUS
 from text23d.errors import UserError
 from text23d.studies.lease import holds
-from text23d.studies.worker import DEFECT, GRACE, HUNG, INTERRUPTED, LOG, MISTAKE
+from text23d.studies.worker import DEFECT, GRACE, HUNG, INTERRUPTED, OUTPUT, MISTAKE
 
 COMMAND = (sys.executable, "-m", "text23d.studies.worker")
 FAILURE = "failure.txt"
@@ -102,16 +103,16 @@ def attempts(cfg: Mapping[str, Any], folder: Path, lease: Path, environment: Map
             status = awaited(process, folder, lease, stall)
         finally:
             stop(process)
-        if status != HUNG:
+        if status not in (HUNG, STATUS):
             return failure(folder, status)
         cfg = {**cfg, "resume": {"folder": AUTO, "force": False}}
-    return f"it hung twice, for {stall:g} s each; see {folder / LOG}"
+    return f"it hung twice, for {stall:g} s each; see {folder / OUTPUT}"
 
 
 def start(cfg: Mapping[str, Any], folder: Path, environment: Mapping[str, str], again: bool = False) -> Process:
     """The process of a run. again: its log goes on. Raises OSError where that cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOG, "ab" if again else "wb") as log:
+    with open(folder / OUTPUT, "ab" if again else "wb") as log:
         process = subprocess.Popen(
             [*COMMAND, str(folder)],
             stdin=subprocess.PIPE,  # kept open: see `worker`
@@ -136,7 +137,7 @@ def awaited(process: Process, folder: Path, lease: Path, stall: float | None) ->
         if not holds(lease):
             stop(process)
             return INTERRUPTED
-        now = (folder / LOG).stat().st_mtime_ns if (folder / LOG).exists() else 0
+        now = (folder / OUTPUT).stat().st_mtime_ns if (folder / OUTPUT).exists() else 0
         if now != beat:
             beat, since = now, time.monotonic()
         elif stall and time.monotonic() - since > stall + min(stall, GRACE):
@@ -151,18 +152,18 @@ def failure(folder: Path, status: int) -> str | None:
     if status == 0:
         return None
     if status == MISTAKE:
-        return last_words(folder) or f"see {folder / LOG}"
+        return last_words(folder) or f"see {folder / OUTPUT}"
     if status == INTERRUPTED:
         return STOPPED
     if status == DEFECT:
-        return f"{last_words(folder)}; see {folder / LOG}"
-    return f"it was killed by signal {-status}; see {folder / LOG}" if status < 0 else f"see {folder / LOG}"
+        return f"{last_words(folder)}; see {folder / OUTPUT}"
+    return f"it was killed by signal {-status}; see {folder / OUTPUT}" if status < 0 else f"see {folder / OUTPUT}"
 
 
 def last_words(folder: Path) -> str:
     """The last line of a run's log."""
     with suppress(OSError):
-        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line.removeprefix("text23d: ") for line in reversed(lines) if line.strip()), "")
     return ""
 

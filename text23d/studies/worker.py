@@ -18,7 +18,7 @@ GRACE = 30.0
 """Seconds in which a job that is told to stop may save its work."""
 DEFECT, MISTAKE, HUNG, INTERRUPTED = 1, 2, 3, 130
 """Exit statuses beside 0."""
-LOG = "log.txt"
+OUTPUT = "output.txt"
 """The file, in the job's folder, of what the job says; its standard output."""
 
 
@@ -48,22 +48,16 @@ def work(folder: str, cfg: dict[str, object]) -> None:
     """The main job, which says on standard output what a person should know, and touches its log when something
     moved."""
     # Imported once the thread watches: these take seconds.
-    from text23d.engine.events import Event, Finished, Noted, Started
+    from text23d.engine.events import Event
     from text23d.engine.job import execute
+    from text23d.engine.spoken import spoken
     from text23d.errors import Hung, UserError
 
     def say(event: Event) -> None:
         with suppress(OSError):
-            os.utime(os.path.join(folder, LOG))
-        if isinstance(event, Started):
-            print(f"text23d: {event.prompt!r} on {event.device}, kernels {event.kernels}", flush=True)
-        elif isinstance(event, Noted):
-            print(f"text23d: {event.text}", flush=True)
-        elif isinstance(event, Finished):
-            score = event.summary["score"] or {}
-            judge = ", ".join(f"{name} {value:.2f}" for name, value in score.items()) or "not asked"
-            seconds = event.summary["seconds"]["total"]
-            print(f"text23d: done in {seconds:.0f} s, {event.message}; judge: {judge}", flush=True)
+            os.utime(os.path.join(folder, OUTPUT))
+        for line in spoken(event):
+            print(f"text23d: {line}", flush=True)
 
     try:
         execute(cfg, folder, say)

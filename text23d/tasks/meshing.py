@@ -17,12 +17,13 @@ from text23d.artifact.atlas import UnwrapError, textured
 from text23d.artifact.colour import Painter, Photographs
 from text23d.artifact.decimate import VOLUME
 from text23d.artifact.formats import WRITERS, facts, files_of, read
-from text23d.artifact.mesh import FINEST, OPAQUE, SIDE, extract
+from text23d.artifact.mesh import CELL, FINEST, OPAQUE, SIDE, extract
 from text23d.artifact.model import Model, Placement
 from text23d.artifact.score import LEAST_IOU, LEAST_PSNR, score
 from text23d.cameras import Cameras, orbit
 from text23d.errors import UserError
 from text23d.files import read_json, write_json
+from text23d.memory import free_bytes
 from text23d.representation.nerf import Nerf
 from text23d.settings import number, whole
 
@@ -141,11 +142,17 @@ def record(report: dict[str, Any], folder: Path) -> None:
             report["notes"].append(f"the run's summary stays as it is: {error}")
 
 
+def finest() -> int:
+    """The most cells along a side that memory has room for, at most FINEST and at least 2."""
+    free = free_bytes(torch.device("cpu"))
+    return FINEST if free is None else max(2, min(FINEST, int((free / CELL) ** (1 / 3))))
+
+
 def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Model, list[str]]:
     """The coloured surface in scene units, and notes on what could not be had. Raises EmptyField."""
-    notes, resolution = [], min(settings.resolution, FINEST)
+    notes, resolution = [], min(settings.resolution, finest())
     if resolution < settings.resolution:
-        notes.append(f"resolution={settings.resolution} would not fit into memory: {FINEST} cells a side were used")
+        notes.append(f"resolution={settings.resolution} would not fit into memory: {resolution} cells a side were used")
     solid = extract(
         nerf.density, resolution, settings.threshold, settings.faces, nerf.occupancy.occupied, device
     )  # fmt: skip

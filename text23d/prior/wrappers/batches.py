@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from text23d.contracts import Denoiser
 from text23d.guide import Guide, rows
+from text23d.memory import recomputed
 from text23d.prior.wrappers.codec import Codec, Latents
 from text23d.prior.wrappers.guidance import Guided
 
@@ -72,5 +72,4 @@ def in_parts(part: Callable[[slice], Tensor], count: int, size: int, learns: boo
     parts = [slice(start, start + size) for start in range(0, count, size)]
     if not (learns and torch.is_grad_enabled()):
         return torch.cat([part(which) for which in parts])
-    again = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.cat([cast(Tensor, checkpoint(part, which, **again)) for which in parts])
+    return torch.cat([recomputed(part, which) for which in parts])
