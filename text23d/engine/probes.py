@@ -21,7 +21,7 @@ from text23d.engine.past import Past
 from text23d.engine.resume import is_run_of, write_config
 from text23d.engine.run import Run
 from text23d.errors import Diverged, Interrupted, UserError
-from text23d.files import read_json, write_bytes, write_json
+from text23d.files import read_json, write_json
 from text23d.settings import number, whole
 
 RECORD = "probe.json"
@@ -75,7 +75,6 @@ def best_of(
         others = ", ".join(f"{each.seed}: {told(each)}" for each in probes)
         on_event(Noted(f"seed {best.seed} goes on, the best of {len(probes)} ({others})"))
         past = Past(contents(place(folder, best.seed), run.checkpoints, probes, best), {})
-        write_bytes(folder / METRICS, (place(folder, best.seed) / METRICS).read_bytes())
     return run, past
 
 

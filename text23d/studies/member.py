@@ -25,7 +25,7 @@ from text23d.engine.resume import AUTO
 from text23d.engine.watchdog import STATUS
 from text23d.errors import UserError
 from text23d.studies.lease import holds
-from text23d.studies.worker import DEFECT, GRACE, HUNG, INTERRUPTED, OUTPUT, MISTAKE
+from text23d.studies.worker import DEFECT, GRACE, HUNG, INTERRUPTED, MISTAKE, OUTPUT
 
 COMMAND = (sys.executable, "-m", "text23d.studies.worker")
 FAILURE = "failure.txt"
