@@ -10,6 +10,7 @@ import json
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def trained_together(folder: Path, ranks: Ranks) -> None:
     """The trainings by these ranks: the whole, the first half, and the second after one process did the first."""
     for name, make in TRAININGS.items():
         for stop, file in ((None, f"{name}-ranks"), (HALF, f"{name}-half-ranks"), (None, f"{name}-half")):
-            state, give = ranks.in_turn(lambda make=make: make(folder, ODD))
+            state, give = ranks.in_turn(partial(make, folder, ODD))
             path = folder / f"{file}.safetensors"
             if ranks.first and path.exists():
                 training.load(path, state)
