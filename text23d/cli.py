@@ -73,6 +73,7 @@ def main(verb: str | None = None) -> NoReturn:
         status = error.code
     except BaseException as error:
         status = told(error)
+    watch(signal.SIG_DFL)  # an exception while the interpreter ends would be lost, and leave a traceback
     sys.exit(status)
 
 
