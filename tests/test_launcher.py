@@ -268,7 +268,12 @@ def test_the_end_of_the_lease_stops_a_run(tmp_path: Path) -> None:
     done: list[None] = []
     with lease.lease(tmp_path) as path:
         cfg = {"prompt": "sleep=60", "resume": {"folder": None}}
-        runs = Thread(target=lambda: done.append(member.supervise(cfg, tmp_path / "a", path, os.environ)))
+
+        def supervise() -> None:
+            member.supervise(cfg, tmp_path / "a", path, os.environ)
+            done.append(None)
+
+        runs = Thread(target=supervise)
         runs.start()
         assert eventually(
             lambda: (tmp_path / "a" / "note.json").exists() and note(tmp_path / "a").get("pid") is not None
