@@ -189,7 +189,7 @@ def test_a_job_travels_by_name_and_brings_its_resolvers() -> None:
 
 @pytest.mark.parametrize("name", [name for name in interruption.SIGNALS if hasattr(signal, name)])
 @pytest.mark.parametrize("ignored", [False, True])
-def test_the_first_signal_is_an_exception_and_the_second_ends(
+def test_the_first_signal_is_an_exception_and_a_second_ctrl_c_ends(
     name: str, ignored: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But not what the process was started to ignore, as by nohup."""
@@ -206,7 +206,8 @@ def test_the_first_signal_is_an_exception_and_the_second_ends(
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
             time.sleep(1)
-        assert interruption.ended_by == [number] and signal.getsignal(number) is signal.SIG_DFL
+        expected = signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN
+        assert interruption.ended_by == [number] and signal.getsignal(number) is expected
     finally:
         for each, handler in before.items():
             signal.signal(getattr(signal, each), handler)
@@ -342,7 +343,10 @@ MISTAKES = {
     "interpolation": Mistake(("prompt=car ${seed}",), ("'$'", KNOWN)),
     "prompt without its name": Mistake(("a red car",), ("'a red car'", 'did you mean prompt="a red car"?')),
     "empty folder": Mistake((CAR, "hydra.run.dir="), ("hydra.run.dir= is empty",)),
-    "launcher": Mistake((CAR, "-m", "hydra/launcher=submitit_slurm"), ("pip install hydra-submitit-launcher",)),
+    "launcher": Mistake((CAR, "-m", "hydra/launcher=rq"), ("pip install hydra-rq-launcher",)),
+    "prompts in no file": Mistake(
+        ("prompts=none.txt",), ("prompts=none.txt: there is no such file", "one prompt a line")
+    ),
     "unknown key": Mistake((CAR, "method.iteration=4"), ("'method.iteration'", "did you mean method.iterations")),
     "unknown option": Mistake((CAR, "method=langvin"), ("'langvin'", "did you mean langevin")),
     "unknown flag": Mistake((CAR, "--views=3"), ("'--views=3'", "key=value")),

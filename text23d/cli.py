@@ -73,6 +73,7 @@ def main(verb: str | None = None) -> NoReturn:
         status = error.code
     except BaseException as error:
         status = told(error)
+    watch(signal.SIG_DFL)  # an exception while the interpreter ends would be lost, and leave a traceback
     sys.exit(status)
 
 
@@ -213,6 +214,9 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
     if line.runs:
         import_module(f"text23d.{verb}")  # here, where nothing is made yet and Ctrl-C may end it at once
         watch(interrupt)
+    if line.sweep:
+        import_module(f"text23d.{verb}").sweep(line, arguments)
+        return 0
     sys.argv[1:] = line.arguments
     job = Job(verb, line.folder)
     hydra.main(version_base="1.3", config_path=line.config_path, config_name=line.config_name)(job)()
@@ -262,12 +266,10 @@ def output_folder() -> Path:
 
 
 def register_resolvers() -> None:
-    """`${slug:text}`: see `paths.slug`."""
-    from omegaconf import OmegaConf
+    """See `compose.register_resolvers`."""
+    from text23d import compose
 
-    from text23d.paths import slug
-
-    OmegaConf.register_new_resolver("slug", slug, replace=True)
+    compose.register_resolvers()
 
 
 def device(name: str) -> torch.device:

@@ -15,6 +15,10 @@ class Diverged(UserError):
     """The optimisation met a number that is not finite."""
 
 
+class Hung(UserError):
+    """A run gave no sign of life for too long."""
+
+
 class RankError(UserError):
     """What one of several processes met that do one job together; its message names the process."""
 

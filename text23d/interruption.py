@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +15,10 @@ ended_by: list[int] = []
 """The signal that `interrupt` answered, if one came."""
 
 
-def watch(handler: Any) -> None:
-    """Let `handler` answer SIGNALS, but not those that the process was started to ignore, as nohup does."""
-    for name in SIGNALS:
+def watch(handler: Any, names: Sequence[str] = SIGNALS) -> None:
+    """Let `handler` answer the signals of these names, but not those that the process was started to ignore, as by
+    nohup."""
+    for name in names:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
@@ -30,8 +32,10 @@ def leave(number: int, frame: object) -> None:
 
 
 def interrupt(number: int, frame: object) -> None:
-    """Let a verb keep what it has, the first time; the second signal ends the process as if nobody watched."""
-    watch(signal.SIG_DFL)
+    """Let a verb keep what it has. A second Ctrl-C ends the process as if nobody watched; a second SIGTERM or SIGHUP
+    does not: schedulers, and terminals that close, send them more than once, and who is in a hurry has SIGKILL."""
+    watch(signal.SIG_DFL, ("SIGINT",))
+    watch(signal.SIG_IGN, ("SIGTERM", "SIGHUP"))
     ended_by.append(number)
     raise KeyboardInterrupt
 
