@@ -13,11 +13,11 @@ from hydra.core.utils import setup_globals
 
 from text23d.engine.folder import CONFIG, SUMMARY
 from text23d.engine.resume import are_same, is_finished, read_config
+from text23d.engine.spoken import verdict
 from text23d.errors import UserError
 from text23d.files import read_json
 from text23d.studies.gallery import PIXELS, Failed, Gallery, make_gallery
 from text23d.studies.launcher import Job, Outcome, Source, launch, plain
-from text23d.studies.member import last_words
 
 RESUME = "resume.folder=auto"
 
@@ -57,7 +57,10 @@ def make_sweep(
 
     def ended(outcome: Outcome) -> None:
         where = outcome.job.folder
-        say(f"{where.name} failed: {outcome.failure}" if outcome.failure else f"{last_words(where)}; see {where}")
+        if outcome.failure:
+            say(f"{where.name} failed: {outcome.failure}")
+        else:
+            say(verdict(read_json(where / SUMMARY), where.name, where))
 
     jobs = [each.job for each in missing]
     outcomes = {each.job: each for each in launch(jobs, 1, source=source, on_end=ended)} if jobs else {}
