@@ -6,6 +6,7 @@ TEXT23D_REQUIRE names the program, as .ci/run does, the test fails.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -19,13 +20,19 @@ INSTALL = {
     "gltf-validator": "apt-get install nodejs npm; npm install -g gltf-validator",
     "c++": "apt-get install g++, then pip install -e . again",
     "nvcc": "the CUDA toolkit, then pip install -e . again",
+    "ray": "pip install -e '.[ray]'",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()
 
 
 @cache
 def found(name: str) -> str | None:
-    """The path of a program; of gltf-validator, the folder of node's modules that it lies in."""
+    """The path of a program; of gltf-validator, the folder of node's modules that it lies in; of ray, where it is
+    beside Hydra's launcher for it."""
+    if name == "ray":
+        spec = importlib.util.find_spec("ray") and importlib.util.find_spec("hydra_plugins")
+        places = list(spec.submodule_search_locations or ()) if spec else []
+        return next((each for each in places if os.path.isdir(os.path.join(each, "hydra_ray_launcher"))), None)
     if name == "gltf-validator":
         if found("node") is None or (npm := found("npm")) is None:
             return None

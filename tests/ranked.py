@@ -5,8 +5,12 @@ What each rank ends with is left in the folder as <case>-<rank>.safetensors.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +24,38 @@ from text23d.engine.following import dismiss, follow, lead
 from text23d.engine.loop import advance
 from text23d.engine.meeting import meeting
 from text23d.engine.ranks import ALONE, Ranks
+from text23d.engine.thrift import thriftily
+from text23d.errors import Diverged
 from text23d.pictures import write_picture
 
 STEPS, HALF = 20, 3
 ODD = 7
 """Examples of a batch."""
-TRAININGS = {"prior": prior, "judge": judge}
-FOUR, THREE = "method.views=4", "method.views=3"
+
+
+def exact(folder: Path, batch: int) -> Any:
+    """The training of a prior in float32, whatever is fast here."""
+    state, give = prior(folder, batch)
+    state.model.precision = torch.float32  # type: ignore[attr-defined]
+    return state, give
+
+
+TRAININGS = {"prior": exact, "judge": judge}
+TWO, THREE = "method.views=2", "method.views=3"
 SHORT = ("method.inversion.steps=2",)
 BANK = ("views=bank", "views.count=6")
 IMAGES = ("views=one", "method.views=3")
 KNOWN = ("constraint.picture=<folder>/picture.png", "constraint.mask=<folder>/mask.png")
 CASES: dict[str, tuple[str, ...]] = {
-    "fixed point": (FOUR,),
+    "fixed point": (TWO,),
     "bank": (THREE, "method.inner=3", "method.ema=0.9", *BANK),
     "anderson": (THREE, "method/inversion=anderson", *BANK),
-    "ode": (FOUR, "method/inversion=ode", *SHORT),
+    "ode": (TWO, "method/inversion=ode", *SHORT),
     "backprop": (THREE, "method/inversion=backprop", "method.inversion.iterations=2", *BANK),
-    "naive": (FOUR, "method/inversion=naive", "method.renorm=true"),
+    "naive": (TWO, "method/inversion=naive", "method.renorm=true"),
     "levels": (
         *(THREE, "method.levels=[1,0.5]", "method/sigma=random", "method/langevin=leimkuhler_matthews"),
-        *("method.churn=2", *BANK),
+        *BANK,
     ),
     "sgd": (THREE, "method/optimizer=sgd", "method.lr_grid=0.2", "method.lr_mlp=0.02"),
     "sds": (THREE, "method=sds", "method/sigma=random"),
@@ -105,6 +120,47 @@ def shared(folder: Path, weights: Path, ranks: Ranks) -> None:
         leave(folder / f"{case}-{ranks.rank}", state, figures)
 
 
+class Sick:
+    """A denoiser that fails once at each of some calls, on one rank."""
+
+    def __init__(self, denoiser: Any, failures: dict[int, str]) -> None:
+        self.well, self.failures, self.calls = denoiser, failures, 0
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, c: Any = None) -> torch.Tensor:
+        failure = self.failures.pop(self.calls, None)
+        self.calls += 1
+        if failure == "memory":
+            raise MemoryError
+        found: torch.Tensor = self.well(x, sigma, c)
+        return found * torch.nan if failure else found
+
+
+def sick(folder: Path, weights: Path, ranks: Ranks) -> None:
+    """The second rank's prior fails in iteration 2 by its numbers and in iteration 3 by its memory."""
+    state, parts = made(folder, weights, "bank", ranks)
+    found: dict[str, Any] = {}
+    if not ranks.first:
+        aux = Sick(parts.guide.aux, {6: "nan", 13: "memory"})  # of five calls an iteration
+        parts = replace(parts, guide=replace(parts.guide, aux=aux))
+        follow(state, parts)
+        assert not aux.failures
+    while ranks.first and state.iteration < 4:
+        lead(state, ranks)
+        before = state.snapshot()
+        try:
+            thriftily(lambda sparing: advance(state, sparing), state, parts, lambda line: None)
+        except Diverged as error:
+            after = state.snapshot()
+            same = all(torch.equal(after["phi"][name], each) for name, each in before["phi"].items())
+            found = {"told": str(error), "restored": same and after["counts"] == before["counts"]}
+            state.stream += 1
+    if ranks.first:
+        dismiss(ranks)
+    phi = hashlib.sha256(b"".join(each.numpy().tobytes() for each in state.phi.state_dict().values())).hexdigest()
+    ending = {"iteration": state.iteration, "level": state.thrift.level, "phi": phi}
+    (folder / f"sick-{ranks.rank}.json").write_text(json.dumps(found | ending))
+
+
 def leave(path: Path, state: Any, figures: list[dict[str, Any]]) -> None:
     checkpoint.save(path.with_name(f"{path.name}.safetensors"), {"state": state.state(), "figures": figures})
 
@@ -112,6 +168,7 @@ def leave(path: Path, state: Any, figures: list[dict[str, Any]]) -> None:
 def trained_alone(folder: Path) -> None:
     """The trainings by one process, and what it has after HALF of their steps."""
     for name, make in TRAININGS.items():
+        gradient(make, folder, f"{name}-gradient-alone", ALONE)
         for stop, file in ((HALF, f"{name}-half"), (None, f"{name}-alone")):
             state, give = make(folder, ODD)
             train_until(stop, state, give, folder / f"{file}.safetensors", ALONE)
@@ -120,12 +177,21 @@ def trained_alone(folder: Path) -> None:
 def trained_together(folder: Path, ranks: Ranks) -> None:
     """The trainings by these ranks: the whole, the first half, and the second after one process did the first."""
     for name, make in TRAININGS.items():
+        gradient(make, folder, f"{name}-gradient-{ranks.rank}", ranks)
         for stop, file in ((None, f"{name}-ranks"), (HALF, f"{name}-half-ranks"), (None, f"{name}-half")):
-            state, give = ranks.in_turn(lambda make=make: make(folder, ODD))
+            state, give = ranks.in_turn(partial(make, folder, ODD))
             path = folder / f"{file}.safetensors"
             if ranks.first and path.exists():
                 training.load(path, state)
             train_until(stop, state, give, path, ranks)
+
+
+def gradient(make: Any, folder: Path, file: str, ranks: Ranks) -> None:
+    """The first step's loss, and its gradient by the names of the parameters."""
+    state, give = ranks.in_turn(partial(make, folder, ODD))
+    loss = training.accumulate(state, give(0), ranks)
+    grads = {name: each.grad for name, each in training.trained(state) if each.grad is not None}
+    checkpoint.save(folder / f"{file}.safetensors", {"loss": loss, "grads": grads})
 
 
 def train_until(stop: int | None, state: Any, give: Any, file: Path, ranks: Ranks) -> None:
@@ -145,4 +211,5 @@ if __name__ == "__main__":
             alone(*given)
         else:
             trained_together(given[0], ranks)
+            sick(*given, ranks)
             shared(*given, ranks)

@@ -290,7 +290,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_configuration_of_every_verb_is_found() -> None:
     for verb in cli.VERBS:
         path = config_of(verb)
-        assert (path is None) == (verb in ("vocabulary", "world"))
+        assert (path is None) == (verb in ("vocabulary", "world", "doctor"))
         assert path is None or path.stem == {"run": "config"}.get(verb, verb)
 
 
@@ -343,7 +343,10 @@ MISTAKES = {
     "interpolation": Mistake(("prompt=car ${seed}",), ("'$'", KNOWN)),
     "prompt without its name": Mistake(("a red car",), ("'a red car'", 'did you mean prompt="a red car"?')),
     "empty folder": Mistake((CAR, "hydra.run.dir="), ("hydra.run.dir= is empty",)),
-    "launcher": Mistake((CAR, "-m", "hydra/launcher=submitit_slurm"), ("pip install hydra-submitit-launcher",)),
+    "launcher": Mistake((CAR, "-m", "hydra/launcher=rq"), ("pip install hydra-rq-launcher",)),
+    "prompts in no file": Mistake(
+        ("prompts=none.txt",), ("prompts=none.txt: there is no such file", "one prompt a line")
+    ),
     "unknown key": Mistake((CAR, "method.iteration=4"), ("'method.iteration'", "did you mean method.iterations")),
     "unknown option": Mistake((CAR, "method=langvin"), ("'langvin'", "did you mean langevin")),
     "unknown flag": Mistake((CAR, "--views=3"), ("'--views=3'", "key=value")),

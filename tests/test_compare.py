@@ -177,7 +177,8 @@ def test_the_verb_compares_goes_on_and_tells_failures(
     block: dict[str, Any] = results["budgets"]["evaluations"]
     assert set(block["figures"]) == {"ours", "sds"} and block["missing"] == 0
     log = tmp_path / "costs" / "wrong" / "output.txt"
-    assert block["failed"] == [f"wrong: see {log}"] and "method.churn=0: expected" in log.read_text()
+    why = "method.churn=0: expected a whole number, 1 to 10000"
+    assert block["failed"] == [f"wrong: {why}"] and log.read_text() == f"text23d: {why}\n"
     costs = {name: cost["evaluations"] for name, cost in results["costs"].items()}
     assert costs == {"ours": 5, "sds": 2}
     for name, row in block["figures"].items():

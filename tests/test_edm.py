@@ -24,6 +24,8 @@ SIGMAS = torch.tensor([0.05, 0.7, 12.0])
 class Recorder(nn.Module):
     """F(x, noise, c) = 0.3 x + noise / 10, keeping what it was asked."""
 
+    light = None
+
     def __init__(self, answer: float = 0.3) -> None:
         super().__init__()
         self.answer, self.asked = answer, list[tuple[Tensor, Tensor, Any]]()
@@ -68,6 +70,8 @@ def test_only_the_network_computes_in_low_precision() -> None:
     """The skip connection carries the small noise levels: in bfloat16 it would lose them."""
 
     class Convolution(nn.Conv2d):
+        light = None
+
         def forward(self, x: Tensor, noise: Tensor, c: Any) -> Tensor:  # type: ignore[override]
             self.made = super().forward(x).dtype
             return torch.zeros_like(x, dtype=self.made)

@@ -39,7 +39,7 @@ from text23d.prior.wrappers.guidance import Guided
 from text23d.representation.nerf import Nerf
 from text23d.rng import generator
 from text23d.settings import checked
-from text23d.studies import figures, launcher, runs
+from text23d.studies import figures, member, runs
 from text23d.studies.evaluation import samples
 from text23d.studies.evaluation.samples import Sampling
 from text23d.studies.evaluation.table import HEADINGS, results_table
@@ -592,7 +592,7 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(launcher, "COMMAND", (sys.executable, "-c", WORKER.format(judge=str(tiny_judge.parent))))
+    monkeypatch.setattr(member, "COMMAND", (sys.executable, "-c", WORKER.format(judge=str(tiny_judge.parent))))
     cfg = verb(tmp_path, tiny_prior, tiny_judge, "suite.held_out=[a mug]", "runs.seeds=[1]", "samples.sets=1")
     cfg.runs.settings = list(SMALL)
     write_text(tmp_path / "runs" / "a-mug-1", "a file where the run's folder should be")

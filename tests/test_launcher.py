@@ -11,41 +11,55 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
-from text23d.studies import launcher
-from text23d.studies.launcher import Job, launch
+from text23d.studies import launcher, lease, member
+from text23d.studies.launcher import Job, Outcome, launch
+from text23d.studies.member import share_of_cores, with_threads
+from text23d.studies.overrides import quoted
 
 STUB = """
 import json, os, pathlib, signal, sys, time
 from text23d.studies import worker
 
-def work(folder, *overrides):
-    asked = dict(each.split("=", 1) for each in overrides)
-    note = pathlib.Path(folder) / "note.json"
-    found = {"begin": time.time(), "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"], "asked": asked}
-    note.write_text(json.dumps(found))
+def work(folder, cfg):
+    asked = cfg["prompt"].split("; ")
+    asked = dict(each.split("=", 1) for each in asked if "=" in each)
+    folder = pathlib.Path(folder)
+    found = {"begin": time.time(), "pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS"), "cfg": cfg}
+    (folder / "note.json").write_text(json.dumps(found))
     if "deaf" in asked:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if "status" in asked:
+        print("text23d: so it is")
     print("working", flush=True)
     try:
         time.sleep(float(asked.get("sleep", 0)))
+        if "hang" in asked and cfg["resume"]["folder"] is None:
+            os.kill(os.getpid(), signal.SIGSTOP)
     except KeyboardInterrupt:
-        note.write_text(json.dumps({**found, "saved": True}))
+        (folder / "note.json").write_text(json.dumps({**found, "saved": True}))
         raise
-    note.write_text(json.dumps({**found, "end": time.time()}))
-    sys.exit(int(asked.get("status", 0)))
+    (folder / "note.json").write_text(json.dumps({**found, "end": time.time()}))
+    if "status" in asked:
+        sys.exit(int(asked["status"]))
+    (folder / "summary.json").write_text("{}")
 
 worker.work = work
 worker.main()
 """
-"""A worker whose job sleeps and ends with a status, as it is asked to."""
+"""A worker whose job does what its prompt asks for: sleeps, hangs or ends with a status."""
+
+
+def job(folder: Path, asked: str = "", *overrides: str) -> Job:
+    return Job((f"prompt={quoted(asked or 'nothing')}", *overrides), folder)
 
 
 @pytest.fixture(autouse=True)
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "COMMAND", (sys.executable, "-c", STUB))
+    monkeypatch.setattr(member, "COMMAND", (sys.executable, "-c", STUB))
 
 
 def note(folder: Path) -> dict[str, object]:
@@ -69,29 +83,47 @@ def alive(pid: object) -> bool:
 
 
 def test_so_many_at_a_time_each_on_its_share_of_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    jobs = [Job(("sleep=0.6", f"number={index}"), tmp_path / str(index)) for index in range(4)]
-    outcomes = launch(jobs, 2, "cpu")
+    monkeypatch.setattr(launcher, "cores", lambda: 5)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    jobs = [job(tmp_path / str(index), "sleep=0.6", f"seed={index}") for index in range(4)]
+    came: list[Outcome] = []
+    outcomes = launch(jobs, 2, "cpu", on_end=came.append)
     assert [each.job for each in outcomes] == jobs and not any(each.failure for each in outcomes)
-    notes = [note(job.folder) for job in jobs]
-    assert [each["asked"]["number"] for each in notes] == list("0123")  # type: ignore[index]
-    assert {each["threads"] for each in notes} == {"2"} and notes[0]["asked"]["device"] == "cpu"  # type: ignore[index]
+    assert {each.job for each in came} == set(jobs) and len(came) == 4
+    notes: list[Any] = [note(job.folder) for job in jobs]
+    assert [each["cfg"]["seed"] for each in notes] == [0, 1, 2, 3]
+    assert {each["threads"] for each in notes} == {"2"} and notes[0]["cfg"]["device"] == "cpu"
     spans = [(float(str(each["begin"])), float(str(each["end"]))) for each in notes]
     beside = [sum(begin <= moment < end for begin, end in spans) for moment, _ in spans]
     assert max(beside) == 2, "two at once, and never three"
     assert all((job.folder / "output.txt").read_text() == "working\n" for job in jobs)
+    assert not list(tmp_path.glob(f"{lease.PREFIX}*")), "the lease has ended"
 
 
-def test_a_failed_job_stops_no_other_and_names_its_log(tmp_path: Path) -> None:
+def test_threads_that_are_bounded_already_stay_so() -> None:
+    assert with_threads({"OMP_NUM_THREADS": "1", "a": "b"}, 4) == {"OMP_NUM_THREADS": "1", "a": "b"}
+    assert with_threads({"OMP_NUM_THREADS": "8"}, 4) == with_threads({}, 4) == {"OMP_NUM_THREADS": "4"}
+
+
+def test_threads_by_the_launchers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """joblib's so many at a time, SLURM's and Ray's so many for each."""
+    monkeypatch.setattr(member, "cores", lambda: 8)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    shares = {3: 2, 8: 1, 100: 1, -1: 1, 1: 8}
+    assert {jobs: share_of_cores({"n_jobs": jobs}) for jobs in shares} == shares
+    assert share_of_cores({"cpus_per_task": 4}) == share_of_cores({"ray": {"init": {}, "remote": {"num_cpus": 4}}}) == 4
+    assert share_of_cores({"cpus_per_task": None}) == share_of_cores({"ray": {"remote": {}}}) == 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
+    assert share_of_cores({"cpus_per_task": None}) == 6
+
+
+def test_a_failed_job_stops_no_other_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    statuses = {
-        "good": "status=0",
-        "mistake": "status=2",
-        "killed": "sleep=60",
-        "taken": "status=0",
-        "last": "status=0",
-    }
-    jobs = [Job((override,), tmp_path / name) for name, override in statuses.items()]
+    asked = {
+        "good": "nothing", "mistake": "status=2", "defect": "status=1", "killed": "sleep=60", "taken": "nothing",
+        "last": "nothing",
+    }  # fmt: skip
+    jobs = [job(tmp_path / name, each) for name, each in asked.items()]
 
     def kill() -> None:
         assert eventually((tmp_path / "killed" / "output.txt").exists)
@@ -104,11 +136,37 @@ def test_a_failed_job_stops_no_other_and_names_its_log(tmp_path: Path) -> None:
     killer.join()
     assert failures == {
         "good": None,
-        "mistake": f"see {tmp_path / 'mistake' / 'output.txt'}",
-        "killed": f"it was killed by signal 9, see {tmp_path / 'killed' / 'output.txt'}",
+        "mistake": "working",
+        "defect": f"working; see {tmp_path / 'defect' / 'output.txt'}",
+        "killed": f"it was killed by signal 9; see {tmp_path / 'killed' / 'output.txt'}",
         "taken": f"cannot write to {tmp_path / 'taken'}: File exists",
         "last": None,
     }
+    assert (tmp_path / "mistake" / "failure.txt").read_text() == "working\n"
+    (again,) = launch([job(tmp_path / "mistake", "nothing")], 1)
+    assert again.failure is None and not (tmp_path / "mistake" / "failure.txt").exists(), "of the attempt before"
+
+
+@pytest.mark.parametrize("hangs", [1, 2])
+def test_a_run_that_hangs_is_killed_and_goes_on_once(
+    hangs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped process hears nothing: neither its own watchdog, nor that its input has ended."""
+    stub = STUB if hangs == 1 else STUB.replace(' and cfg["resume"]["folder"] is None', "")
+    monkeypatch.setattr(member, "COMMAND", (sys.executable, "-c", stub))
+    hanging, other = job(tmp_path / "a", "hang=yes", "health.stall=0.5"), job(tmp_path / "b", "nothing")
+    first, second = launch([hanging, other], 1)
+    assert second.failure is None
+    assert first.failure == (None if hangs == 1 else f"it hung twice, for 0.5 s each; see {hanging.log}")
+    assert hanging.log.read_text() == "working\n" * 2
+    told: Any = note(hanging.folder)
+    assert told["cfg"]["resume"]["folder"] == "auto" and not alive(told["pid"])
+
+
+def test_a_settings_mistake_is_a_failure_of_its_run_alone(tmp_path: Path) -> None:
+    wrong, right = job(tmp_path / "a", "nothing", "method.nothing=3"), job(tmp_path / "b")
+    first, second = launch([wrong, right], 2)
+    assert second.failure is None and "method.nothing" in str(first.failure) and "\n" not in str(first.failure)
 
 
 def test_no_jobs_have_no_outcomes() -> None:
@@ -117,14 +175,15 @@ def test_no_jobs_have_no_outcomes() -> None:
 
 @pytest.mark.parametrize("name", ["a b", "a,b", "a=b", "50%", "(x)", "Öl", "it's", "${seed}", "猫", "a\\"])
 def test_folders_have_any_name(tmp_path: Path, name: str) -> None:
-    job = Job((f"number={name}",), tmp_path / name)
-    assert launch([job], 1, "cpu")[0].failure is None
-    assert note(job.folder)["asked"] == {"device": "cpu", "number": name}
+    made = job(tmp_path / name, f"number; {name}")
+    assert launch([made], 1, "cpu")[0].failure is None
+    told: Any = note(made.folder)
+    assert told["cfg"]["prompt"] == f"number; {name}"
 
 
 def test_an_interrupted_launch_stops_its_jobs_in_order(tmp_path: Path) -> None:
     """Each may save its work; one that does not listen is killed."""
-    jobs = [Job(("sleep=60",), tmp_path / "polite"), Job(("sleep=60", "deaf=yes"), tmp_path / "deaf")]
+    jobs = [job(tmp_path / "polite", "sleep=60"), job(tmp_path / "deaf", "sleep=60; deaf=yes")]
     began = time.monotonic()
 
     def interrupt(*_: object) -> None:
@@ -133,7 +192,7 @@ def test_an_interrupted_launch_stops_its_jobs_in_order(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    grace, launcher.GRACE = launcher.GRACE, 2.0
+    grace, member.GRACE = member.GRACE, 2.0
     signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -141,7 +200,7 @@ def test_an_interrupted_launch_stops_its_jobs_in_order(tmp_path: Path) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        launcher.GRACE = grace
+        member.GRACE = grace
     assert time.monotonic() - began < 30
     polite, deaf = (note(job.folder) for job in jobs)
     assert polite["saved"] and "saved" not in deaf
@@ -151,9 +210,9 @@ def test_an_interrupted_launch_stops_its_jobs_in_order(tmp_path: Path) -> None:
 LAUNCH = """
 import sys
 from pathlib import Path
-from text23d.studies import launcher
-launcher.COMMAND = (sys.executable, "-c", {stub!r})
-launcher.launch([launcher.Job(("sleep=60",), Path({folder!r}))], 1, "cpu")
+from text23d.studies import launcher, member
+member.COMMAND = (sys.executable, "-c", {stub!r})
+launcher.launch([launcher.Job(("prompt='sleep=60'",), Path({folder!r}))], 1, "cpu")
 """
 
 
@@ -181,9 +240,45 @@ def test_jobs_do_not_outlive_their_launcher(tmp_path: Path, number: signal.Signa
 
 
 def test_the_real_worker_tells_a_mistake_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "COMMAND", (sys.executable, "-m", "text23d.studies.worker"))
-    job = Job(("prompt=a red zebra",), tmp_path / "50% (a, b) = ü")
-    (outcome,) = launch([job], 1, "cpu")
-    assert outcome.failure == f"see {job.log}"
-    said = job.log.read_text()
-    assert said.startswith("text23d: ") and said.count("\n") == 1 and "'zebra'" in said
+    monkeypatch.setattr(member, "COMMAND", (sys.executable, "-m", "text23d.studies.worker"))
+    wrong = job(tmp_path / "50% (a, b) = ü", "a red zebra")
+    (outcome,) = launch([wrong], 1, "cpu")
+    said = wrong.log.read_text()
+    assert said == f"text23d: {outcome.failure}\n" and said.count("\n") == 1 and "'zebra'" in said
+
+
+# Leases
+
+
+def test_a_lease_ends_with_its_block_or_its_process(tmp_path: Path) -> None:
+    with lease.lease(tmp_path) as path:
+        assert lease.holds(path)
+        here = path.read_text().rpartition(" ")[0]
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        path.write_text(f"{here} {dead.pid}")
+        assert not lease.holds(path), "of a process that has ended"
+        path.write_text(f"elsewhere pid:[1] {dead.pid}")
+        assert lease.holds(path), "another machine's processes cannot be seen"
+    assert not lease.holds(path) and not list(tmp_path.iterdir())
+
+
+def test_the_end_of_the_lease_stops_a_run(tmp_path: Path) -> None:
+    """As it does under every launcher, also on another machine."""
+    done: list[None] = []
+    with lease.lease(tmp_path) as path:
+        cfg = {"prompt": "sleep=60", "resume": {"folder": None}}
+
+        def supervise() -> None:
+            member.supervise(cfg, tmp_path / "a", path, os.environ)
+            done.append(None)
+
+        runs = Thread(target=supervise)
+        runs.start()
+        assert eventually(
+            lambda: (tmp_path / "a" / "note.json").exists() and note(tmp_path / "a").get("pid") is not None
+        )
+        assert eventually(lambda: (tmp_path / "a" / "output.txt").read_text() == "working\n")
+    runs.join(20)
+    assert done and note(tmp_path / "a")["saved"]
+    assert (tmp_path / "a" / "failure.txt").read_text() == f"{member.STOPPED}\n"

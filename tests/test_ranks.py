@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ranked
+from processes import awaited
 from ranked import CASES, TRAININGS
+from tiny import NERF
 from torch import Tensor
 
 from text23d import checkpoint
 from text23d.engine import training
+from text23d.engine.meeting import Environment
+from text23d.engine.ranks import ALONE, Ranks
+from text23d.errors import UserError
 from text23d.files import load_tensors
 
+pytestmark = pytest.mark.timeout(900)  # one fixture does the work of most tests here
 TESTS = Path(__file__).parent
 SAME = 1e-5
 """How far two ranks may be from one process, relatively."""
+
+
+TRAINED = 1e-4
+"""The same for trainings, whose first steps of AdamW are as long where a gradient is rounding alone."""
 
 
 def free_port() -> str:
@@ -83,22 +96,14 @@ def apart(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
 def test_two_ranks_give_what_one_process_gives(case: str, done: Path) -> None:
     """After 20 steps; every second case from half-way of one process, the others left half-way to one."""
     whole, first, second = (checkpoint.load(done / f"{case}-{each}.safetensors") for each in ("alone", "0", "1"))
-    expected = whole["state"]
-    assert apart(first["state"]["phi"], done_begin(case, done)) > 1e-3, "phi has moved"
+    expected, half = whole["state"], checkpoint.load(done / f"{case}-half.safetensors")["state"]
+    assert apart(expected["phi"], half["phi"]) > 1e-3, "phi moves"
     for part in ("phi", "average", "warm", "learner"):
         assert apart(first["state"][part], expected[part]) < SAME, part
         assert not apart(second["state"][part], first["state"][part]), "the ranks have the same bits"
     for found, figures in zip(first["figures"], whole["figures"], strict=True):
-        assert all(
-            found[name] is figures[name] is None or found[name] == pytest.approx(figures[name], rel=1e-4)
-            for name in figures
-        )
-
-
-def done_begin(case: str, folder: Path) -> Mapping[str, Any]:
-    """phi of one process half-way."""
-    begin: Mapping[str, Any] = checkpoint.load(folder / f"{case}-half.safetensors")["state"]["phi"]
-    return begin
+        measured = {name: value for name, value in figures.items() if value is not None}
+        assert {name: found[name] for name in measured} == pytest.approx(measured, rel=1e-4)
 
 
 @pytest.mark.parametrize("case", list(CASES)[::2])
@@ -114,14 +119,147 @@ def test_one_process_goes_on_where_two_ranks_were(case: str, done: Path, tiny_pr
 @pytest.mark.parametrize("name", TRAININGS)
 def test_two_ranks_train_as_one_process_does(name: str, done: Path) -> None:
     """The whole; and the second half of what one process began, and the other way round."""
+    one, *two = (checkpoint.load(done / f"{name}-gradient-{each}.safetensors") for each in ("alone", "0", "1"))
+    for found in two:
+        assert apart(found["grads"], one["grads"]) < SAME and found["loss"] == pytest.approx(one["loss"], rel=SAME)
     whole, facts = load_tensors(done / f"{name}-alone.safetensors", "training")
     for file in (f"{name}-ranks", f"{name}-half"):
         found, said = load_tensors(done / f"{file}.safetensors", "training")
-        assert apart(found, whole) < SAME
+        assert apart(found, whole) < TRAINED
         assert said | {"seconds": 0} == facts | {"seconds": 0}
     state, give = TRAININGS[name](done, ranked.ODD)
-    file = done / f"{name}-half-ranks.safetensors"
-    training.load(file, state)
+    half = done / f"{name}-half-ranks.safetensors"
+    training.load(half, state)
     assert state.step == ranked.HALF
-    training.train(state, give, file, lambda loss: None)
-    assert apart(load_tensors(file, "training")[0], whole) < SAME
+    training.train(state, give, half, lambda loss: None)
+    assert apart(load_tensors(half, "training")[0], whole) < TRAINED
+
+
+def test_what_one_rank_meets_all_act_upon(done: Path) -> None:
+    """The second's prior returned what is no number, and later ran out of memory: the first was told, and both went
+    on."""
+    first, second = (json.loads((done / f"sick-{rank}.json").read_text()) for rank in range(2))
+    assert first["told"] == "iteration 1 of 20 diverged: rank 1 of 2 could not go on" and first["restored"]
+    assert first["level"] == second["level"] == 1
+    assert first["iteration"] == second["iteration"] == 4 and first["phi"] == second["phi"]
+
+
+# What ends one rank
+
+
+RUN = ["-m", "text23d.run", "prompt=a red car", "outputs=minimal", "stages=1", "hydra.run.dir=made", "method.views=2"]
+
+
+def command(prior: Path, *settings: str) -> list[str]:
+    """The main job at the size of `tiny`, for longer than anybody waits."""
+    return [*RUN, f"prior.weights={prior}", "prior.precision=float32", "method.iterations=100000", *NERF, *settings]
+
+
+def lines(folder: Path) -> int:
+    """Iterations that are in metrics.jsonl."""
+    metrics = folder / "made" / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+
+
+def under_way(folder: Path, processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Wait until a run has taken some iterations."""
+    awaited(lambda: lines(folder) > 2 or any(each.poll() is not None for each in processes) or None, 120)
+    assert all(each.poll() is None for each in processes), [each.communicate() for each in processes]
+
+
+def told(said: str) -> list[str]:
+    """The lines of ours that are no progress."""
+    found = [line for line in said.replace("\r", "\n").splitlines() if line.startswith("text23d: ")]
+    return [line for line in found if not line.startswith(("text23d: 'a red car'", "text23d: iteration"))]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_ends_or_hangs_ends_the_other_in_one_line(
+    victim: int, number: int, tmp_path: Path, tiny_prior: Path
+) -> None:
+    both = start(command(tiny_prior), tmp_path)
+    try:
+        under_way(tmp_path, both)
+        begin, done = time.monotonic(), lines(tmp_path)
+        both[victim].send_signal(number)
+        said = both[1 - victim].communicate(timeout=60)[1]
+        assert time.monotonic() - begin < 60 and both[1 - victim].returncode == 2
+        (line,) = told(said)
+        how = "another of the 2 ranks has ended" if number == signal.SIGKILL else f"rank {victim} of 2 was not heard of"
+        assert how in line and "Traceback" not in said
+        if victim == 1:  # the first has kept all that was done
+            kept = max(map(int, (each.stem for each in (tmp_path / "made" / "checkpoints").glob("*.safetensors"))))
+            assert kept >= done and f"resume={tmp_path / 'made'} goes on" in line
+            goes_on(tmp_path, tiny_prior, kept)
+    finally:
+        for each in both:
+            each.kill()
+            each.communicate()
+
+
+def goes_on(folder: Path, prior: Path, kept: int) -> None:
+    """One process goes on where two ranks were."""
+    program = command(prior, "resume=made", f"method.iterations={kept + 1}", "resume.force=true")
+    done = subprocess.run(
+        [sys.executable, *program], cwd=folder, env=environment(), text=True, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert lines(folder) == kept + 1
+
+
+def test_a_signal_to_one_rank_ends_all_and_the_first_tells(tmp_path: Path, tiny_prior: Path) -> None:
+    both = start(command(tiny_prior), tmp_path)
+    try:
+        under_way(tmp_path, both)
+        both[1].send_signal(signal.SIGTERM)
+        first, second = (each.communicate(timeout=60)[1] for each in both)
+        (line,) = told(first)
+        assert "interrupted after" in line and not told(second) and "Traceback" not in first + second
+        assert [each.returncode for each in both] == [130, 130]
+    finally:
+        for each in both:
+            each.kill()
+            each.communicate()
+
+
+def test_torchrun(tmp_path: Path, tiny_prior: Path) -> None:
+    """Two runs, in a folder with a time stamp of one of them; and a mistake, told once."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", f"--master-port={free_port()}"]
+    given: dict[str, Any] = {"cwd": tmp_path, "env": environment(), "text": True, "capture_output": True}
+    program = [each for each in command(tiny_prior, "method.iterations=3") if not each.startswith("hydra.run.dir")]
+    good = subprocess.run([*launch, *program], **given)
+    assert good.returncode == 0, good.stderr
+    (summary,) = (tmp_path / "outputs").glob("*/*/summary.json")
+    assert len((summary.parent / "metrics.jsonl").read_text().splitlines()) == 3
+    assert len([line for line in good.stderr.splitlines() if "text23d: done in" in line]) == 1
+    bad = subprocess.run([*launch, *program, "methd.views=2"], **given)
+    (line,) = told(bad.stderr)
+    assert bad.returncode != 0 and "did you mean method.views" in line
+
+
+def test_more_ranks_than_views_are_refused() -> None:
+    assert [Ranks(rank, 3).share(7) for rank in range(3)] == [range(2), range(2, 4), range(4, 7)]
+    assert ALONE.share(1) == range(1)
+    with pytest.raises(UserError, match=r"^3 ranks share 2 views: expected at least one for each; start fewer ranks"):
+        Ranks(1, 3).share(2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1"}, "RANK=1, but no MASTER_ADDR: start several ranks"),
+        ({"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK=2 of WORLD_SIZE=2: expected"),
+        ({"RANK": "x", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "rank=x: expected a whole number"),
+    ],
+)
+def test_an_environment_that_is_none(given: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert Environment.found() is None
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        Environment.found()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert Environment.found() is None

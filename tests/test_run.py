@@ -167,7 +167,7 @@ def test_summary_and_configuration(single: tuple[Path, str]) -> None:
 def test_a_sweep_makes_a_folder_for_every_prompt(sweep: dict[str, Path]) -> None:
     assert sorted(sweep) == ["0-a-red-car", "1-a-blue-mug"]
     for folder in sweep.values():
-        assert sorted(path.name for path in folder.iterdir()) == FILES
+        assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "output.txt"])
     summary = json.loads((sweep["1-a-blue-mug"] / "summary.json").read_text())
     assert summary["prompt"] == "a blue mug"
     seconds = summary["seconds"]

@@ -89,7 +89,8 @@ def screen() -> Iterator[list[str]]:
     fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
-    parts, written = [], []
+    parts: list[bytes] = []
+    written: list[str] = []
 
     def read() -> None:
         with suppress(OSError):  # once the other end is closed

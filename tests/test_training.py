@@ -32,7 +32,7 @@ Give = Callable[[int], Any]
 
 def prior(folder: Path, batch: int = 8) -> tuple[Trainee, Give]:
     data = open_or_build(folder / "data", Recipe(WORLD, 12, 2, 1))
-    of_world = {"words": 6, "channels": 2, "dimensions": 1, "features": 2}
+    of_world: dict[str, Any] = {"words": 6, "channels": 2, "dimensions": 1, "features": 2}
     network = UNetConfig(
         **of_world, patch=2, widths=(16,), blocks=1, attention=(False,), embedding=32, text_width=32, sketch=4
     )

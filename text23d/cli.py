@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from text23d import __version__
 from text23d.company import following, shared
-from text23d.errors import Hung, RankError, UserError
+from text23d.errors import RankError, UserError
 from text23d.interruption import ended_by, interrupt, leave, watch
 from text23d.memory import is_out_of_memory, lack, shortage
 
@@ -79,7 +79,7 @@ def main(verb: str | None = None) -> NoReturn:
 
 def told(error: BaseException) -> int:
     """Say in one line what ended the verb, and return the exit status. Raises what is a defect of ours again."""
-    if isinstance(error, KeyboardInterrupt) or (ended_by and not isinstance(error, Hung | RankError)):
+    if isinstance(error, KeyboardInterrupt) or (ended_by and not isinstance(error, RankError)):
         # Whatever was raised since a signal, as an import that was cut short may, it was the cause.
         own = isinstance(error, KeyboardInterrupt) and str(error)
         status = 128 + (ended_by[0] if ended_by else signal.SIGINT)
@@ -214,6 +214,9 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
     if line.runs:
         import_module(f"text23d.{verb}")  # here, where nothing is made yet and Ctrl-C may end it at once
         watch(interrupt)
+    if line.sweep:
+        import_module(f"text23d.{verb}").sweep(line, arguments)
+        return 0
     sys.argv[1:] = line.arguments
     job = Job(verb, line.folder)
     hydra.main(version_base="1.3", config_path=line.config_path, config_name=line.config_name)(job)()
@@ -263,12 +266,10 @@ def output_folder() -> Path:
 
 
 def register_resolvers() -> None:
-    """`${slug:text}`: see `paths.slug`."""
-    from omegaconf import OmegaConf
+    """See `compose.register_resolvers`."""
+    from text23d import compose
 
-    from text23d.paths import slug
-
-    OmegaConf.register_new_resolver("slug", slug, replace=True)
+    compose.register_resolvers()
 
 
 def device(name: str) -> torch.device:

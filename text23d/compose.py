@@ -17,10 +17,15 @@ from omegaconf.errors import OmegaConfBaseException
 from text23d.errors import UserError
 from text23d.paths import conf_dir, slug
 
-SHORT = {"resume": "resume.folder"}
+SHORT = {"resume": "resume.folder", "best_of": "best_of.probes"}
 """Settings that may be given by a shorter name than their own."""
 _HYDRA = threading.Lock()
 """Hydra composes through a global of its own, which is put back afterwards."""
+
+
+def register_resolvers() -> None:
+    """What the packaged configuration computes: `${slug:text}`, see `paths.slug`."""
+    OmegaConf.register_new_resolver("slug", slug, replace=True)
 
 
 @contextmanager
@@ -51,7 +56,7 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
     settings = {name: value for name, value in values.items() if name not in groups}
     for override in [*overrides, *choices]:
         _require_choice(override)
-    OmegaConf.register_new_resolver("slug", slug, replace=True)
+    register_resolvers()
     try:
         with composing(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = hydra_compose(config, [*overrides, *choices])

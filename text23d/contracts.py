@@ -306,29 +306,22 @@ class Task(Protocol):
     def build(self, section: Mapping[str, Any], seed: int, device: torch.device) -> Any:
         """phi as the configuration's section describes it, its first values from `seed`. Raises UserError for a
         representation of something else, and for values out of range."""
-        ...
 
     def bound(self, views: Sampler, constraint: Constraint[Any], device: torch.device) -> Task:
         """This task for a run with these views and this constraint, in phi's own space. Raises UserError where they do
         not serve."""
-        ...
 
     def prepare(self, phi: Any, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
         """What phi has to do before an iteration."""
-        ...
 
     def fault(self, phi: Any) -> str:
         """What is wrong with phi as a whole, such as that it shows nothing; "": nothing."""
-        ...
 
     def preview(self, phi: Any) -> Tensor:
         """The contact sheet's pictures of phi as it is, in picture space [len(columns), 4, H, W]."""
-        ...
 
     def judged(self, phi: Any, shape: Shape) -> Tensor:
         """What the judge is to see of phi, [B, C, *shape]."""
-        ...
 
     def export(self, phi: Any, prompt: str, folder: Path, stage: Stage, progress: Progress) -> Exported:
         """Write the results into `folder`, each in a stage of its own. Raises UserError if one cannot be written."""
-        ...

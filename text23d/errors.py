@@ -16,7 +16,7 @@ class Diverged(UserError):
 
 
 class Hung(UserError):
-    """A run took longer over an iteration than it may."""
+    """A run gave no sign of life for too long."""
 
 
 class RankError(UserError):

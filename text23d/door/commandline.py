@@ -19,6 +19,8 @@ from text23d.compose import in_full
 from text23d.door import foreign, hints
 from text23d.door.layout import configuration, key_of
 from text23d.door.overrides import check
+from text23d.door.prompts import read_prompts, runs_of
+from text23d.door.text import QUOTED, quoted
 from text23d.engine.resume import AUTO, newest_unfinished, require_run
 from text23d.errors import UserError
 from text23d.paths import config_of
@@ -30,6 +32,7 @@ class CommandLine:
 
     runs: whether the verb is called, as it is not for --cfg and the like. multirun: whether for a sweep.
     folder: of a single run, where its name holds a `${` that Hydra would take for a reference; Hydra is told another.
+    sweep: the runs of a sweep of the main job; None: a single run, or a sweep of another verb, which is Hydra's.
     """
 
     arguments: list[str]
@@ -37,7 +40,18 @@ class CommandLine:
     config_name: str
     runs: bool
     folder: str | None = None
+    sweep: Sweep | None = None
     multirun: bool = False
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """runs: the settings of each; folder: of all; hydra: settings of Hydra's own; config_dir: of --config-dir."""
+
+    runs: list[list[str]]
+    folder: str
+    hydra: list[str]
+    config_dir: str | None
 
 
 def read(verb: str, arguments: Sequence[str]) -> CommandLine:
@@ -47,7 +61,13 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
     given.overrides = [in_full(each) for each in given.overrides]
     past = resumed(given.overrides) if verb == "run" else None
     runs = not (given.cfg or given.info or given.hydra_help or given.shell_completion)
+    prompts = listed(given.overrides) if verb == "run" and runs else []
     multirun = given.multirun or any(re.fullmatch("hydra.mode=multirun", each, re.I) for each in given.overrides)
+    if prompts:  # stands for as many values of the prompt, of which the first is checked with the other settings
+        multirun = True
+        given.overrides = [each for each in given.overrides if key_of(each) != "prompts"] + [
+            f"prompt={quoted(prompts[0])}"
+        ]
     given.config_path, given.config_dir = (
         each and os.path.abspath(each) for each in (given.config_path, given.config_dir)
     )
@@ -57,6 +77,10 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
         foreign.forbid([path, *([given.config_dir] if given.config_dir else [])], name)
     with configuration(path, given.config_dir):
         settings, cfg = check(name, given.overrides, multirun, runs and past in (None, AUTO))
+        sweep = None
+        if verb == "run" and runs and multirun:
+            shared, hydra = divided(settings[:-1] if prompts else settings)
+            sweep = Sweep(runs_of(shared, prompts), cfg.hydra.sweep.dir, hydra, given.config_dir)
     if others:
         with configuration(own.parent):
             foreign.compare(cfg.hydra, own.stem, settings, others[0])
@@ -70,7 +94,30 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
     if folder is not None:
         settings.append("hydra.run.dir=.")
     # Hydra understands its options only before all settings.
-    return CommandLine([*flags(given), *settings], path, name, runs, folder, multirun)
+    return CommandLine([*flags(given), *settings], path, name, runs, folder, sweep, multirun)
+
+
+def listed(overrides: Sequence[str]) -> list[str]:
+    """The prompts of the file that prompts= names; none without it. Raises UserError where there are none in it, and
+    where prompt= is given as well."""
+    files = [each.partition("=")[2] for each in overrides if key_of(each) == "prompts"]
+    if not files or files[-1] == "null":
+        return []
+    if any(key_of(each) == "prompt" for each in overrides):
+        raise UserError(f"prompts={files[-1]} and prompt= exclude each other: give one")
+    name = files[-1][1:-1] if re.fullmatch(QUOTED, files[-1], re.S) else files[-1]
+    return read_prompts(Path(name))
+
+
+def divided(settings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The settings of runs, and those of Hydra's own. Raises UserError for those of a sweeper, which has none here."""
+    hydra = [each for each in settings if re.match(r"hydra[./]", each.lstrip("+~"))]
+    for each in hydra:
+        if re.match(r"hydra[./]sweeper", each.lstrip("+~")) and each != "hydra/sweeper=basic":
+            raise UserError(
+                f"{hints.brief(each)}: the values of a sweep are written where they are set, as in seed=0,1"
+            )
+    return [each for each in settings if each not in hydra], hydra
 
 
 def resumed(overrides: Sequence[str]) -> str | None:

@@ -20,6 +20,7 @@ PACKAGES = {
     "ray": "hydra-ray-launcher",
     "ray_aws": "hydra-ray-launcher",
     "rq": "hydra-rq-launcher",
+    "slurm": "hydra-submitit-launcher",
     "submitit_local": "hydra-submitit-launcher",
     "submitit_slurm": "hydra-submitit-launcher",
     "optuna": "hydra-optuna-sweeper",

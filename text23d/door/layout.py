@@ -91,7 +91,10 @@ def about_option(argument: str, known: Layout) -> str:
         return f"{said}: {parent}={known.choices[parent]} has no {key}"
     if key not in known.choices and not argument.startswith("+"):
         return hints.unknown(argument, key, [*known.values, *known.choices])
-    if value in (options := group_options(key)):
+    options = group_options(key)
+    if key.startswith("hydra/") and value in hints.PACKAGES:  # ours, made of one that is not installed
+        return hints.no_option(argument, key, value, options, [])
+    if value in options:
         return f"{said} does not go with the other choices of this verb"
     return hints.no_option(argument, key, value, options, list(known.values))
 

@@ -43,7 +43,8 @@ def check(
 
     runs: whether the verb is to run, which wants settings complete.
     Raises UserError for keys and options that are not there, with near misses, for values that cannot be read, for
-    what is missing, for words that the built-in prior does not know, and for a folder that cannot be written to.
+    what is missing, in a single run for words that the built-in prior does not know, and for a folder that cannot be
+    written to.
     """
     chosen = [argument for argument in arguments if is_choice(argument)]
     layouts = [layout(config, each) for each in alternatives(chosen)]
@@ -55,7 +56,10 @@ def check(
             check_complete(cfg, multirun)
         except OmegaConfBaseException as error:
             raise UserError(hints.in_our_words(error)) from error
-        if all((each.choices.get("prior"), each.choices.get("world", "objects")) == BUILTIN for each in layouts):
+        # Each run of a sweep tells its own mistakes: one bad prompt stops no other.
+        if not multirun and all(
+            (each.choices.get("prior"), each.choices.get("world", "objects")) == BUILTIN for each in layouts
+        ):
             check_words(settings)
     return settings, cfg
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from text23d.errors import UserError
 LOCK = ".running"
 CHECKPOINTS = "checkpoints"
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
+PROBES = "probes"
 LOG, TENSORBOARD = "log.txt", "tensorboard"
 RESULTS = (
     *(CONFIG, METRICS, SUMMARY, LOG, SHEET, "turntable.mp4"),
@@ -65,6 +67,11 @@ def clear(folder: Path, but: Collection[str] = ()) -> None:
             (folder / TENSORBOARD).rmdir()
     for part in (each for place in (folder, folder / CHECKPOINTS) for name in BEGUN for each in place.glob(name)):
         part.unlink(missing_ok=True)
+    if METRICS not in but:  # nothing of the run stays
+        for probe in folder.glob(f"{PROBES}/[0-9]*"):
+            shutil.rmtree(probe, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (folder / PROBES).rmdir()
 
 
 def in_use(folder: Path) -> bool:

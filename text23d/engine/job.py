@@ -7,12 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-import yaml
 
 from text23d.contracts import Exported
 from text23d.devices import find_device
@@ -24,14 +23,15 @@ from text23d.engine.folder import CONFIG, LOG, METRICS, SHEET, SUMMARY, TENSORBO
 from text23d.engine.following import dismiss, follow
 from text23d.engine.health import Health, HealthSettings
 from text23d.engine.past import Past, find_past
+from text23d.engine.probes import ProbeSettings, best_of, tidy
 from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.recorded import recorded
 from text23d.engine.results import save_phi, score
-from text23d.engine.resume import ResumeSettings
+from text23d.engine.resume import ResumeSettings, write_config
 from text23d.engine.run import Run
 from text23d.engine.watchdog import Watchdog
-from text23d.errors import Diverged, Interrupted, RankLost, TooLarge, UserError
-from text23d.files import write_json, write_text
+from text23d.errors import Diverged, Hung, Interrupted, RankLost, TooLarge, UserError
+from text23d.files import write_json
 from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
 from text23d.kernels.threads import flush_denormals
@@ -54,6 +54,7 @@ class JobSettings:
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
+    best_of: ProbeSettings = field(default_factory=ProbeSettings)
 
 
 def execute(
@@ -77,6 +78,7 @@ def execute(
     """
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
+    require_one(settings, ranks)
     with recorded(folder, settings.tensorboard, on_event) as tell:
         return perform(cfg, settings, folder, tell, begin, ranks)
 
@@ -85,10 +87,17 @@ def attend(cfg: Mapping[str, Any], ranks: Ranks) -> None:
     """What the ranks after the first do of the job: their share of each iteration. They write and tell nothing. Raises
     as `execute`."""
     settings = read(JobSettings, cfg)
+    require_one(settings, ranks)
     with computing(settings.backend, settings.device, ranks) as device:
         with global_generator(0):
             state, parts = build_run(cfg, device, ranks)
         follow(state, parts)
+
+
+def require_one(settings: JobSettings, ranks: Ranks) -> None:
+    """Raises UserError where several processes shall compare seeds."""
+    if settings.best_of.probes > 1 and not ranks.alone:
+        raise UserError("best_of compares seeds in one process: start it without torchrun, or leave it out")
 
 
 def perform(
@@ -96,26 +105,26 @@ def perform(
 ) -> dict[str, Any]:
     """`execute`, with all that is told recorded."""
     with claimed(folder), computing(settings.backend, settings.device, ranks) as device:
-        checkpoints = Checkpoints(folder, settings.checkpoint)
-        past = find_past(folder, cfg, checkpoints, settings.resume, lambda text: on_event(Noted(text)))
+        earlier = Checkpoints(folder, settings.checkpoint)
+        past = find_past(folder, cfg, earlier, settings.resume, lambda text: on_event(Noted(text)))
         if past is not None and past.finished:
             dismiss(ranks)
+            ranks.release()
             on_event(Finished(past.summary, "in an earlier process: there is nothing left to do", folder))
             return past.summary
-        with global_generator(0):  # networks draw their weights when they are made, before they are read
-            (state, parts), judge = build_run(cfg, device, ranks), load_judge()
-        sparing = prepare(state, parts)
-        health, watchdog = Health(settings.health), Watchdog(settings.health.stall)
-        run = Run(
-            state, parts, judge, folder, cfg, settings.stages, checkpoints, health, watchdog, on_event, started=begin
-        )
+        make = Maker(settings, device, ranks, begin)
+        if settings.best_of.probes > 1:
+            run, past = best_of(cfg, folder, settings.best_of, past, make, on_event)
+        else:
+            run = make(cfg, folder, on_event)
         take_over(run, past)
-        if sparing:
-            run.trouble(sparing)
-        kernels = describe(device.type)
+        for each in make.notes[-1:]:
+            run.trouble(each)
+        state, parts, checkpoints, kernels = run.state, run.parts, run.checkpoints, describe(device.type)
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
-        state.clock.add("start-up", time.perf_counter() - begin)
+        state.clock.add("start-up", time.perf_counter() - run.started)
         optimise(run, settings.outputs)
+        ranks.release()
         exported = kept(run, lambda: deliver(run, settings.outputs))
         summary = {
             "prompt": parts.prompt,
@@ -128,14 +137,39 @@ def perform(
             "nfe": state.evaluations,
             "peak_memory_mb": peak_memory(),
             "troubles": run.troubles,
+            **({"probes": [asdict(each) for each in run.probes]} if run.probes else {}),
             **exported.summary,
         }
         write_json(folder / SUMMARY, summary)
         checkpoints.finish()
+        tidy(folder, run.probes)
     for note in exported.notes:
         on_event(Noted(note))
     on_event(Finished(summary, exported.message, folder))
     return summary
+
+
+@dataclass
+class Maker:
+    """Makes runs before their first iteration. started: when the job began, from which the first one's time counts.
+    notes: what a person should know of their memory."""
+
+    settings: JobSettings
+    device: torch.device
+    ranks: Ranks
+    started: float | None
+    notes: list[str] = field(default_factory=list)
+
+    def __call__(self, cfg: Mapping[str, Any], folder: Path, on_event: OnEvent) -> Run:
+        started, self.started = time.perf_counter() if self.started is None else self.started, None
+        with global_generator(0):  # networks draw their weights when they are made, before they are read
+            (state, parts), judge = build_run(cfg, self.device, self.ranks), load_judge()
+        self.notes += filter(None, [prepare(state, parts)])
+        health, watchdog = Health(self.settings.health), Watchdog(self.settings.health.stall)
+        checkpoints = Checkpoints(folder, self.settings.checkpoint)
+        return Run(
+            state, parts, judge, folder, cfg, self.settings.stages, checkpoints, health, watchdog, on_event, started
+        )
 
 
 def take_over(run: Run, past: Past | None) -> None:
@@ -146,8 +180,7 @@ def take_over(run: Run, past: Past | None) -> None:
     else:
         run.load(past.contents)
         clear(run.folder, but=(CONFIG, METRICS, LOG, TENSORBOARD, SHEET, run.parts.task.file))
-    text = yaml.safe_dump(dict(run.cfg), sort_keys=False, allow_unicode=True, width=1000)
-    write_text(run.folder / CONFIG, text)
+    write_config(run.folder, run.cfg)
 
 
 def optimise(run: Run, outputs: str) -> None:
@@ -183,9 +216,7 @@ def kept(run: Run, work: Callable[[], T]) -> T:
         advice = f"what there is of it is in {run.folder}, and resume={run.folder} goes on"
         if run.watchdog.barked:
             seconds = run.health.settings.stall
-            raise UserError(
-                f"iteration {run.state.iteration + 1} hung for more than {seconds:g} s: {advice}"
-            ) from error
+            raise Hung(f"iteration {run.state.iteration + 1} hung for more than {seconds:g} s: {advice}") from error
         if isinstance(error, KeyboardInterrupt):
             done = f"{run.state.iteration} of {run.parts.recipe.iterations} iterations"
             raise Interrupted(f"interrupted after {done}: {advice}") from error

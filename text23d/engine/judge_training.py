@@ -72,6 +72,7 @@ def train_judge(
         progress("training", state.step, config.steps, loss)
 
     train(state, batches(data, config, device), checkpoint, report, ranks=ranks)
+    ranks.release()
     path, judge = Path(settings.export or folder / "judge.safetensors"), Judge(state.network.cpu().eval())
     if ranks.first:
         judge.card.update(ceiling(judge, test), objects=settings.data.objects, steps=state.step)

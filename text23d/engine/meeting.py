@@ -82,6 +82,9 @@ def meeting() -> Iterator[Ranks]:
     except BaseException as error:
         parting(ranks, presence, error)
     else:
+        ranks.release()
+        if not ranks.first:
+            presence.wait_for_release()
         dist.destroy_process_group()
     finally:
         presence.close()
@@ -98,8 +101,8 @@ def met(own: Environment) -> tuple[Ranks, Presence]:
         dist.init_process_group(backend, store=store, rank=own.rank, world_size=own.world_size, timeout=STUCK)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"rank {own.rank} of {own.world_size} did not meet the others at {own.master_addr}:{own.master_port} within "
-            f"{MEETING:.0f} s ({str(error).splitlines()[0][:120]}): start all of them, or free that port"
+            f"rank {own.rank} of {own.world_size} did not meet the others at {own.master_addr}:{own.master_port} "
+            f"within {MEETING:.0f} s ({str(error).splitlines()[0][:120]}): start all of them, or free that port"
         ) from error
     return Ranks(own.rank, own.world_size, own.local_rank, presence), presence
 
@@ -115,15 +118,15 @@ def keep_to_this_machine(address: str) -> None:
 
 def parting(ranks: Ranks, presence: Presence, error: BaseException) -> NoReturn:
     """Raises `error` on the rank that is to tell it, and SystemExit on the others."""
-    if isinstance(error, RankLost):
-        atexit.register(_end)  # an exchange with a rank that does not answer cannot be taken back, nor waited for
-    else:
-        dist.destroy_process_group()
     if ranks.first:
         quiet = not presence.tell() and isinstance(error, RankLost)
     else:
         wait_for_the_first(ranks, presence, error)
         quiet = isinstance(error, KeyboardInterrupt) or not presence.tell()
+    if isinstance(error, RankLost):
+        atexit.register(_end)  # an exchange with a rank that does not answer cannot be taken back, nor waited for
+    else:
+        dist.destroy_process_group()
     if quiet:
         raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 2) from error
     if isinstance(error, UserError) and not (ranks.first or isinstance(error, RankError)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
-from text23d.engine.folder import SUMMARY
+from text23d.engine.folder import PROBES, SUMMARY
 from text23d.engine.resume import ResumeSettings, is_finished, read_config, require_run, require_same
 from text23d.errors import UserError
 from text23d.files import load_tensors, read_json
@@ -58,7 +58,8 @@ def find_past(
         raise UserError(
             f"the run in {folder} has finished, and left no checkpoint to go on from: begin in another folder"
         )
-    note(f"no whole checkpoint in {checkpoints.folder}: the run begins anew")
+    if not (folder / PROBES).is_dir():  # which go on by themselves
+        note(f"no whole checkpoint in {checkpoints.folder}: the run begins anew")
     return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +15,7 @@ BEAT = 2.5
 """Seconds from one look to the next."""
 SILENCE = 25.0
 """Seconds after which a rank that was not heard of is lost."""
-TOLD = "told"
+TOLD, FREE = "told", "free"
 
 
 class Presence:
@@ -68,6 +70,17 @@ class Presence:
             return self.store_answers and self.store.check([TOLD])
         except RuntimeError:
             return False
+
+    def release(self) -> None:
+        """Let the others close their connections."""
+        with suppress(RuntimeError):
+            self.store.set(FREE, "1")
+
+    def wait_for_release(self) -> None:
+        """Until rank 0 has released the others, or is lost."""
+        with suppress(RuntimeError):
+            while self.lost() != 0 and not self.store.check([FREE]):
+                time.sleep(1.0)
 
     def close(self) -> None:
         self._over.set()

@@ -82,6 +82,8 @@ def train_prior(
         load(checkpoint, state)
     elif ranks.first and settings.start:
         state.begin_from(Path(settings.start), vocabulary.words)
+    elif network.light:
+        raise UserError("network.light: this stage is trained beside finished weights: add start=<their file>")
     draw = partial(sheet, folder / "samples.png", state.average, world, vocabulary, config.seed, device)
     last = time.monotonic()
 
@@ -94,6 +96,7 @@ def train_prior(
 
     examples = batches(data, vocabulary, config.batch, config.seed, device)
     train(state, examples, checkpoint, report, config.minutes, ranks)
+    ranks.release()
     path = Path(settings.export or folder / "prior.safetensors")
     if ranks.first:
         draw()
@@ -198,6 +201,7 @@ def model_card(prior: builtin.BuiltinPrior, world: World[Any]) -> str:
         f"- never shown: {', '.join(world.say(caption) for caption in world.unseen) or 'nothing is held out'}",
         f"- examples seen: {card['images']}, {card['before']} of them by the weights that it began from, the others in "
         f"{card['seconds'] / 60:.0f} minutes",
+        *light_stage(prior.denoiser),
         *(f"- {fact}" for fact in world.facts()),
         f"- all words: {', '.join(prior.vocabulary.words)}",
         "",
@@ -209,3 +213,15 @@ def model_card(prior: builtin.BuiltinPrior, world: World[Any]) -> str:
     rows = zip(table["sigma"], table["loss"], table["mmse"], table["rms_full"], strict=True)
     lines += [f"| {sigma:g} | {loss:.4f} | {mmse:.5f} | {rms:.5f} |" for sigma, loss, mmse, rms in rows]
     return "\n".join(lines) + "\n"
+
+
+def light_stage(d: edm.Preconditioned) -> list[str]:
+    """What the card says of a light stage."""
+    light = d.network.light
+    if light is None:
+        return []
+    parameters = sum(p.numel() for p in light.parameters()) / 1e6
+    return [
+        f"- a light stage of {parameters:.3f} M of the parameters corrects D below sigma {light.config.ceiling:g}; it "
+        "alone was trained on those others"
+    ]

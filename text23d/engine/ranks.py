@@ -62,8 +62,8 @@ class Ranks:
         where there is not one for each rank."""
         if total < self.size:
             raise UserError(
-                f"{self.size} ranks share {total} {what}: expected at least one for each; start fewer ranks, or ask for "
-                f"more {what}"
+                f"{self.size} ranks share {total} {what}: expected at least one for each; start fewer ranks, or ask "
+                f"for more {what}"
             )
         return range(total * self.rank // self.size, total * (self.rank + 1) // self.size)
 
@@ -148,6 +148,12 @@ class Ranks:
         made = make() if self.first else None
         self.any(False)
         return make() if made is None else made
+
+    def release(self) -> None:
+        """Say on rank 0 that it has had its last exchange: before, another that closes its connections would break
+        it."""
+        if self.presence is not None and self.first:
+            self.presence.release()
 
     @contextmanager
     def together(self) -> Iterator[None]:

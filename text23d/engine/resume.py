@@ -53,6 +53,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return cfg
 
 
+def write_config(folder: Path, cfg: Mapping[str, Any]) -> None:
+    """What `read_config` reads. Raises UserError where it cannot be written."""
+    from text23d.files import write_text  # which imports torch
+
+    write_text(folder / CONFIG, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True, width=1000))
+
+
 def asked(saved: Mapping[str, Any], composed: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration of a run that goes on: its own, but for what these overrides set in `composed`."""
     cfg = deepcopy(dict(saved))
@@ -81,6 +88,19 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         del old[GROWS], new[GROWS]
     names = [name for name in {**old, **new} if old.get(name, ...) != new.get(name, ...)]
     return [f"{name}: {_said(old, name)} -> {_said(new, name)}" for name in names]
+
+
+def are_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations make the same, with as many iterations."""
+    return not changes(one, other) and not changes(other, one)
+
+
+def is_run_of(folder: Path, cfg: Mapping[str, Any]) -> bool:
+    """Whether a run of this very configuration lies in `folder`, finished or not."""
+    try:
+        return are_same(read_config(folder), cfg)
+    except UserError:  # there is none, or it is damaged
+        return False
 
 
 def require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], force: bool) -> None:

@@ -34,7 +34,8 @@ class Run:
     """cfg: its configuration; stages: rows of its contact sheet; started: the `time.perf_counter` from which its time
     counts, after `elapsed` seconds of earlier processes.
 
-    safe: the state after the last whole iteration. troubles: what went wrong so far, a line each.
+    safe: the state after the last whole iteration. troubles: what went wrong so far, a line each. probes: of the seeds
+    among which this run's was chosen.
     """
 
     state: RunState
@@ -52,6 +53,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.troubles: list[str] = []
+        self.probes: list[Any] = []
         self._begun = self._furthest = self.safe = self.state.snapshot()
         self._went_to: int | None = None
 
@@ -75,16 +77,17 @@ class Run:
             if made[name] != now.get(name):
                 self.trouble(f"the run was begun with {name} {made[name]} and goes on with {now.get(name)}")
 
-    def optimise(self) -> None:
-        """All iterations that are left. Raises Diverged where the run has lost its health too often, and whatever else
-        ends it, such as Ctrl-C: `safe` is then the state after the last whole iteration."""
+    def optimise(self, until: int | None = None) -> None:
+        """The iterations that are left, up to number `until`; None: all. Raises Diverged where the run has lost its
+        health too often, and whatever else ends it, such as Ctrl-C: `safe` is then the state after the last whole
+        iteration."""
         state = self.state
         with JsonLines(self.folder / METRICS) as lines, self.watchdog.watching():
             lines.cut(lambda line: line["iteration"] <= state.iteration)  # to the checkpoint
             if not state.sheet.stages:
                 self.look("start")
                 self.safe = state.snapshot()
-            while state.iteration < self.parts.recipe.iterations:
+            while state.iteration < (until or self.parts.recipe.iterations):
                 interruption.check()
                 lead(state, self.parts.ranks)
                 try:

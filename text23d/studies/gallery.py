@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -12,13 +13,18 @@ from typing import Annotated, Any
 import numpy as np
 
 from text23d.artifact.media import contact_sheet, on_white, read_frames, upscale
+from text23d.cameras import orbit
+from text23d.engine.saved import IMAGE as IMAGE_WEIGHTS
+from text23d.engine.saved import NERF, read_image, read_nerf
 from text23d.errors import UserError
 from text23d.files import plain, read_json, write_json, write_text
 from text23d.pictures import read_picture
+from text23d.representation.views import FixedCamera
 from text23d.settings import whole
 from text23d.studies import markdown
 from text23d.studies.records import Name, mapping, number, reading
 from text23d.studies.runs import SUMMARY
+from text23d.tasks.object import TURNTABLE_ELEVATION
 from text23d.tasks.picture import IMAGE
 
 SCORES = {
@@ -64,10 +70,26 @@ class Run:
     faces: int | None
 
 
-def make_gallery(settings: Gallery) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class Failed:
+    """A run that failed, by the name of its folder, and why."""
+
+    folder: str
+    prompt: str
+    seed: Any
+    reason: str
+
+
+def make_gallery(
+    settings: Gallery, folders: Sequence[Path] | None = None, failed: Sequence[Failed] = ()
+) -> tuple[str, list[str]]:
     """Write gallery.md, gallery.json and gallery.png; the table as markdown, and a line for each run or picture that
-    was left out. Raises UserError where there is no run at all, or the picture would be too large."""
-    runs, left_out = read_runs(Path(settings.runs))
+    was left out.
+
+    folders: of the runs; None: all below `runs`. failed: listed with their reasons, and a white place each. Raises
+    UserError where there is no run at all, or the picture would be too large.
+    """
+    runs, left_out = read_runs(Path(settings.runs), folders, required=not failed)
     cells, without = [], []
     rows = -(-len(runs) // settings.columns)
     if rows * settings.columns * settings.views * settings.size**2 > PIXELS:
@@ -75,31 +97,39 @@ def make_gallery(settings: Gallery) -> tuple[str, list[str]]:
             f"{len(runs)} runs of views={settings.views}, size={settings.size}: the picture would have more than "
             f"{PIXELS >> 20} million pixels; choose fewer or smaller views"
         )
+    prompts = Counter(run.prompt for run in runs)
     for run in runs:
+        title = run.prompt if prompts[run.prompt] == 1 else f"{run.prompt}, seed {run.seed}"
         try:
-            cells.append((run.prompt, pictures(run, settings.views, settings.size)))
+            cells.append((title, pictures(run, settings.views, settings.size)))
         except UserError as error:
             without.append(f"no picture: {error}")
-    out, text = Path(settings.out or settings.runs), runs_table(runs)
+    out, text = Path(settings.out or settings.runs), runs_table(runs) if runs else ""
+    white = np.full((settings.size, settings.size, 3), 255, np.uint8)
+    cells += [(f"{' '.join(each.prompt.split())}, seed {each.seed}: failed", [white]) for each in failed]
     if cells:
         write_picture(cells, settings.columns, out / "gallery.png")
     skipped = [*left_out, *without]
-    notes = ["", *(f"- {markdown.escaped(each)}" for each in skipped)] if skipped else []
-    write_json(out / "gallery.json", {"mean": means(runs), "runs": [run.summary for run in runs], "skipped": skipped})
+    notes = [f"{each.folder} failed: {each.reason}" for each in failed] + skipped
+    notes = ["", *(f"- {markdown.escaped(each)}" for each in notes)] if notes else []
+    found = {"mean": means(runs), "runs": [run.summary for run in runs], "skipped": skipped}
+    write_json(out / "gallery.json", {**found, "failed": [asdict(each) for each in failed]})
     write_text(out / "gallery.md", text + "\n".join(notes) + "\n" * bool(notes))
     return text, skipped
 
 
-def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
-    """The finished runs below a folder by prompt and seed, and why others cannot be read. Raises UserError where there
-    is none."""
+def read_runs(
+    folder: Path, folders: Sequence[Path] | None = None, required: bool = True
+) -> tuple[list[Run], list[str]]:
+    """The finished runs in `folders`, or all below `folder`, by prompt and seed, and why others cannot be read. Raises
+    UserError where one is required and there is none."""
     found, left_out = [], []
-    for path in sorted(folder.rglob(SUMMARY)):
+    for path in sorted(folder.rglob(SUMMARY)) if folders is None else [each / SUMMARY for each in folders]:
         try:
             found.append(read_run(path))
         except UserError as error:
             left_out.append(f"left out: {error}")
-    if not found:
+    if not found and required:
         damaged = f" ({len(left_out)} cannot be read; the first is {left_out[0]})" if left_out else ""
         raise UserError(f"no finished run below {folder}{damaged}: expected folders with a {SUMMARY}; check runs=")
     return sorted(found, key=lambda run: (run.prompt, run.seed)), left_out
@@ -121,15 +151,26 @@ def read_run(path: Path) -> Run:
 
 
 def pictures(run: Run, views: int, size: int) -> list[np.ndarray]:
-    """Views of a run, evenly round its turntable; or the one picture that it made. Raises UserError where it made
-    neither, or they cannot be read."""
+    """Views of a run, evenly round its turntable; or the one picture that it made. Raises UserError where it left
+    neither them nor its weights, or they cannot be read."""
     if "image" in run.summary:
         return [upscale(on_white(read_picture(run.folder / IMAGE, "picture")[None])[0], size)]
     video = run.folder / "turntable.mp4"
+    if not video.is_file() and any((run.folder / name).is_file() for name in (NERF, IMAGE_WEIGHTS)):
+        return rendered(run.folder, views, size)
     if not video.is_file():
         raise UserError(f"{run.folder} has no {video.name}: its run made none, as with outputs=minimal; repeat the run")
     frames = read_frames(video)
     return [upscale(frames[index * len(frames) // views], size) for index in range(views)]
+
+
+def rendered(folder: Path, views: int, size: int) -> list[np.ndarray]:
+    """The same of a run that left its weights alone, as with outputs=minimal. Raises UserError where they are
+    damaged."""
+    if (folder / NERF).is_file():
+        return list(on_white(read_nerf(folder).render_image(orbit(views, TURNTABLE_ELEVATION), size)))
+    image = read_image(folder)
+    return [upscale(on_white(image.render(FixedCamera().sample(1), (image.size, image.size)).detach())[0], size)]
 
 
 def write_picture(cells: Sequence[tuple[str, list[np.ndarray]]], columns: int, path: Path) -> None:

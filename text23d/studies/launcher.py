@@ -1,25 +1,57 @@
-"""Many main jobs beside each other, each a process of its own: the one place where studies start runs."""
+"""Many runs, by one of Hydra's launchers: the one place where sweeps and studies start runs.
+
+A launcher of Hydra's brings the runs to where they are made (processes here, SLURM, Ray) and has its settings under
+`hydra.launcher`; `hydra/launcher=submitit_slurm` therefore means the same to `run -m`, `evaluate` and `compare`, and a
+cluster's administrator knows all of it from Hydra's documentation. What the launchers do not agree about is left to
+`member`, which is the same under all: a run is a process of its own, and its folder is the record of how it ended. So a
+launcher that breaks down, or stops at the first failure, loses no outcome, and a run's failure is no failure of the
+launcher's. An interface of our own, with submitit, joblib and Ray behind it, would be a second face of the same thing.
+
+With `hydra/launcher=basic`, the default, the runs are made here, one after the other or so many at a time as a study
+says; Hydra's class of that name is passed over, as it runs jobs inside its own process.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from text23d.studies.worker import GRACE
+from text23d.compose import composing, register_resolvers
+from text23d.engine.folder import METRICS, SUMMARY
+from text23d.errors import UserError
+from text23d.files import write_text
+from text23d.paths import conf_dir
+from text23d.studies.lease import lease
+from text23d.studies.member import FAILURE, Member, cores, supervise, with_threads
+from text23d.studies.overrides import quoted
+from text23d.studies.worker import OUTPUT
 
-COMMAND = (sys.executable, "-m", "text23d.studies.worker")
-POLL = 0.05
-"""Seconds between two looks at the processes."""
-
-Process = subprocess.Popen[bytes]
+BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+"""Hydra's own launcher."""
+LOOK = 0.3
+"""Seconds between two looks at the runs' folders."""
+PATIENCE = 60.0
+"""Seconds without a sign of life from any run, after which those that a launcher lost are given up."""
 
 
 @dataclass(frozen=True)
@@ -32,89 +64,212 @@ class Job:
     @property
     def log(self) -> Path:
         """The file of what the job says."""
-        return self.folder / "output.txt"
+        return self.folder / OUTPUT
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. failure: why it did not succeed, in a few words; None: it did."""
+    """How a job ended. failure: why it did not succeed, in one line; None: it did."""
 
     job: Job
     failure: str | None = None
 
 
-def launch(jobs: Sequence[Job], workers: int, device: str) -> list[Outcome]:
-    """Run the jobs, `workers` at a time, on `device` (auto, cpu or cuda), each on its share of the processor's cores.
+OnEnd = Callable[[Outcome], None]
 
-    The outcomes have the order of the jobs; a job that fails stops no other. Where the call is interrupted, by Ctrl-C
-    or by any exception, the jobs that run are stopped and waited for; where this process is killed, they stop by
-    themselves.
+
+def unheard(outcome: Outcome) -> None:
+    """For runs whose ends nobody watches."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the configuration of the runs is read, by which name, and the overrides of Hydra's own part, such as
+    hydra/launcher=joblib."""
+
+    loader: ConfigLoader
+    name: str
+    hydra: tuple[str, ...] = ()
+
+    def master(self, folder: Path) -> DictConfig:
+        """What all runs below `folder` share, Hydra's part included. Raises what Hydra does."""
+        own = [*self.hydra, f"hydra.sweep.dir={quoted(str(folder))}"]
+        return self.loader.load_configuration(self.name, own, RunMode.MULTIRUN)
+
+    def member(self, master: DictConfig, overrides: Sequence[str], number: int = 0) -> DictConfig:
+        """One run's whole configuration, Hydra's part included. Raises what Hydra does."""
+        cfg = self.loader.load_sweep_config(master, list(overrides))
+        OmegaConf.update(cfg, "hydra.job.num", number)
+        return cfg
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A run's configuration without Hydra's part, resolved."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    return OmegaConf.to_container(own, resolve=True)  # type: ignore[return-value]
+
+
+@contextmanager
+def packaged() -> Iterator[Source]:
+    """The main job's packaged configuration, with the launcher that the command line of a study chose."""
+    own: list[str] = []
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        chosen = ("hydra/launcher", "hydra.launcher", "hydra.job.env_set")
+        own = [each for each in hydra.overrides.hydra if each.lstrip("+").startswith(chosen)]
+    register_resolvers()
+    with composing(), initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="text23d"):
+        yield Source(GlobalHydra.instance().config_loader(), "config", tuple(own))
+
+
+def launch(
+    jobs: Sequence[Job], workers: int, device: str | None = None, source: Source | None = None, on_end: OnEnd = unheard
+) -> list[Outcome]:
+    """Make the runs of `jobs` and wait for all. The outcomes have the order of the jobs; one that fails stops no other.
+
+    workers: runs at a time where Hydra's own launcher is chosen; other launchers have a setting of their own. device:
+    of all runs (auto, cpu or cuda); None: as their overrides say. source: of their configuration; None: `packaged`.
+    on_end is called with each outcome as it comes.
+
+    Where the call is interrupted, by Ctrl-C or by any exception, the runs are told to stop, and save what they have;
+    where this process is killed, those on this machine stop by themselves.
     """
-    waiting, running = list(reversed(range(len(jobs)))), dict[int, Process]()
-    failures: dict[int, str | None] = {}
+    if source is None:
+        with packaged() as source:
+            return launch(jobs, workers, device, source, on_end)
+    shared = (f"device={device}",) if device else ()
+    obstacles = {job: why for job in jobs if (why := obstacle(job))}
+    ready = [job for job in jobs if job not in obstacles]
+    with watching(jobs, obstacles, on_end):
+        lost = launched(ready, shared, workers, source) if ready else ""
+    return [Outcome(job, obstacles[job]) if job in obstacles else ended(job, lost) for job in jobs]
+
+
+def obstacle(job: Job) -> str | None:
+    """Why a job cannot be made at all. What an earlier attempt said is taken away."""
     try:
-        with tqdm(total=len(jobs), desc="runs", unit="run") as bar:
-            while waiting or running:
-                while waiting and len(running) < workers:
-                    number = waiting.pop()
-                    try:
-                        running[number] = start(jobs[number], workers, device)
-                    except OSError as error:
-                        failures[number] = f"cannot write to {jobs[number].folder}: {error.strerror}"
-                        bar.update()
-                time.sleep(POLL)
-                for number in [number for number, process in running.items() if process.poll() is not None]:
-                    failures[number] = failure(jobs[number], ended(running.pop(number)))
-                    bar.update()
-    finally:
-        stop(running.values())
-    return [Outcome(job, failures[number]) for number, job in enumerate(jobs)]
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / FAILURE).unlink(missing_ok=True)
+    except OSError as error:
+        return f"cannot write to {job.folder}: {error.strerror}"
+    return None
 
 
-def start(job: Job, workers: int, device: str) -> Process:
-    """The process of a job. Raises OSError where its folder or its log cannot be written."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with open(job.log, "wb") as log:
-        return subprocess.Popen(
-            [*COMMAND, str(job.folder), f"device={device}", *job.overrides],
-            stdin=subprocess.PIPE,  # kept open and never written to: see `worker`
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment(os.environ, workers),
-            start_new_session=True,  # Ctrl-C is for this process alone, which stops the others in order
+def ended(job: Job, lost: str) -> Outcome:
+    """How a job ended, by its folder. lost: what became of one that left no word."""
+    with suppress(OSError):
+        return Outcome(job, " ".join((job.folder / FAILURE).read_text(encoding="utf-8").split()))
+    return Outcome(job, None if (job.folder / SUMMARY).exists() else lost or f"it did not begin; see {job.folder}")
+
+
+def is_over(job: Job) -> bool:
+    return any((job.folder / name).exists() for name in (FAILURE, SUMMARY))
+
+
+def launched(jobs: Sequence[Job], shared: Sequence[str], workers: int, source: Source) -> str:
+    """Have the jobs made, with overrides that all share; what is to be said of those that left no word."""
+    root = Path(os.path.commonpath([job.folder.absolute().parent for job in jobs]))
+    master = source.master(root)
+    with lease(root) as held:
+        if master.hydra.launcher._target_ == BASIC:
+            pool(jobs, shared, workers, source, master, held)
+            return ""
+        launcher = Plugins.instance().instantiate_launcher(
+            HydraContext(config_loader=source.loader, callbacks=Callbacks()), Member(held), master
         )
-
-
-def environment(inherited: Mapping[str, str], workers: int) -> dict[str, str]:
-    """The environment of one of `workers` processes that share the cores."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    return {"OMP_WAIT_POLICY": "passive", **inherited, "OMP_NUM_THREADS": str(threads)}
-
-
-def failure(job: Job, status: int) -> str | None:
-    """What an exit status says of a job; negative: the number of the signal that killed it."""
-    if status == 0:
-        return None
-    killed = f"it was killed by signal {-status}, " if status < 0 else ""
-    return f"{killed}see {job.log}"
-
-
-def ended(process: Process) -> int:
-    """Close the pipe to a process and wait for its exit status."""
-    if process.stdin:
-        process.stdin.close()
-    return process.wait()
-
-
-def stop(processes: Iterable[Process]) -> None:
-    """Tell the processes to end, and kill those, with all that they started, that have not within GRACE seconds."""
-    for process in processes:
-        if process.stdin:
-            process.stdin.close()
-    deadline = time.monotonic() + GRACE
-    for process in processes:
+        folders = [os.path.relpath(job.folder.absolute(), root) for job in jobs]
+        overrides = [
+            [*shared, *job.overrides, f"hydra.sweep.subdir={quoted(folder)}"]
+            for job, folder in zip(jobs, folders, strict=True)
+        ]
         try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
-            process.wait()
+            launcher.launch(overrides, initial_job_idx=0)
+        except Exception as error:  # whatever a launcher raises, runs that it did not lose go on
+            name, why = master.hydra.runtime.choices["hydra/launcher"], " ".join(str(error).split())[:200]
+            if not any(job.log.exists() for job in jobs):
+                take_away(jobs)
+                raise UserError(f"hydra/launcher={name} cannot be used: {why or type(error).__name__}") from error
+            await_silence(jobs)
+            return f"hydra/launcher={name} lost it: {why or type(error).__name__}"
+    return ""
+
+
+def take_away(jobs: Sequence[Job]) -> None:
+    """The folders of jobs that did not begin."""
+    for job in jobs:
+        with suppress(OSError):
+            job.folder.rmdir()
+
+
+def pool(
+    jobs: Sequence[Job], shared: Sequence[str], workers: int, source: Source, master: DictConfig, held: Path
+) -> None:
+    """The jobs here, `workers` at a time, each on its share of the cores."""
+    environment, hydra = {**os.environ, **master.hydra.job.env_set}, threading.Lock()
+    if workers > 1:
+        environment = with_threads(environment, max(1, cores() // workers))
+
+    def make(job: Job) -> None:
+        try:
+            with hydra:  # which is not made for threads
+                cfg = plain(source.member(master, [*shared, *job.overrides]))
+        except (HydraException, OmegaConfBaseException) as error:
+            write_text(job.folder / FAILURE, f"{str(error).splitlines()[0]}\n")
+        else:
+            supervise(cfg, job.folder, held, environment)
+
+    with ThreadPoolExecutor(workers) as threads:
+        try:
+            for each in [threads.submit(make, job) for job in jobs]:
+                each.result()
+        except BaseException:
+            held.unlink(missing_ok=True)  # which tells the runs to stop
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def await_silence(jobs: Sequence[Job]) -> None:
+    """Wait until all jobs are over, or none of the others has moved for PATIENCE seconds."""
+    beat, since = None, time.monotonic()
+    while not all(map(is_over, jobs)) and time.monotonic() - since < PATIENCE:
+        now = [job.log.stat().st_mtime_ns for job in jobs if job.log.exists()]
+        if now != beat:
+            beat, since = now, time.monotonic()
+        time.sleep(LOOK)
+
+
+@contextmanager
+def watching(jobs: Sequence[Job], obstacles: Mapping[Job, str], on_end: OnEnd) -> Iterator[None]:
+    """A bar of the jobs that are over, wherever they are made: their folders tell."""
+    done, waiting, shown = threading.Event(), list(jobs), list[int]()
+
+    def look() -> None:
+        for job in [job for job in waiting if job in obstacles or is_over(job)]:
+            waiting.remove(job)
+            with tqdm.external_write_mode(sys.stderr):
+                on_end(Outcome(job, obstacles[job]) if job in obstacles else ended(job, ""))
+            bar.update()
+        running = [lines(job.folder / METRICS) for job in waiting if (job.folder / METRICS).exists()]
+        if running != shown:
+            shown[:] = running
+            bar.set_postfix_str(", ".join(f"iteration {each}" for each in running[:4]))
+
+    def watch() -> None:
+        while not done.wait(LOOK):
+            look()
+
+    with tqdm(total=len(jobs), desc="runs", unit="run") as bar:
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+            look()
+
+
+def lines(path: Path) -> int:
+    with suppress(OSError):
+        return path.read_bytes().count(b"\n")
+    return 0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from text23d.cameras import Cameras
-from text23d.engine.job import SUMMARY
+from text23d.engine.folder import SUMMARY
 from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
 from text23d.files import read_json

@@ -1,51 +1,69 @@
-"""python -m text23d.studies.worker FOLDER OVERRIDE...: one main job, which ends when its standard input does.
+"""python -m text23d.studies.worker FOLDER: one main job, which ends when its standard input does.
 
-`launcher` holds the other end of that pipe. It closes it to stop the job, and the system does so where the launcher
-dies, whatever killed it.
+The first line of its input is the configuration as JSON. `member` holds the other end of that pipe. It closes it to
+stop the job, and the system does so where the process that waits for the job dies, whatever killed it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 
 GRACE = 30.0
 """Seconds in which a job that is told to stop may save its work."""
-MISTAKE, INTERRUPTED = 2, 130
+DEFECT, MISTAKE, HUNG, INTERRUPTED = 1, 2, 3, 130
 """Exit statuses beside 0."""
+OUTPUT = "output.txt"
+"""The file, in the job's folder, of what the job says; its standard output."""
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
-    threading.Thread(target=stop_at_end_of_input, daemon=True).start()
     try:
-        work(*sys.argv[1:])
+        line = first_line()
+        threading.Thread(target=stop_at_end_of_input, daemon=True).start()
+        work(sys.argv[1], json.loads(line))
     except KeyboardInterrupt as error:
         print(f"text23d: {error or 'interrupted'}")
         sys.exit(INTERRUPTED)
 
 
-def work(folder: str, *overrides: str) -> None:
-    """The main job, which says on standard output what a person should know."""
+def first_line() -> bytes:
+    """Of standard input, and nothing beyond it. Raises KeyboardInterrupt where it ends before."""
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(0, 1 << 16)  # whoever writes it writes no second one
+        if not part:
+            raise KeyboardInterrupt
+        line += part
+    return line
+
+
+def work(folder: str, cfg: dict[str, object]) -> None:
+    """The main job, which says on standard output what a person should know, and touches its log when something
+    moved."""
     # Imported once the thread watches: these take seconds.
-    from text23d.compose import compose
     from text23d.engine.events import Event
     from text23d.engine.job import execute
     from text23d.engine.spoken import spoken
-    from text23d.errors import UserError
+    from text23d.errors import Hung, UserError
 
     def say(event: Event) -> None:
+        with suppress(OSError):
+            os.utime(os.path.join(folder, OUTPUT))
         for line in spoken(event):
             print(f"text23d: {line}", flush=True)
 
     try:
-        execute(compose("config", overrides), folder, say)
+        execute(cfg, folder, say)
     except UserError as error:
         print(f"text23d: {error}")
-        sys.exit(MISTAKE)
+        sys.exit(HUNG if isinstance(error, Hung) else MISTAKE)
 
 
 def stop_at_end_of_input() -> None:

@@ -25,7 +25,8 @@ def _shown(value: object) -> str:
 
 
 class Preconditioned(nn.Module):
-    """D(x; sigma, c) = c_skip x + c_out F(c_in x; c_noise, c), Table 1, right column.
+    """D(x; sigma, c) = c_skip x + c_out F(c_in x; c_noise, c), Table 1, right column; and where the network has a light
+    stage, below its ceiling, c_out share(sigma) F_light(D, F; c_noise) more (derived).
 
     network: F(x [B, C, *S], noise [B], c) -> [B, C, *S]; sigma_data: standard deviation of the data;
     precision: the number type of F's convolutions; the rest is as x.
@@ -42,9 +43,15 @@ class Preconditioned(nn.Module):
         c_skip = sd**2 / (s**2 + sd**2)
         c_out = s * sd * (s**2 + sd**2).rsqrt()
         c_in = (s**2 + sd**2).rsqrt()
+        c_noise, light = s.flatten().log() / 4, self.network.light
         with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
-            f = self.network(c_in * x, s.flatten().log() / 4, c)
-        return c_skip * x + c_out * f.to(x)
+            f = self.network(c_in * x, c_noise, c)
+        d: Tensor = c_skip * x + c_out * f.to(x)
+        if light is None or not (s < light.config.ceiling).any():
+            return d
+        with torch.autocast(x.device.type, self.precision, enabled=self.precision != torch.float32):
+            f = light(d, f, c_noise)
+        return d + c_out * light.share(s) * f.to(x)
 
 
 def draw_sigma(n: int, generator: torch.Generator, mean: float = 0.4, std: float = 1.3) -> Tensor:

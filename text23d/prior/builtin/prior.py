@@ -18,8 +18,9 @@ from text23d.files import load_tensors, save_tensors
 from text23d.paths import weights_dir
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.condition import Condition, known
+from text23d.prior.builtin.layers import LAYOUT
 from text23d.prior.builtin.text import Vocabulary
-from text23d.prior.builtin.unet import LAYOUT, UNet, UNetConfig
+from text23d.prior.builtin.unet import UNet, UNetConfig
 from text23d.settings import Count, Positive, read
 
 FORMAT, EARLIER = "text23d-prior-4", "text23d-prior-3"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +16,14 @@ from torch import Tensor, nn
 
 from text23d.errors import UserError
 from text23d.prior.builtin.condition import Condition
+from text23d.prior.builtin.layers import CONVOLUTION, LAYOUT, TRANSPOSED
+from text23d.prior.builtin.light import LightConfig, LightStage
 from text23d.prior.builtin.text import TextEncoder
 from text23d.settings import Count, Flag, whole
 
 SQRT_HALF = math.sqrt(0.5)
 HEAD = 64
 """Channels of a head of attention."""
-CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-LAYOUT = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
-"""Of examples and weights by dimension, fastest first for convolutions."""
 
 Width = Annotated[int, whole(8, 8192)]
 Few = Annotated[int, whole(1, 64)]
@@ -42,6 +40,7 @@ class UNetConfig:
     attention    whether a level's blocks attend
     embedding    width of what modulates every block: noise level, caption and view
     sketch       extent of the sketch, in features
+    light        a stage for low noise beside the network, trained after it; None: there is none
 
     Raises UserError where these do not go together.
     """
@@ -58,6 +57,7 @@ class UNetConfig:
     dimensions: Annotated[int, whole(1, 3)] = 2
     features: Annotated[int, whole(0, 1024)] = 5
     sketch: Few = 8
+    light: LightConfig | None = None
 
     def __post_init__(self) -> None:
         levels = len(self.widths)
@@ -181,7 +181,10 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """F(x, log sigma / 4, c): x [B, C, *S], noise [B], a Condition -> [B, C, *S]."""
+    """F(x, log sigma / 4, c): x [B, C, *S], noise [B], a Condition -> [B, C, *S].
+
+    light: what corrects it at low noise, applied by `edm.Preconditioned`, which knows D; None: nothing does.
+    """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -214,6 +217,7 @@ class UNet(nn.Module):
         self.norm, self.outward = nn.GroupNorm(width // 8, width), convolution(width, folded, 3, padding=1)
         nn.init.zeros_(self.outward.weight)
         nn.init.zeros_(self.outward.bias)
+        self.light = LightStage(config.light, config.channels, config.dimensions) if config.light else None
 
     def check(self, x: Tensor, c: Condition | None) -> None:
         """Raises UserError where x or c is not what this network was made for."""

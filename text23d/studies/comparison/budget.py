@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from text23d.engine.job import CONFIG, METRICS
+from text23d.engine.folder import CONFIG, METRICS
 from text23d.engine.resume import read_config
 from text23d.studies.launcher import Job
 from text23d.studies.records import check_settings, number, read_json_lines, reading

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from text23d.engine.job import METRICS
+from text23d.engine.folder import METRICS
 from text23d.judge.network import Asked, Judge
 from text23d.studies.comparison.appearance import appearance
 from text23d.studies.figures import Judged, summary

@@ -33,7 +33,7 @@ def examine(folder: Path, names: Sequence[str] = CHECKS, seconds: float = PATIEN
         if not ended:
             return found
         name = next(reversed(read(lines)), waiting[0])
-        found.setdefault(name, []).append(Finding(name, "failure", f"the check {ended}", advice(name)))
+        found.setdefault(name, []).append(Finding(name, "failure", f"the check {ended}", advice(ended)))
         waiting = waiting[waiting.index(name) + 1 :]
     return found
 
@@ -72,10 +72,13 @@ def how(status: int, err: bytes) -> str:
     return f"ended with status {status}{said}"
 
 
-def advice(name: str) -> str:
-    if name in ("devices", "speed"):
-        return "build the kernels for this processor (pip install -e . in the checkout), or choose backend=torch"
-    return "see what the process said; more memory (ulimit -v) may be what it lacks"
+def advice(ended: str) -> str:
+    """What to do about a check that `ended` its process."""
+    if "SIGILL" in ended:
+        return "the kernels are for another processor: build them here (pip install -e .), or choose backend=torch"
+    if "SIGKILL" in ended:
+        return "the system kills what takes more memory than a container may have: give it more"
+    return "memory may be what it lacks (ulimit -v), or the library that it names is broken: install that again"
 
 
 def read(lines: Sequence[Mapping[str, Any]]) -> Report:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from text23d.memory import CONTROL_GROUPS, gib, known_free
-from text23d.studies.doctor.finding import Finding, judged
+from text23d.studies.doctor.finding import Finding, State, judged
 
 NEEDED, COMFORTABLE = 800 * 10**6, 1600 * 10**6
 """Bytes of memory: the default run's peak, rounded up (README), and twice that."""
@@ -84,7 +84,7 @@ def memory() -> Finding:
         return Finding("memory", "warning", "this system does not say how much is free", "have 1 GB free for a run")
     found = ", ".join(f"{gib(value)} free by {name}" for name, value in known.items())
     advice = f"a run takes {gib(NEEDED)}: close other programs, or raise the limit of the container or of ulimit -v"
-    state = "failure" if free < NEEDED else "warning"
+    state: State = "failure" if free < NEEDED else "warning"
     return judged("memory", found, advice, free < COMFORTABLE, state, **known)
 
 

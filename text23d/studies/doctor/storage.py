@@ -15,7 +15,7 @@ from text23d.engine.folder import claimed
 from text23d.errors import UserError
 from text23d.files import write_bytes
 from text23d.memory import gib
-from text23d.studies.doctor.finding import Finding, judged
+from text23d.studies.doctor.finding import Finding, State, judged
 
 ROOM = 100 * 10**6
 """Bytes that a run may take on the disk with its checkpoints, rounded up."""
@@ -29,12 +29,12 @@ def check(folder: Path) -> Iterator[Finding]:
     yield from tried(here)
 
 
-def room(name: str, folder: Path, state: str) -> Finding:
+def room(name: str, folder: Path, state: State) -> Finding:
     """The space that is left where `folder` is, or will be."""
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     free = shutil.disk_usage(there).free
     advice = f"a run may take {ROOM / 1e6:.0f} MB: free some space, or choose another folder"
-    return judged(name, f"{gib(free)} free in {there}", advice, free < ROOM, state, free=free)  # type: ignore[arg-type]
+    return judged(name, f"{gib(free)} free in {there}", advice, free < ROOM, state, free=free)
 
 
 def tried(folder: Path) -> Iterator[Finding]:
