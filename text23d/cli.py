@@ -7,7 +7,6 @@ Ctrl-C heard, while torch is not there yet.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import signal
@@ -23,7 +22,6 @@ from text23d import __version__
 from text23d.company import following, shared
 from text23d.errors import RankError, UserError
 from text23d.interruption import ended_by, interrupt, leave, watch
-from text23d.memory import is_out_of_memory, lack, shortage
 
 if TYPE_CHECKING:
     import torch
@@ -105,12 +103,16 @@ def mistaken(error: BaseException) -> int:
 def is_mistake(error: BaseException) -> bool:
     """Whether it is the user's: ours to tell in a line, the system's about a file or folder, memory that was not to be
     had, or one of Hydra and OmegaConf, which only read what was given."""
+    from text23d.memory import is_out_of_memory  # here, as all that takes time: the sooner `main` watches for signals
+
     ours = isinstance(error, UserError | OSError) or is_out_of_memory(error)
     return ours or type(error).__module__.partition(".")[0] in ("hydra", "omegaconf")
 
 
 def sentence(error: BaseException) -> str:
     """What an error that `is_mistake` says to a person."""
+    from text23d.memory import lack, shortage
+
     short = shortage(error)
     if short is not None and not isinstance(short, UserError):
         return lack(short)
@@ -161,6 +163,8 @@ def choose(arguments: Sequence[str]) -> list[str]:
     if any(sign in arguments[0] for sign in "= "):
         prompt = arguments[0].removeprefix("prompt=")
         raise UserError(f'no verb given: did you mean text23d run prompt="{prompt}"?')
+    import difflib
+
     near = difflib.get_close_matches(first, VERBS, 3, 0.5)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     raise UserError(f"no verb named {arguments[0]!r}: {meant}known are {', '.join(VERBS)}")

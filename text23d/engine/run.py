@@ -123,11 +123,13 @@ class Run:
     def save(self) -> None:
         """A checkpoint of the state as it is, if it is sound. Raises Diverged where it is not, and UserError where it
         cannot be written."""
-        self.health.examine_field(self.parts.task, self.state.phi)
-        if not finite(self.state.state()):
-            raise Unsound("what the optimiser remembers is not finite")
         with self.state.clock.stage("checkpoints"):
-            self.checkpoints.save(self.state.iteration, self.contents, self.merit)
+            self.health.examine_field(self.parts.task, self.state.phi)
+            if not finite(self.state.state()):
+                raise Unsound("what the optimiser remembers is not finite")
+            # The last is scored in any case, and nothing goes back to it.
+            last = self.state.iteration == self.parts.recipe.iterations
+            self.checkpoints.save(self.state.iteration, self.contents, unscored if last else self.merit)
 
     def contents(self) -> dict[str, Any]:
         metrics = self.folder / METRICS
@@ -145,7 +147,7 @@ class Run:
         if finite(self.safe):
             save_phi(self.state, self.parts, self.cfg["representation"], self.folder)
             if self.state.iteration not in self.checkpoints.iterations():
-                self.checkpoints.save(self.state.iteration, self.contents, lambda: None)
+                self.checkpoints.save(self.state.iteration, self.contents, unscored)
 
     def merit(self) -> float | None:
         """What checkpoints are compared by: the judge's mean probability of all that the prompt names."""
@@ -195,3 +197,7 @@ class Run:
         """Something that a person should know, now and in summary.json."""
         self.troubles.append(text)
         self.on_event(Noted(text))
+
+
+def unscored() -> None:
+    """Of a checkpoint that is not compared with others."""
