@@ -185,3 +185,17 @@ def test_an_encoder_that_stops_early_is_noticed(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_ffmpeg_that_ends_early_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As on a full disk, on which it says more than a person wants to know."""
+    early = tmp_path / "ffmpeg"
+    early.write_text("#!/bin/sh\nexit 0\n")
+    early.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(early))
+    frames = [np.zeros((256, 256, 3), np.uint8)] * 40
+    with pytest.raises(UserError, match=r"ffmpeg ended before frame \d+ of the video: free some space") as raised:
+        turntable(frames, tmp_path / "turn.mp4")
+    assert "\n" not in str(raised.value) and list(tmp_path.iterdir()) == [early] and capfd.readouterr() == ("", "")

@@ -107,13 +107,21 @@ def turntable(frames: Iterable[np.ndarray], path: str | os.PathLike[str], fps: i
         try:
             # An absolute path is no option and no protocol, which ffmpeg sees in -x/turn.mp4 and in http:x/turn.mp4.
             writer = imageio_ffmpeg.write_frames(
-                str(temporary.absolute()), (width, height), fps=fps, codec="libx264", quality=8, output_params=MP4
+                str(temporary.absolute()),
+                (width, height),
+                fps=fps,
+                codec="libx264",
+                quality=8,
+                output_params=MP4,
+                ffmpeg_log_level="quiet",  # what it did not write is counted below
             )
             writer.send(None)
         except (RuntimeError, OSError) as error:
             raise UserError(f"no ffmpeg ({error}): install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE") from error
         try:
             count = _send(writer, first, stream)
+        except BrokenPipeError as error:
+            raise UserError(f"ffmpeg ended before the video {path} did: free some space and try again") from error
         finally:
             writer.close()
         written = _frames_in(temporary)
@@ -150,7 +158,10 @@ def _send(writer: Generator[None, np.ndarray, None], first: np.ndarray, rest: It
     for picture in chain([first], rest):
         if _checked(picture).shape != first.shape:
             raise ValueError(f"frame {count} is {picture.shape}, the first was {first.shape}: expected one size")
-        writer.send(np.ascontiguousarray(picture))
+        try:
+            writer.send(np.ascontiguousarray(picture))
+        except OSError as error:  # of the pipe
+            raise UserError(f"ffmpeg ended before frame {count} of the video: free some space and try again") from error
         count += 1
     return count
 
