@@ -14,6 +14,7 @@ FLOORS = (
     {
         "errors",
         "interruption",
+        "meter",
         "company",
         "contracts",
         "settings",

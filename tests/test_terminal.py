@@ -10,8 +10,8 @@ from contextlib import contextmanager, redirect_stderr, suppress
 
 import pytest
 
-from text23d import terminal
 from text23d.engine.events import Event, Exporting, Iterated, Noted
+from text23d.meter import Meter
 from text23d.terminal import Bars, Terminal
 
 Capture = pytest.CaptureFixture[str]
@@ -24,7 +24,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(terminal, "monotonic", lambda: self.now)
+        monkeypatch.setattr("text23d.meter.monotonic", lambda: self.now)
 
 
 @pytest.fixture
@@ -119,3 +119,30 @@ def test_a_note_stands_above_the_bar_and_tears_nothing() -> None:
     assert not any(SAID in row for row in drawn[:note])  # the bar was taken away before
     (bar,) = [row for row in drawn[note + 1 :] if SAID in row]
     assert bar.startswith("iteration: 100%") and "4/4" in bar
+
+
+def test_items_are_metered_one_after_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("text23d.meter.monotonic", lambda: now[0])
+    for item in Meter().along("abcd", "letter"):
+        now[0] += 3.0
+        assert item in "abcd"
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["text23d: letter 1 of 4", "text23d: letter 3 of 4, 3 s left", "text23d: letter 4 of 4"]
+
+
+def test_a_count_that_stays_is_told_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, meter = [0.0], Meter()
+    monkeypatch.setattr("text23d.meter.monotonic", lambda: now[0])
+    for step in range(5):
+        now[0] = 2.0 * step
+        meter("runs", 0, 2, f"iteration {step}")
+    meter("runs", 2, 2)
+    with meter.aside():
+        pass
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"text23d: runs {each}" for each in ("0 of 2, iteration 0", "0 of 2, iteration 3", "2 of 2")]

@@ -14,7 +14,6 @@ says; Hydra's class of that name is passed over, as it runs jobs inside its own 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,12 +33,12 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from tqdm import tqdm
 
 from text23d.compose import composing, register_resolvers
 from text23d.engine.folder import METRICS, SUMMARY
 from text23d.errors import UserError
 from text23d.files import write_text
+from text23d.meter import Meter
 from text23d.paths import conf_dir
 from text23d.studies.lease import lease
 from text23d.studies.member import FAILURE, Member, cores, supervise, with_threads
@@ -240,33 +239,37 @@ def await_silence(jobs: Sequence[Job]) -> None:
 
 @contextmanager
 def watching(jobs: Sequence[Job], obstacles: Mapping[Job, str], on_end: OnEnd) -> Iterator[None]:
-    """A bar of the jobs that are over, wherever they are made: their folders tell."""
-    done, waiting, shown = threading.Event(), list(jobs), list[int]()
+    """How many of the jobs are over, wherever they are made: their folders tell."""
+    done, waiting, shown, meter = threading.Event(), list(jobs), list[int](), Meter()
+
+    def show(running: list[int]) -> None:
+        shown[:] = running
+        figures = ", ".join(f"iteration {each}" for each in running[:4])
+        meter("runs", len(jobs) - len(waiting), len(jobs), figures)
 
     def look() -> None:
         for job in [job for job in waiting if job in obstacles or is_over(job)]:
             waiting.remove(job)
-            with tqdm.external_write_mode(sys.stderr):
+            with meter.aside():
                 on_end(Outcome(job, obstacles[job]) if job in obstacles else ended(job, ""))
-            bar.update()
+            show(shown)
         running = [lines(job.folder / METRICS) for job in waiting if (job.folder / METRICS).exists()]
         if running != shown:
-            shown[:] = running
-            bar.set_postfix_str(", ".join(f"iteration {each}" for each in running[:4]))
+            show(running)
 
     def watch() -> None:
         while not done.wait(LOOK):
             look()
 
-    with tqdm(total=len(jobs), desc="runs", unit="run") as bar:
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
-            look()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        look()
+        meter.close()
 
 
 def lines(path: Path) -> int:

@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from text23d.cameras import Cameras, orbit
+from text23d.meter import Meter
 from text23d.method.ode import integrate
 from text23d.paths import slug
 from text23d.prior.builtin import edm
@@ -58,7 +58,7 @@ def samples(prior: BuiltinPrior, suite: Suite, folder: Path, how: Sampling) -> l
     device = next(prior.denoiser.parameters()).device
     cameras, levels, main = how.cameras, edm.sigma_steps(how.steps), Guided(prior.denoiser, how.guidance)
     found = []
-    for prompt in tqdm(suite.prompts, "samples", unit="prompt"):
+    for prompt in Meter().along(suite.prompts, "samples of prompt"):
         c = prior.condition(tokenize(prompt), cameras)
         for index in range(how.sets):
             stream = generator(how.seed, 0, index, f"sample {prompt}")
@@ -76,7 +76,7 @@ def samples(prior: BuiltinPrior, suite: Suite, folder: Path, how: Sampling) -> l
 def renders(suite: Suite, objects: int, seed: int, cameras: Cameras, light: float = 1.0) -> list[PictureSet]:
     """Fresh renders of `objects` of the world for each prompt, by those cameras."""
     found = []
-    for number, prompt in enumerate(tqdm(suite.prompts, "renders", unit="prompt")):
+    for number, prompt in enumerate(Meter().along(suite.prompts, "renders of prompt")):
         for index in range(objects):
             rng = np.random.default_rng([seed, number, index])
             thing = make(suite.caption[prompt], rng)

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
-from tqdm import tqdm
 
 from text23d.artifact.media import contact_sheet, on_white
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
 from text23d.judge import network
+from text23d.meter import Meter
 from text23d.method.algorithm import Algorithm1
 from text23d.method.invert import FixedPoint
 from text23d.method.langevin import LevelPreserving
@@ -125,8 +125,8 @@ def compare_samplers(study: SamplerStudy, device: torch.device) -> dict[str, Any
     pictures = {WORLD: draw_world(study, prior.shape[0])}
     examples = [world_samples(each, CAPTIONS_SEED, prior.shape[0]) for each in batches(study.pictures)]
     for name, sampler in samplers.items():
-        pictures[name], bar = [], tqdm(batches(study.pictures), name, unit="batch")
-        for numbers, (captions, _, rows) in zip(bar, examples, strict=True):
+        pictures[name], meter = [], Meter().along(batches(study.pictures), f"{name}, batch")
+        for numbers, (captions, _, rows) in zip(meter, examples, strict=True):
             draw = partial(draw_batch, prior, sampler, captions, rows, numbers.start, study)
             pictures[name].append(cached(folder / name / f"{numbers.start}.safetensors", draw))
     features = {name: torch.cat([judge.look(each).features for each in parts]) for name, parts in pictures.items()}
@@ -155,7 +155,7 @@ def batches(count: int) -> list[range]:
 def draw_world(study: SamplerStudy, size: int) -> list[Tensor]:
     """Pictures of the world in batches [B, 4, size, size]."""
     found = []
-    for numbers in tqdm(batches(study.references), "renders", unit="batch"):
+    for numbers in Meter().along(batches(study.references), "renders, batch"):
         path = Path(study.folder) / WORLD_FOLDER / f"{numbers.start}.safetensors"
         found.append(cached(path, lambda numbers=numbers: world_samples(numbers, WORLD_SEED, size)[1]))  # type: ignore[misc]
     return found
