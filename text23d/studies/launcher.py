@@ -254,7 +254,7 @@ def watching(jobs: Sequence[Job], obstacles: Mapping[Job, str], on_end: OnEnd) -
                 on_end(Outcome(job, obstacles[job]) if job in obstacles else ended(job, ""))
             show(shown)
         running = [lines(job.folder / METRICS) for job in waiting if (job.folder / METRICS).exists()]
-        if running != shown:
+        if waiting and running != shown:
             show(running)
 
     def watch() -> None:
