@@ -27,8 +27,8 @@ NOT_RUN = pytest.StashKey[Counter[str]]()
 
 @cache
 def found(name: str) -> str | None:
-    """The path of a program; of gltf-validator, the folder of node's modules that it lies in; of ray, where it is
-    beside Hydra's launcher for it."""
+    """The path of a program; of gltf-validator, the folder of node's modules that it lies in; of ray, which counts if
+    Hydra's launcher for it is there, the folder of Hydra's plugins."""
     if name == "ray":
         spec = importlib.util.find_spec("ray") and importlib.util.find_spec("hydra_plugins")
         places = list(spec.submodule_search_locations or ()) if spec else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_ci_requires_what_it_installs() -> None:
     assert set(required) <= programs.INSTALL.keys() and {"blender", "gltf-validator", "c++"} <= set(required)
 
 
-@pytest.mark.parametrize("name", programs.INSTALL)
+@pytest.mark.parametrize("name", [name for name in programs.INSTALL if name != "ray"])
 def test_a_program_is_found_where_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in on the PATH; of the validator, node and npm, which says where its modules are."""
     folder = tmp_path / "modules" / "gltf-validator"
@@ -79,4 +80,20 @@ def test_a_program_is_found_where_it_is(name: str, tmp_path: Path, monkeypatch: 
     programs.found.cache_clear()
     if name == "gltf-validator":
         assert programs.found(name) is None
+    programs.found.cache_clear()
+
+
+def test_ray_is_found_where_hydras_launcher_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").touch()
+    (tmp_path / "hydra_plugins" / "hydra_ray_launcher").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    for name in ("ray", "hydra_plugins"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    importlib.invalidate_caches()
+    programs.found.cache_clear()
+    assert programs.found("ray") == str(tmp_path / "hydra_plugins")
+    (tmp_path / "hydra_plugins" / "hydra_ray_launcher").rmdir()
+    programs.found.cache_clear()
+    assert programs.found("ray") is None
     programs.found.cache_clear()

@@ -400,7 +400,9 @@ FAULTS = {
     "representation.encoding.finest=1000": "lower log2_table, levels or features",
     "representation=image representation.size=0": "representation.size=0: expected a whole number, 1 to 4096",
     "representation=image representation.start=5": "representation.start=5: expected text or null",
-    "representation=mlp_image representation.size=4096 representation.hidden=1024": "lower size, features or hidden",
+    "representation=mlp_image representation.size=4096 representation.hidden=1024 representation.start=no.png": (
+        "lower size, features or hidden"
+    ),
     "representation=mlp_image representation.bandwidth=nan": "representation.bandwidth=nan: expected a number above 0",
     "representation=mlp_image representation.features=0": "representation.features=0: expected",
     "representation=image task=object": "task=object with representation PixelImage: expected Nerf",

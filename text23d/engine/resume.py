@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -43,7 +43,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """A run's config.yaml as plain data. Raises UserError where it is missing or no configuration."""
     path = folder / CONFIG
     if not path.is_file():
-        raise UserError(f"no {path}: expected the configuration that every run writes; check the folder")
+        raise UserError(f"no run in {folder}: expected the {CONFIG} that every run writes; check the folder")
     try:
         cfg = yaml.safe_load(path.read_bytes())
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
@@ -54,10 +54,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def write_config(folder: Path, cfg: Mapping[str, Any]) -> None:
-    """What `read_config` reads. Raises UserError where it cannot be written."""
+    """What `read_config` reads: not whether it was to go on, of which a run's results say nothing. Raises UserError
+    where it cannot be written."""
     from text23d.files import write_text  # which imports torch
 
-    write_text(folder / CONFIG, yaml.safe_dump(dict(cfg), sort_keys=False, allow_unicode=True, width=1000))
+    plain = {**cfg, **({"resume": asdict(ResumeSettings())} if "resume" in cfg else {})}
+    write_text(folder / CONFIG, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000))
 
 
 def asked(saved: Mapping[str, Any], composed: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
