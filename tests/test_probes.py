@@ -14,7 +14,7 @@ from tiny import IMAGE, settings
 from text23d.compose import compose
 from text23d.engine import job, probes
 from text23d.engine.events import Event, Exporting, Iterated, Started
-from text23d.engine.probes import Probe, pick, with_seed
+from text23d.engine.probes import Probe, pick, read_probe, with_seed
 from text23d.engine.run import Run
 from text23d.errors import Diverged, Interrupted, UserError
 
@@ -189,3 +189,14 @@ def test_settings_of_probes() -> None:
         with pytest.raises(UserError, match=f"best_of.{key}={value}: expected"):
             job.read(job.JobSettings, {"best_of": {key: value}})
     assert probes.ProbeSettings().probes == 1, "none by default"
+
+
+@pytest.mark.parametrize("data", ["[]", "{", '{"seed": 1}', '{"seed": "one", "iterations": 1, "score": 1, "loss": 1}'])
+def test_a_damaged_record_of_a_probe_is_told_in_one_line(data: str, tmp_path: Path) -> None:
+    path = tmp_path / "probe.json"
+    path.write_text(data)
+    with pytest.raises(
+        UserError, match=r"probe.json is damaged \(.*\): remove it, and the probe is made again"
+    ) as raised:
+        read_probe(path)
+    assert "\n" not in str(raised.value)

@@ -22,7 +22,7 @@ from text23d.engine.resume import is_run_of, write_config
 from text23d.engine.run import Run
 from text23d.errors import Diverged, Interrupted, UserError
 from text23d.files import read_json, write_json
-from text23d.settings import number, whole
+from text23d.settings import number, read, whole
 
 RECORD = "probe.json"
 MakeRun = Callable[[Mapping[str, Any], Path, OnEvent], Run]
@@ -67,7 +67,7 @@ def best_of(
         except KeyboardInterrupt as error:
             raise Interrupted(f"interrupted while it compared seeds; resume={folder} goes on") from error
     seeds = range(cfg["seed"], cfg["seed"] + settings.probes)
-    probes = [Probe(**read_json(place(folder, seed) / RECORD)) for seed in seeds]
+    probes = [read_probe(place(folder, seed) / RECORD) for seed in seeds]
     best = pick(probes)
     run = make(with_seed(cfg, best.seed), folder, on_event)
     run.cfg, run.probes = cfg, probes
@@ -76,6 +76,14 @@ def best_of(
         on_event(Noted(f"seed {best.seed} goes on, the best of {len(probes)} ({others})"))
         past = Past(contents(place(folder, best.seed), run.checkpoints, probes, best), {})
     return run, past
+
+
+def read_probe(path: Path) -> Probe:
+    """What a probe left. Raises UserError where it is missing or damaged."""
+    try:
+        return read(Probe, read_json(path), f"{path.name}: ")
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error}): remove it, and the probe is made again") from error
 
 
 def probe_all(cfg: Mapping[str, Any], folder: Path, settings: ProbeSettings, make: MakeRun, on_event: OnEvent) -> None:
