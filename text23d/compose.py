@@ -72,6 +72,16 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
     return resolved
 
 
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A configuration without Hydra's part, which is about how it is run."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The same as plain data, resolved."""
+    return OmegaConf.to_container(without_hydra(cfg), resolve=True)  # type: ignore[return-value]
+
+
 def in_full(override: str) -> str:
     """An override by the setting's own name."""
     name, equals, value = override.partition("=")

@@ -120,8 +120,6 @@ def turntable(frames: Iterable[np.ndarray], path: str | os.PathLike[str], fps: i
             raise UserError(f"no ffmpeg ({error}): install imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE") from error
         try:
             count = _send(writer, first, stream)
-        except BrokenPipeError as error:
-            raise UserError(f"ffmpeg ended before the video {path} did: free some space and try again") from error
         finally:
             writer.close()
         written = _frames_in(temporary)

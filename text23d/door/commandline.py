@@ -9,13 +9,13 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from text23d.company import following
-from text23d.compose import in_full
+from text23d.compose import in_full, plain
 from text23d.door import foreign, hints
 from text23d.door.layout import configuration, key_of
 from text23d.door.overrides import check
@@ -134,8 +134,7 @@ def going_on(past: str, cfg: DictConfig, multirun: bool) -> str | None:
         if multirun or "${" not in pattern:
             return None
         root = Path(pattern.partition("${")[0]).absolute()
-        plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]), resolve=True)  # type: ignore[misc]
-        found = newest_unfinished(root, plain)
+        found = newest_unfinished(root, plain(cfg))
         said = f"goes on with {found}" if found else f"no unfinished run of this configuration below {root}: one begins"
         if not following():
             print(f"text23d: resume=auto: {said}", file=sys.stderr)

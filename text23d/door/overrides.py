@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from text23d.compose import composing
+from text23d.compose import composing, without_hydra
 from text23d.door import foreign, hints
 from text23d.door.hints import brief
 from text23d.door.layout import (
@@ -133,8 +133,7 @@ def composed(config: str, settings: Sequence[str], arguments: Sequence[str]) -> 
 def check_complete(cfg: DictConfig, multirun: bool) -> None:
     """Raises UserError for what was not given, and for a folder of results that cannot be made."""
     # Without Hydra's own keys: its sweep folder names a job number, which a single run has not.
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    missing = sorted(OmegaConf.missing_keys(own))
+    missing = sorted(OmegaConf.missing_keys(without_hydra(cfg)))
     if missing:
         raise UserError(hints.missing(missing[0]))
     folder = cfg.hydra.sweep.dir if multirun else cfg.hydra.run.dir

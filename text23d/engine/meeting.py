@@ -19,6 +19,7 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 
+from text23d.company import shared
 from text23d.engine.presence import Presence
 from text23d.engine.ranks import ALONE, Ranks
 from text23d.errors import RankError, RankLost, UserError
@@ -45,9 +46,9 @@ class Environment:
     @staticmethod
     def found() -> Environment | None:
         """None where one process was started. Raises UserError for values that are none."""
-        given = {name: os.environ.get(name.upper()) for name in Environment.__dataclass_fields__}
-        if given["rank"] is None or given["world_size"] in (None, "1"):
+        if not shared():
             return None
+        given = {name: os.environ.get(name.upper()) for name in Environment.__dataclass_fields__}
         missing = [name.upper() for name in ("master_addr", "master_port") if given[name] is None]
         if missing:
             raise UserError(f"RANK={given['rank']}, but no {' and no '.join(missing)}: start several ranks by torchrun")

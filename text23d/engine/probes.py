@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
-from text23d.engine.checkpoints import Checkpoints
+from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
 from text23d.engine.events import Event, Exporting, Iterated, Noted, OnEvent
 from text23d.engine.folder import METRICS, PROBES, SHEET, clear
 from text23d.engine.past import Past
@@ -174,7 +174,4 @@ def tidy(folder: Path, probes: Sequence[Probe]) -> None:
     for each in probes:
         where = place(folder, each.seed)
         clear(where, but=(METRICS, SHEET))
-        for path in where.glob("checkpoints/*.safetensors"):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):
-            (where / "checkpoints").rmdir()
+        Checkpoints(where, CheckpointSettings()).clear()

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-INTERRUPTIONS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+from text23d.interruption import SIGNALS
+
+INTERRUPTIONS = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -34,7 +33,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from text23d.compose import composing, register_resolvers
+from text23d.compose import composing, plain, register_resolvers
 from text23d.engine.folder import METRICS, SUMMARY
 from text23d.errors import UserError
 from text23d.files import write_text
@@ -100,12 +99,6 @@ class Source:
         cfg = self.loader.load_sweep_config(master, list(overrides))
         OmegaConf.update(cfg, "hydra.job.num", number)
         return cfg
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A run's configuration without Hydra's part, resolved."""
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    return OmegaConf.to_container(own, resolve=True)  # type: ignore[return-value]
 
 
 @contextmanager

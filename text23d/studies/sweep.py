@@ -11,13 +11,14 @@ from typing import Any
 
 from hydra.core.utils import setup_globals
 
+from text23d.compose import plain
 from text23d.engine.folder import CONFIG, SUMMARY
 from text23d.engine.resume import are_same, is_finished, read_config
 from text23d.engine.spoken import verdict
 from text23d.errors import UserError
 from text23d.files import read_json
 from text23d.studies.gallery import PIXELS, Failed, Gallery, make_gallery
-from text23d.studies.launcher import Job, Outcome, Source, launch, plain
+from text23d.studies.launcher import Job, Outcome, Source, launch
 
 RESUME = "resume.folder=auto"
 

@@ -14,8 +14,8 @@ import threading
 import time
 from contextlib import suppress
 
-GRACE = 30.0
-"""Seconds in which a job that is told to stop may save its work."""
+from text23d.engine.watchdog import GRACE
+
 DEFECT, MISTAKE, HUNG, INTERRUPTED = 1, 2, 3, 130
 """Exit statuses beside 0."""
 OUTPUT = "output.txt"
