@@ -14,6 +14,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 from PIL import Image
+from tiny import optimise
 from torch import Tensor
 
 import text23d
@@ -23,7 +24,6 @@ from text23d.compose import compose
 from text23d.contracts import Exported, unwatched
 from text23d.door import commandline
 from text23d.engine.build import Parts, build_run
-from text23d.engine.loop import optimise
 from text23d.engine.state import RunState
 from text23d.errors import UserError
 from text23d.files import load_tensors

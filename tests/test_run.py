@@ -18,6 +18,7 @@ import pytest
 import torch
 import trimesh
 import yaml
+from tiny import optimise
 
 import text23d
 from text23d.checkpoint import copied
@@ -26,7 +27,7 @@ from text23d.compose import compose
 from text23d.contracts import unwatched
 from text23d.engine.build import Parts, build_run
 from text23d.engine.job import execute
-from text23d.engine.loop import advance, iterate, optimise, set_rates
+from text23d.engine.loop import advance, iterate, set_rates
 from text23d.engine.recipe import LangevinRecipe, Recipe
 from text23d.engine.saved import read_nerf
 from text23d.engine.state import RunState

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import IMAGE, MLP_IMAGE, settings, tiny
+from tiny import IMAGE, MLP_IMAGE, optimise, settings, tiny
 from torch import Tensor
 
 from text23d import checkpoint
 from text23d.engine.build import Parts, build_run
-from text23d.engine.loop import advance, optimise
+from text23d.engine.loop import advance
 from text23d.engine.results import save_phi
 from text23d.engine.state import RunState
 from text23d.errors import Diverged, UserError

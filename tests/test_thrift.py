@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 from test_constraints import files
-from tiny import IMAGE, MLP_IMAGE, tiny
+from tiny import IMAGE, MLP_IMAGE, optimise, tiny
 from torch import Tensor
 
 from text23d.cameras import orbit
 from text23d.contracts import unwatched
 from text23d.engine import thrift
 from text23d.engine.build import Parts
-from text23d.engine.loop import advance, optimise
+from text23d.engine.loop import advance
 from text23d.engine.state import RunState
 from text23d.engine.thrift import Economy, economies
 from text23d.errors import TooLarge

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import torch
 
 from text23d.compose import compose
+from text23d.contracts import Stage, unwatched
 from text23d.engine.build import Parts, build_run
+from text23d.engine.loop import advance
 from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.state import RunState
+from text23d.engine.thrift import thriftily
 
 PROMPT = ("prompt=a red car", "outputs=minimal", "stages=1")
 LOOP = ("method.iterations=4", "method.views=2", "method.inner=2", "method.size.stages=[[0,8],[0.5,16]]")
@@ -32,3 +36,13 @@ def settings(prior: Path, *overrides: str) -> dict[str, Any]:
 def tiny(prior: Path, *overrides: str, ranks: Ranks = ALONE) -> tuple[RunState, Parts]:
     """The state and parts of that run, on one of these ranks."""
     return build_run(settings(prior, *overrides), torch.device("cpu"), ranks)
+
+
+def optimise(
+    state: RunState, parts: Parts, stage: Stage = unwatched, tell: Callable[[str], object] = print
+) -> Iterator[dict[str, Any]]:
+    """Take the run's iterations, yielding each one's figures for metrics.jsonl. stage: see `method.step.step`; tell is
+    called with a line where one has to be taken again. Raises as `advance`, and TooLarge where memory does not
+    suffice."""
+    while state.iteration < parts.recipe.iterations:
+        yield thriftily(lambda sparing: advance(state, sparing, stage), state, parts, tell)

@@ -261,12 +261,9 @@ def plain_spoken(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], N
 
 def output_folder() -> Path:
     """Where the files of the running job go."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
+    from text23d.compose import hydras_folder
 
-    # As it stands: a folder's name may hold what OmegaConf takes for a reference to another setting.
-    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
-    return Path(Job.folder or runtime["output_dir"])
+    return Path(Job.folder or hydras_folder())
 
 
 def register_resolvers() -> None:

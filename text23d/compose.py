@@ -10,6 +10,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -70,6 +71,13 @@ def compose(config: str, overrides: Sequence[str] = (), **values: Any) -> dict[s
     for name, value in settings.items():
         _set(resolved, name, value)
     return resolved
+
+
+def hydras_folder() -> str:
+    """Where Hydra has the running job write to."""
+    # As it stands: a folder's name may hold what OmegaConf takes for a reference to another setting.
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    return str(runtime["output_dir"])
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,23 +12,10 @@ import torch
 from text23d.contracts import Stage, unwatched
 from text23d.engine.build import Parts
 from text23d.engine.state import RunState
-from text23d.engine.thrift import thriftily
 from text23d.errors import Diverged
 from text23d.memory import is_out_of_memory, let_go
 from text23d.method.step import step
 from text23d.rng import generator, generators
-
-log = logging.getLogger(__name__)
-
-
-def optimise(
-    state: RunState, parts: Parts, stage: Stage = unwatched, tell: Callable[[str], object] = log.warning
-) -> Iterator[dict[str, Any]]:
-    """Take the run's iterations, yielding each one's figures for metrics.jsonl. stage: see `method.step.step`; tell is
-    called with a line where one has to be taken again. Raises as `advance`, and TooLarge where memory does not
-    suffice."""
-    while state.iteration < parts.recipe.iterations:
-        yield thriftily(lambda sparing: advance(state, sparing, stage), state, parts, tell)
 
 
 def advance(

@@ -20,7 +20,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from text23d.compose import register_resolvers
+from text23d.compose import hydras_folder, register_resolvers
 from text23d.engine.resume import AUTO
 from text23d.engine.watchdog import STATUS
 from text23d.errors import UserError
@@ -50,11 +50,9 @@ class Member:
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        # As it stands: a folder's name may hold what OmegaConf takes for a reference to another setting.
-        runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         threads = share_of_cores(HydraConfig.get().launcher)
-        supervise(plain, Path(runtime["output_dir"]), self.lease, with_threads(os.environ, threads))
+        supervise(plain, Path(hydras_folder()), self.lease, with_threads(os.environ, threads))
 
 
 def share_of_cores(launcher: Mapping[str, Any]) -> int:
