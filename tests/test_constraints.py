@@ -97,7 +97,7 @@ def test_the_references_loss_is_the_written_one_and_reaches_phi() -> None:
     by_hand = 0.7 * (mask * (before - picture) ** 2).sum() / (4 * mask.sum())
     torch.testing.assert_close(reference.penalty(phi).detach(), by_hand)
 
-    Update(torch.optim.SGD(phi.parameters(), lr=1.0), 1, lambda: reference.penalty(phi))(
+    Update(torch.optim.SGD(phi.parameters(), lr=1.0), 1, [lambda: reference.penalty(phi)])(
         phi, FRONT.sample(1), x0_hat, (8, 8)
     )
     gradient = 2 * (before - x0_hat) / before.numel() + 0.7 * 2 * mask * (before - picture) / (4 * mask.sum())

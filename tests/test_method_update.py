@@ -73,7 +73,7 @@ def test_inner_steps_and_penalty_are_the_optimisers(split: Callable[[Tensor], An
         expected.append(loss.item())
 
     sgd = torch.optim.SGD(phi.parameters(), lr=0.2)
-    update = Update(sgd, 3, lambda: 0.1 * phi.phi.square().sum(), split)
+    update = Update(sgd, 3, [lambda: 0.1 * phi.phi.square().sum()], split)
     assert update(phi, VIEWS, x0_hat, (8, 8)) == pytest.approx(expected)
     torch.testing.assert_close(phi.phi, by_hand.phi)
     assert expected[0] > expected[1] > expected[2]
@@ -99,7 +99,7 @@ def test_not_finite_is_said_aloud() -> None:
         return (phi.phi - before).square().sum().sqrt()  # 0 here, and its derivative is not finite
 
     with pytest.raises(FloatingPointError, match="gradient norm is"):
-        Update(sgd, penalty=kink)(phi, VIEWS, normal(0, 2, 1, 8, 8), (8, 8))
+        Update(sgd, penalties=[kink])(phi, VIEWS, normal(0, 2, 1, 8, 8), (8, 8))
     torch.testing.assert_close(phi.phi.detach(), before, rtol=0, atol=0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -43,14 +43,15 @@ class Parts:
     one_by_one: bool = False
     ranks: Ranks = ALONE
 
-    def updater(self, state: RunState, everyone: Views) -> Updater:
-        """How phi follows its targets; everyone: all views of the iteration."""
+    def updater(self, state: RunState, everyone: Views, draw: Callable[[str], torch.Generator]) -> Updater:
+        """How phi follows its targets; everyone: all views of the iteration; draw: the iteration's streams."""
         if state.optimizer is None:
             gather = lambda _, x0_hat: (everyone, self.ranks.gathered(x0_hat, len(everyone)))  # noqa: E731
             return Replace(None if self.ranks.alone else gather)
-        penalty = self.constraint.penalty and partial(self.constraint.penalty, state.phi)  # type: ignore[arg-type]
+        constrained = self.constraint.penalty and partial(self.constraint.penalty, state.phi)  # type: ignore[arg-type]
+        penalties = [each for each in (constrained, self.task.penalty(state.phi, draw)) if each is not None]
         apart = split if self.one_by_one else None
-        update = Update(state.optimizer, self.recipe.inner, penalty, apart, reduction(self.recipe, self.ranks))
+        update = Update(state.optimizer, self.recipe.inner, penalties, apart, reduction(self.recipe, self.ranks))
         latents = self.guide.latents
         if self.recipe.loss == "pixels" and latents is not None:
             return InPixels(update, latents.shown(state.phi), latents.decode, latents.factor)  # type: ignore[arg-type]

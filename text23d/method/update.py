@@ -28,17 +28,17 @@ class Updater(Protocol):
 
 @dataclass
 class Update:
-    """`inner` steps of `optimizer` on mean((render(phi, views) - x0_hat)^2) + penalty().
+    """`inner` steps of `optimizer` on mean((render(phi, views) - x0_hat)^2) + the sum of the penalties.
 
     The rendering of the update may be coarser or finer than the target ([0036]): the target is resampled by area to
-    it. `penalty` returns one number, differentiable in phi: a regulariser of the representation. `split` parts
+    it. `penalties` return one number each, differentiable in phi: regularisers of the representation. `split` parts
     views into batches of one, which are rendered one after another while their gradients add up: on a CPU the
     temporaries of one view stay in its cache. None: all at once. `reduce`: see `Reduce`; None: all views are here.
     """
 
     optimizer: torch.optim.Optimizer
     inner: int = 2
-    penalty: Callable[[], Tensor] | None = None
+    penalties: Sequence[Callable[[], Tensor]] = ()
     split: Callable[[Any], Sequence[Any]] | None = None
     reduce: Reduce | None = None
 
@@ -58,10 +58,10 @@ class Update:
                 picture = phi.render(views, shape)
                 loss = (picture - resample(share, picture.shape[2:])).square().mean() * (len(share) / len(x0_hat))
             value += self._add_gradient(loss)
-        if self.penalty is not None:
+        for penalty in self.penalties:
             with torch.enable_grad():
-                penalty = self.penalty()
-            value += self._add_gradient(penalty)
+                loss = penalty()
+            value += self._add_gradient(loss)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         if self.reduce is not None:
             value = self.reduce(parameters, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, cast
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from text23d.kernels import ops, reference
 from text23d.memory import recomputed
 from text23d.representation.hashgrid import Encoding, HashGrid
 from text23d.representation.occupancy import Occupancy
+from text23d.representation.surface import Smoothness
 from text23d.representation.volume import Points, points_on_rays, render_points
 from text23d.settings import Count, number, whole
 from text23d.spaces import to_picture
@@ -37,6 +39,7 @@ class Nerf(nn.Module):
     steps      samples a ray takes along an edge of the cube: dt = 2 / steps.
     occupancy  where samples are worth taking; None: the default grid.
     refresh    iterations between updates of the occupancy.
+    surface    what keeps its surfaces together; None: nothing.
     generator  draws the initial weights, on the CPU (None: torch's global one).
 
     `chunk` is the number of rays that are rendered at once, for as much memory as those require: the gradient renders
@@ -56,6 +59,7 @@ class Nerf(nn.Module):
         radius: Annotated[float, number(least=0.01, most=100)] = 0.5,
         occupancy: Occupancy | None = None,
         refresh: Count = 8,
+        surface: Smoothness | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -66,7 +70,7 @@ class Nerf(nn.Module):
             nn.init.zeros_(layer.bias)
         self.encoding, self.mlp = grid, nn.Sequential(first, nn.ReLU(inplace=True), last)
         self.occupancy = Occupancy() if occupancy is None else occupancy
-        self.hidden = hidden
+        self.hidden, self.surface = hidden, surface
         self.dt, self.gain, self.blob, self.radius, self.refresh = 2 / steps, gain, blob, radius, refresh
         self._remembered: WeakKeyDictionary[Cameras, tuple[Tensor, tuple[Any, ...], Points]] = WeakKeyDictionary()
 
@@ -159,6 +163,12 @@ class Nerf(nn.Module):
         if due:
             self.occupancy.update(self.density, self.dt, generator)
         return due
+
+    def penalty(self, generator: torch.Generator) -> Callable[[], Tensor] | None:
+        """What an update adds to its loss, at points drawn now; None: nothing."""
+        if self.surface is None:
+            return None
+        return self.surface.penalty(self.density, self.occupancy, self.dt, generator)
 
     def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
         """Optimiser groups "grid" and "mlp", which want learning rates of their own (grid about 0.02, MLP 0.006)."""

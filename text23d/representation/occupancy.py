@@ -66,6 +66,15 @@ class Occupancy(nn.Module):
         dilated = max_pool3d(matter[None, None], 3, stride=1, padding=1)[0, 0] > 0
         self.mask.copy_(dilated & self.inside)
 
+    def random_points(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` points [count, 3] drawn evenly from the cells that may hold matter; none where no cell does."""
+        cells = self.mask.nonzero()
+        if not len(cells):
+            return cells.new_zeros(0, 3, dtype=self.density.dtype)
+        which = torch.randint(len(cells), (count,), generator=generator, device=generator.device).to(cells.device)
+        within = torch.rand(count, 3, generator=generator, device=generator.device).to(self.density)
+        return (cells[which] + within) * (2 / self.resolution) - 1
+
     def occupied(self, points: Tensor) -> Tensor:
         """Whether points [N, 3] of [-1, 1]^3 lie in cells that may hold matter: [N] bool."""
         cell = ((points + 1) * (self.resolution / 2)).long().clamp(0, self.resolution - 1)

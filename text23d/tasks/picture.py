@@ -45,6 +45,9 @@ class PictureTask:
     def prepare(self, phi: Image, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
         """A picture requires nothing."""
 
+    def penalty(self, phi: Image, draw: Callable[[str], torch.Generator]) -> None:
+        """A picture has no other loss."""
+
     def fault(self, phi: Image) -> str:
         """Whether the picture is of one colour."""
         picture = self.judged(phi, (phi.size, phi.size))

@@ -1,0 +1,74 @@
+"""Surfaces that hold together: what pictures say nothing about, the shape of a field between one pixel and the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from text23d.representation.occupancy import Occupancy
+from text23d.settings import Count, NonNegative, Positive, whole
+
+Density = Callable[[Tensor], Tensor]
+"""Points [N, 3] -> density [N] per scene unit, >= 0."""
+
+CANDIDATES = 4
+"""Points looked at for each one that is wanted near the surface."""
+NEAR = 0.05, 0.9
+"""Opacities of one step of a ray between which a point counts as near the surface."""
+FLOOR = 1e-3
+"""Optical depth of a step added to a field's before its logarithm: far below the surface's, nothing is told apart."""
+
+
+@dataclass(frozen=True)
+class Smoothness:
+    """weight * mean |n(x) - n(x + e)|^2 over points x near the surface, e ~ N(0, spread^2): normals change slowly (as
+    in UNISURF, Oechsle et al. 2021, Eq. 12, for which n is that of an occupancy).
+
+    n = -grad log(density dt + FLOOR), of unit length, by central differences of `step`: differences of the logarithm
+    are the same at every density that a surface may have.
+
+    weight   of the penalty beside the mean squared error of pictures in [-1, 1].
+    points   how many x at most.
+    spread   scene units, about a cell of the finest grid.
+    step     scene units, half of what a difference is taken over.
+    """
+
+    weight: NonNegative = 0.005
+    points: Annotated[int, whole(1, 1_000_000)] = 3000
+    spread: Positive = 0.02
+    step: Positive = 0.016
+
+    def penalty(self, density: Density, occupancy: Occupancy, dt: float, draw: torch.Generator) -> Callable[[], Tensor]:
+        """The penalty [] of the field as it is whenever it is asked, differentiable in what `density` is made of, at
+        points drawn once; dt: the step that rays take, in scene units."""
+        x = near_surface(density, occupancy, dt, self.points, draw)
+        around = x + self.spread * torch.randn(x.shape, generator=draw).to(x)
+        both = torch.cat([x, around])
+
+        def penalty() -> Tensor:
+            if not len(x):
+                return x.new_zeros((), requires_grad=True)
+            here, there = normals(density, both, dt, self.step).chunk(2)
+            return self.weight * (here - there).square().sum(-1).mean()
+
+        return penalty
+
+
+@torch.no_grad()
+def near_surface(density: Density, occupancy: Occupancy, dt: float, count: int, draw: torch.Generator) -> Tensor:
+    """At most `count` random points [N, 3] of occupied cells where a step of a ray is between transparent and opaque."""
+    x = occupancy.random_points(CANDIDATES * count, draw)
+    opacity = -torch.expm1(-density(x) * dt)
+    return x[(opacity > NEAR[0]) & (opacity < NEAR[1])][:count]
+
+
+def normals(density: Density, x: Tensor, dt: float, step: float) -> Tensor:
+    """Outward unit normals [N, 3] of the level sets of the density through points x [N, 3]; 0 where it is constant."""
+    offsets = step * torch.cat([torch.eye(3), -torch.eye(3)]).to(x)
+    above = torch.log(density((x[:, None] + offsets).view(-1, 3)) * dt + FLOOR).view(-1, 2, 3)
+    return normalize(above[:, 1] - above[:, 0], dim=-1, eps=1e-6)
