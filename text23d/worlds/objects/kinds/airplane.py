@@ -86,4 +86,9 @@ def _propeller(rng: np.random.Generator, length: float, radius: float, colour: R
     return parts
 
 
-KIND = Kind(build, parts={"wings": ("wings",), "tail": ("fin", "tailplane")}, also=("plane", "aeroplane"))
+KIND = Kind(
+    build,
+    parts={"wings": ("wings",), "tail": ("fin", "tailplane")},
+    also=("plane", "aeroplane"),
+    part_also={"fin": "tail", "tailplane": "tail", "rudder": "tail"},
+)

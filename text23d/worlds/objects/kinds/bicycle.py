@@ -6,6 +6,7 @@ import numpy as np
 
 from text23d.worlds.objects.colours import BARK, STEEL, TYRE, brightness, shaded
 from text23d.worlds.objects.kind import Kind
+from text23d.worlds.objects.kinds.car import TYRES
 from text23d.worlds.objects.parts import Mesh, Part, Rgb, box, cylinder, ellipsoid
 
 Point = tuple[float, float]
@@ -90,4 +91,9 @@ def _handlebar(rng: np.random.Generator, head: Point, thick: float) -> list[Part
     return [*parts, Part("lamp", lamp, (1.0, 0.96, 0.75))]
 
 
-KIND = Kind(build, parts={"seat": ("seat",), "wheels": ("tyre",)}, also=("bike",))
+KIND = Kind(
+    build,
+    parts={"seat": ("seat",), "wheels": ("tyre",)},
+    also=("bike",),
+    part_also={**TYRES, "saddle": "seat"},
+)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from text23d.worlds.objects.colours import IVORY, LAMP, STEEL, TAIL_LAMP, glass, is_pale
 from text23d.worlds.objects.kind import Kind
-from text23d.worlds.objects.kinds.car import rubber, wheels
+from text23d.worlds.objects.kinds.car import TYRES, rubber, wheels
 from text23d.worlds.objects.parts import Part, Rgb, box, cylinder
 
 
@@ -23,7 +25,7 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     top = storeys[-1] + band
 
     parts = [Part("body", box(width, length, skirt, bevel=0.04).moved(z=floor), colour)]
-    for below, above in zip(storeys, storeys[1:], strict=False):
+    for below, above in pairwise(storeys):
         parts.append(Part("body", box(width, length, above - below - band).moved(z=below + band), colour))
     for sill in storeys:
         parts += _windows(width, length, sill, band, colour, int(rng.integers(3, 5)))
@@ -40,7 +42,7 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
 
 
 def _windows(width: float, length: float, sill: float, tall: float, colour: Rgb, panes: int) -> list[Part]:
-    """A block of glass behind painted pillars, so that its panes are set back; a windscreen and a smaller rear window."""
+    """A block of glass behind painted pillars, the panes set back; a windscreen and a smaller rear one."""
     pane = glass(colour)
     start, end = -length / 2 + 0.055, length / 2 - 0.055
     band = box(width - 0.12, end - start, tall + 0.08).moved(0, 0, sill - 0.04)
@@ -75,4 +77,10 @@ def _face(width: float, length: float, floor: float, skirt: float, nose: float, 
     return parts
 
 
-KIND = Kind(build, parts={"wheels": ("tyre",), "roof": ("roof",)}, also=("coach",), front=True)
+KIND = Kind(
+    build,
+    parts={"wheels": ("tyre",), "roof": ("roof",)},
+    also=("coach",),
+    front=True,
+    part_also={**TYRES, "top": "roof"},
+)

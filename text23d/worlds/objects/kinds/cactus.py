@@ -97,4 +97,9 @@ def _pear(rng: np.random.Generator, colour: Rgb) -> tuple[list[Part], tuple[floa
     return [*(Part("body", pad, colour) for pad in pads), *spines], (0.0, half * 1.85 + 0.46)
 
 
-KIND = Kind(build, parts={"pot": ("pot",), "flower": ("flower",)}, front=False)
+KIND = Kind(
+    build,
+    parts={"pot": ("pot",), "flower": ("flower",)},
+    front=False,
+    part_also={"planter": "pot", "flowerpot": "pot", "bloom": "flower"},
+)

@@ -77,5 +77,5 @@ KIND = Kind(
     build,
     parts={"rotor": ("rotor", "tail rotor"), "tail": ("tail",)},
     also=("chopper",),
-    part_also={"propeller": "rotor"},
+    part_also={"blades": "rotor", "propeller": "rotor"},
 )

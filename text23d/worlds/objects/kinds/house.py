@@ -79,4 +79,9 @@ def _window(size: float, frame: Rgb, turn: float, x: float, y: float, z: float) 
     return [Part(piece.name, piece.mesh.turned("z", turn).moved(x, y, z), piece.colour) for piece in pieces]
 
 
-KIND = Kind(build, parts={"roof": ("roof",)}, also=("cottage",))
+KIND = Kind(
+    build,
+    parts={"roof": ("roof",)},
+    also=("cottage",),
+    part_also={"top": "roof", "rooftop": "roof"},
+)

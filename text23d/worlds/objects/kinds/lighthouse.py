@@ -52,4 +52,8 @@ def _lantern(rng: np.random.Generator, top: float, tall: float, roof: Rgb) -> li
     return [*parts, Part("knob", ellipsoid(0.07, 0.07, 0.07).moved(z=base + 0.42), TYRE)]
 
 
-KIND = Kind(build, parts={"stripes": ("stripe",), "roof": ("roof",)})
+KIND = Kind(
+    build,
+    parts={"stripes": ("stripe",), "roof": ("roof",)},
+    part_also={"bands": "stripes", "rings": "stripes", "top": "roof"},
+)

@@ -6,7 +6,7 @@ import numpy as np
 
 from text23d.worlds.objects.colours import LAMP, STEEL, brightness, glass, shaded
 from text23d.worlds.objects.kind import Kind
-from text23d.worlds.objects.kinds.car import rubber, wheels
+from text23d.worlds.objects.kinds.car import TYRES, rubber, wheels
 from text23d.worlds.objects.parts import Mesh, Part, Rgb, box, cylinder, ellipsoid, lathe, loft
 
 COAL: Rgb = (0.13, 0.13, 0.14)
@@ -117,4 +117,9 @@ def _tender(
     return parts + wheels((middle - length * 0.26, middle + length * 0.26), width, wheel * 0.75, 0.2, colour)
 
 
-KIND = Kind(build, parts={"wheels": ("tyre",), "chimney": ("chimney",), "roof": ("roof",)}, also=("locomotive",))
+KIND = Kind(
+    build,
+    parts={"wheels": ("tyre",), "chimney": ("chimney",), "roof": ("roof",)},
+    also=("locomotive",),
+    part_also={**TYRES, "funnel": "chimney", "smokestack": "chimney", "stack": "chimney", "top": "roof"},
+)

@@ -6,7 +6,7 @@ import numpy as np
 
 from text23d.worlds.objects.colours import LAMP, STEEL, TAIL_LAMP, WOOD, brightness, glass, shaded
 from text23d.worlds.objects.kind import Kind
-from text23d.worlds.objects.kinds.car import rubber, wheels
+from text23d.worlds.objects.kinds.car import TYRES, rubber, wheels
 from text23d.worlds.objects.parts import Mesh, Part, Rgb, box, cylinder, ellipsoid, extrude
 
 SAND: Rgb = shaded(WOOD, 1.1)
@@ -101,4 +101,10 @@ def _load(
     return [("load", tub, colour), *(("rib", rib, rubber(colour)) for rib in ribs), ("heap", heap, SAND)]
 
 
-KIND = Kind(build, parts={"wheels": ("tyre",), "trailer": ("load",)}, also=("lorry",), front=True)
+KIND = Kind(
+    build,
+    parts={"wheels": ("tyre",), "trailer": ("load",)},
+    also=("lorry",),
+    front=True,
+    part_also={**TYRES, "load": "trailer", "cargo": "trailer", "container": "trailer"},
+)

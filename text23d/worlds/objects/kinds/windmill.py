@@ -45,4 +45,17 @@ def _blades(rng: np.random.Generator, top: float, tall: float, cloth: Rgb) -> li
     return parts
 
 
-KIND = Kind(build, parts={"blades": ("blade",), "roof": ("roof",)}, also=("mill",))
+KIND = Kind(
+    build,
+    parts={"blades": ("blade",), "roof": ("roof",)},
+    also=("mill",),
+    part_also={
+        "sails": "blades",
+        "vanes": "blades",
+        "wings": "blades",
+        "rotor": "blades",
+        "propeller": "blades",
+        "cap": "roof",
+        "top": "roof",
+    },
+)
