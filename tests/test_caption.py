@@ -153,6 +153,46 @@ def test_other_words_for_parts_are_read_as_the_words_that_priors_know(word: str,
     assert parse(f"a red {kind} with a blue {word}") == Caption(kind, "red", parts=((part, "blue"),))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_has_its_own_words_for_its_parts(kind: str) -> None:
+    """Singular or plural, whatever else they mean elsewhere, and also where the kind has another name."""
+    for word, part in KINDS[kind].part_also.items():
+        for name in (kind, *KINDS[kind].also):
+            for said in (word, f"{word}s" if not word.endswith("s") else word[:-1]):
+                tokens = tokenize(f"a {name} with red {said}")
+                assert tokens == ["a", name, "with", "red", part] and set(tokens) <= set(words())
+                assert parse(f"a {name} with red {said}").parts == ((part, "red"),)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens"),
+    [
+        ("a chopper with red blades", "a chopper with red rotor"),
+        ("a windmill with red blades", "a windmill with red blades"),
+        ("a windmill with a red rotor", "a windmill with a red blades"),
+        (
+            "a helicopter with red blades and a windmill with red sails",
+            "a helicopter with red rotor and a windmill with red blades",
+        ),
+        ("a helicopter beside a windmill with red blades", "a helicopter beside a windmill with red blades"),
+        (
+            "a car with a red top on top of a table with blue feet",
+            "a car with a red roof on top of a table with blue legs",
+        ),
+        ("a red car on the top of a table", "a red car on the top of a table"),
+        ("a snowman with a red hat and a blue muffler", "a snowman with a red hat and a blue scarf"),
+        (
+            "a snowman with a red cap and a bottle with a red lid",
+            "a snowman with a red hat and a bottle with a red cap",
+        ),
+        ("a thing with a red propeller", "a thing with a red rotor"),
+    ],
+)
+def test_which_part_a_word_means_depends_on_the_kind_before_it(prompt: str, tokens: str) -> None:
+    assert tokenize(prompt) == tokens.split()
+    parse(prompt)
+
+
 def test_every_noun_has_its_plural_and_no_form_is_a_word() -> None:
     forms = variants()
     assert set(forms).isdisjoint(words()) and set(forms.values()) <= set(words())

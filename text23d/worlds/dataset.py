@@ -29,7 +29,7 @@ from torch import Tensor
 from text23d.contracts import Example, World
 from text23d.errors import UserError
 
-VERSION = 2
+VERSION = 3
 AGAIN = "remove it to have it made again"
 
 

@@ -25,6 +25,7 @@ ANY = "thing"
 PREFIXES = ("photo of", "picture of", "image of", "rendering of", "drawing of", "toy model of", "3d model of")
 ARTICLES = ("a", "an", "the", "one")
 RELATIONS = {"on": ("on", "on top of"), "beside": ("beside", "next to", "near", "and")}
+STARTS = {way.split()[0]: relation for relation, ways in RELATIONS.items() for way in ways}
 WITH = ("with", "having")
 SAYING = ("that is", "which is")
 MOST_PARTS = 2
@@ -131,16 +132,28 @@ def variants() -> dict[str, str]:
     words for parts, which weights that are shipped have never heard."""
     known = words()
     kinds = [*KINDS, *(word for kind in KINDS.values() for word in kind.also), ANY]
-    parts = {word: word for word in part_words()} | part_synonyms()
+    parts = part_synonyms() | {word: word for word in part_words()}
     forms = {_plural(noun): noun for noun in kinds} | part_synonyms() | IRREGULAR
-    forms |= {word[:-1] if word.endswith("s") else _plural(word): meant for word, meant in parts.items()}
+    forms |= {_other_number(word): meant for word, meant in parts.items()}
     return {form: noun for form, noun in forms.items() if form not in known and noun in known}
 
 
 @cache
 def part_synonyms() -> dict[str, str]:
-    """Every other word for a part -> that part."""
-    return {word: part for kind in KINDS.values() for word, part in kind.part_also.items()}
+    """Every other word for a part -> that part, of the first kind that calls one so."""
+    return dict(reversed([pair for kind in KINDS.values() for pair in kind.part_also.items()]))
+
+
+@cache
+def own_synonyms(kind: str) -> dict[str, str]:
+    """Every other word for a part of this kind, singular and plural -> that part. It may be another kind's part: what
+    are blades to a windmill is a helicopter's rotor."""
+    also = {} if kind == ANY else KINDS[kind].part_also
+    return {_other_number(word): part for word, part in also.items()} | dict(also)
+
+
+def _other_number(word: str) -> str:
+    return word[:-1] if word.endswith("s") else _plural(word)
 
 
 def _plural(noun: str) -> str:
@@ -150,9 +163,21 @@ def _plural(noun: str) -> str:
 
 
 def tokenize(text: str) -> list[str]:
-    """The words of a text as the vocabulary has them: plural or singular, and its own word for a part."""
-    forms = variants()
-    return [forms.get(word, word) for word in split(text)]
+    """The words of a text as the vocabulary has them: plural or singular, and its own word for a part, which after
+    "with" depends on the kind before it."""
+    forms, meaning = variants(), synonyms()
+    tokens, kind, own = list[str](), ANY, dict[str, str]()
+    for word in split(text):
+        token = own.get(word, forms.get(word, word))
+        meant = meaning.get(token, token)
+        if token in WITH:
+            own = own_synonyms(kind)
+        elif _is_kind(meant) and not (own and meant in _parts_of(kind)):
+            kind, own = meant, {}
+        elif token in STARTS and token != "and":
+            kind, own = ANY, {}
+        tokens.append(token)
+    return tokens
 
 
 def known_tokens(text: str, what: str) -> list[str]:
@@ -198,15 +223,14 @@ def parse(prompt: str) -> Caption:
 def _split(tokens: list[str]) -> tuple[list[list[str]], list[str]]:
     """The things' own words, and the relations between them. "and" parts two things unless the first is not named yet
     ("a tall and red car") or a part of it follows."""
-    starts = {"on": "on", "beside": "beside", "next": "beside", "near": "beside", "and": "beside"}
     things: list[list[str]] = [[]]
     relations: list[str] = []
     kind = None
     for place, token in enumerate(tokens):
         if token == "and" and (kind is None or _part_follows(kind, things[-1], tokens[place + 1 :])):
             things[-1].append(token)
-        elif token in starts:
-            relations.append(starts[token])
+        elif token in STARTS:
+            relations.append(STARTS[token])
             things.append([])
             kind = None
         elif not (token in ("top", "of", "to") and not things[-1]):  # the rest of "on top of" and "next to"

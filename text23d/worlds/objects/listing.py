@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from text23d.worlds.objects.adjectives import STRETCH
-from text23d.worlds.objects.caption import RELATIONS, WITH, part_synonyms, words
+from text23d.worlds.objects.caption import RELATIONS, WITH, words
 from text23d.worlds.objects.colours import COLOURS, COLOURS_TOO
 from text23d.worlds.objects.kinds import KINDS
 
@@ -16,7 +16,7 @@ def listing() -> str:
         'prompt = [adjective] [colour] kind ["with" colour part ["and" colour part]] [relation, another thing]',
         "",
         f"{'kind':<12}{'also':<22}parts that may have a colour",
-        *(f"{name:<12}{', '.join(kind.also):<22}{named(kind.parts, part_synonyms())}" for name, kind in KINDS.items()),
+        *(f"{name:<12}{', '.join(kind.also):<22}{named(kind.parts, kind.part_also)}" for name, kind in KINDS.items()),
         "",
         f"colours      {named(COLOURS, COLOURS_TOO)}",
         f"adjectives   {', '.join(STRETCH)}",

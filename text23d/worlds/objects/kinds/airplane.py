@@ -74,16 +74,21 @@ def _propeller(rng: np.random.Generator, length: float, radius: float, colour: R
     parts.append(Part("spinner", ellipsoid(0.09, 0.13, 0.09).moved(0, nose - 0.02, 0), STEEL))
     turn = rng.uniform(0, 180)
     for k in range(3):
-        blade = box(0.10, 0.035, 0.38, bevel=0.01).turned("y", turn + 120 * k)
+        blade = box(0.13, 0.08, 0.40, bevel=0.01).turned("y", turn + 120 * k)
         parts.append(Part("propeller", blade.moved(0, nose - 0.06, 0), TYRE))
     canopy = ellipsoid(radius * 0.72, 0.24, radius * 0.75).moved(0, -length * 0.06, radius * 0.75)
     parts.append(Part("canopy", canopy, glass(colour)))
     for side in (-1, 1):
-        leg = box(0.05, 0.05, radius + 0.16).moved(side * radius * 0.9, y + 0.1, -radius - 0.16)
-        tyre = cylinder(0.10, 0.09, bevel=0.02).moved(z=-0.045).turned("y", 90)
+        leg = box(0.09, 0.09, radius + 0.16).moved(side * radius * 0.9, y + 0.1, -radius - 0.16)
+        tyre = cylinder(0.12, 0.13, bevel=0.02).moved(z=-0.065).turned("y", 90)
         parts.append(Part("leg", leg, shaded(STEEL, 0.8)))
         parts.append(Part("wheel", tyre.moved(side * (radius * 0.9 + 0.05), y + 0.1, -radius - 0.17), TYRE))
     return parts
 
 
-KIND = Kind(build, parts={"wings": ("wings",), "tail": ("fin", "tailplane")}, also=("plane", "aeroplane"))
+KIND = Kind(
+    build,
+    parts={"wings": ("wings",), "tail": ("fin", "tailplane")},
+    also=("plane", "aeroplane"),
+    part_also={"fin": "tail", "tailplane": "tail", "rudder": "tail"},
+)

@@ -62,4 +62,16 @@ def _pillows(width: float, double: bool) -> list[Mesh]:
     return [pillow.moved(x * wide / 2) for x in ((-1, 1) if double else (0,))]
 
 
-KIND = Kind(build, parts={"pillows": ("pillow",), "blanket": ("blanket",)}, front=True, support="blanket")
+KIND = Kind(
+    build,
+    parts={"pillows": ("pillow",), "blanket": ("blanket",)},
+    front=True,
+    support="blanket",
+    part_also={
+        "cushions": "pillows",
+        "cover": "blanket",
+        "duvet": "blanket",
+        "quilt": "blanket",
+        "bedspread": "blanket",
+    },
+)

@@ -6,6 +6,7 @@ import numpy as np
 
 from text23d.worlds.objects.colours import BARK, STEEL, TYRE, brightness, shaded
 from text23d.worlds.objects.kind import Kind
+from text23d.worlds.objects.kinds.car import TYRES
 from text23d.worlds.objects.parts import Mesh, Part, Rgb, box, cylinder, ellipsoid
 
 Point = tuple[float, float]
@@ -22,7 +23,7 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
         disc = cylinder(radius * 0.30, 0.14).moved(z=-0.07).turned("y", 90)
         parts.append(Part("hub", disc.moved(0, y, radius), STEEL))
         for turn in (0, 60, 120):
-            spoke = box(0.05, 0.06, radius * 1.5).moved(z=-radius * 0.75).turned("x", turn)
+            spoke = box(0.07, 0.07, radius * 1.5).moved(z=-radius * 0.75).turned("x", turn)
             parts.append(Part("spoke", spoke.moved(0, y, radius), shaded(STEEL, 0.9)))
     crank: Point = (-0.02, radius * 0.85)
     saddle: Point = (base * 0.46, radius + rng.uniform(0.44, 0.52))
@@ -90,4 +91,9 @@ def _handlebar(rng: np.random.Generator, head: Point, thick: float) -> list[Part
     return [*parts, Part("lamp", lamp, (1.0, 0.96, 0.75))]
 
 
-KIND = Kind(build, parts={"seat": ("seat",), "wheels": ("tyre",)}, also=("bike",))
+KIND = Kind(
+    build,
+    parts={"seat": ("seat",), "wheels": ("tyre",)},
+    also=("bike",),
+    part_also={**TYRES, "saddle": "seat"},
+)

@@ -93,4 +93,9 @@ def _house(rng: np.random.Generator, style: str, length: float, beam: float, tal
     return parts
 
 
-KIND = Kind(build, parts={"deck": ("deck",)}, also=("ship",))
+KIND = Kind(
+    build,
+    parts={"deck": ("deck",)},
+    also=("ship",),
+    part_also={"floor": "deck"},
+)

@@ -55,4 +55,10 @@ def _label(wide: float, low: float, high: float, square: bool) -> Mesh:
     return extrude(np.stack([np.cos(angle), np.sin(angle)], -1) * (wide + 0.03), low, high, "z")
 
 
-KIND = Kind(build, parts={"cap": ("cap",), "label": ("label",)}, also=("flask",), front=True)
+KIND = Kind(
+    build,
+    parts={"cap": ("cap",), "label": ("label",)},
+    also=("flask",),
+    front=True,
+    part_also={"lid": "cap", "top": "cap", "stopper": "cap", "cork": "cap", "sticker": "label"},
+)

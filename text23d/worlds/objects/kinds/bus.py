@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from text23d.worlds.objects.colours import IVORY, LAMP, STEEL, TAIL_LAMP, glass, is_pale
 from text23d.worlds.objects.kind import Kind
-from text23d.worlds.objects.kinds.car import rubber, wheels
+from text23d.worlds.objects.kinds.car import TYRES, rubber, wheels
 from text23d.worlds.objects.parts import Part, Rgb, box, cylinder
 
 
@@ -22,7 +24,9 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
         storeys.append(storeys[0] + band + rng.uniform(0.20, 0.24))
     top = storeys[-1] + band
 
-    parts = [Part("body", box(width, length, top - floor, bevel=0.04).moved(z=floor), colour)]
+    parts = [Part("body", box(width, length, skirt, bevel=0.04).moved(z=floor), colour)]
+    for below, above in pairwise(storeys):
+        parts.append(Part("body", box(width, length, above - below - band).moved(z=below + band), colour))
     for sill in storeys:
         parts += _windows(width, length, sill, band, colour, int(rng.integers(3, 5)))
     roof = box(width + 0.08, length + 0.08, 0.17, bevel=0.06).moved(z=top - 0.03)
@@ -38,13 +42,13 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
 
 
 def _windows(width: float, length: float, sill: float, tall: float, colour: Rgb, panes: int) -> list[Part]:
-    """A band of glass along both sides cut by painted pillars, a windscreen, and a smaller rear window."""
+    """A block of glass behind painted pillars, the panes set back; a windscreen and a smaller rear one."""
     pane = glass(colour)
-    start, end = -length / 2 + 0.10, length / 2 - 0.10
-    band = box(width + 0.05, end - start, tall * 0.92).moved(0, 0, sill)
+    start, end = -length / 2 + 0.055, length / 2 - 0.055
+    band = box(width - 0.12, end - start, tall + 0.08).moved(0, 0, sill - 0.04)
     parts = [Part("window", band, pane)]
-    for at in np.linspace(start, end, panes + 1)[1:-1]:
-        parts.append(Part("pillar", box(width + 0.07, 0.11, tall).moved(0, float(at), sill), colour))
+    for at in np.linspace(start, end, panes + 1):
+        parts.append(Part("pillar", box(width, 0.11, tall + 0.08).moved(0, float(at), sill - 0.04), colour))
     screen = box(width * 0.86, 0.10, tall).moved(0, -length / 2 + 0.02, sill - 0.06)
     rear = box(width * 0.55, 0.10, tall * 0.7).moved(0, length / 2 - 0.02, sill + tall * 0.15)
     return [*parts, Part("window", screen, pane), Part("window", rear, pane)]
@@ -73,4 +77,10 @@ def _face(width: float, length: float, floor: float, skirt: float, nose: float, 
     return parts
 
 
-KIND = Kind(build, parts={"wheels": ("tyre",), "roof": ("roof",)}, also=("coach",), front=True)
+KIND = Kind(
+    build,
+    parts={"wheels": ("tyre",), "roof": ("roof",)},
+    also=("coach",),
+    front=True,
+    part_also={**TYRES, "top": "roof"},
+)

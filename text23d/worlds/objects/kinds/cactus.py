@@ -1,4 +1,4 @@
-"""Cactuses in a pot, with a flower on top: saguaros with arms, ribbed barrels, and prickly pears of flat pads."""
+"""Cactuses in a pot, with a flower on top: ribbed saguaros with arms, and prickly pears of flat pads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ BLOSSOM: Rgb = (0.94, 0.45, 0.62)
 
 
 def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
-    style = str(rng.choice(["saguaro", "saguaro", "barrel", "pear"]))
-    wide = rng.uniform(0.40, 0.48) if style != "barrel" else rng.uniform(0.46, 0.54)
+    style = str(rng.choice(["saguaro", "saguaro", "pear"]))
+    wide = rng.uniform(0.40, 0.48)
     high = rng.uniform(0.38, 0.48)
     pots = [(CLAY, WOOD, STEEL)[k] for k in rng.permutation(3)]
     parts = _pot(wide, high, apart(colour, *pots, IVORY, TYRE))
-    grow = {"saguaro": _saguaro, "barrel": _barrel, "pear": _pear}[style]
+    grow = {"saguaro": _saguaro, "pear": _pear}[style]
     body, (x, top) = grow(rng, colour)
     parts += [Part(p.name, p.mesh.moved(z=high), p.colour) for p in body]
     petals = apart(colour, IVORY, BLOSSOM)
@@ -78,14 +78,6 @@ def _arm(thick: float, out: float, up: float) -> list[Mesh]:
     return [tube(path, thick, sides=14), ellipsoid(thick, thick, thick, sides=14).moved(out, 0, 0.2 + up)]
 
 
-def _barrel(rng: np.random.Generator, colour: Rgb) -> tuple[list[Part], tuple[float, float]]:
-    """A ribbed ball or egg."""
-    wide, half = rng.uniform(0.52, 0.64), rng.uniform(0.46, 0.68)
-    turn = np.linspace(-1.1, np.pi / 2, 11)
-    outline = [(wide * float(np.cos(a)), half * (0.82 + float(np.sin(a)))) for a in turn[:-1]]
-    return _ribbed([*outline, (0.0, half * 1.82)], int(rng.integers(8, 12)), colour), (0.0, half * 1.82 - 0.06)
-
-
 def _pear(rng: np.random.Generator, colour: Rgb) -> tuple[list[Part], tuple[float, float]]:
     """A big upright pad with two or three smaller ones on its edge."""
     wide, half = rng.uniform(0.40, 0.48), rng.uniform(0.50, 0.60)
@@ -105,4 +97,9 @@ def _pear(rng: np.random.Generator, colour: Rgb) -> tuple[list[Part], tuple[floa
     return [*(Part("body", pad, colour) for pad in pads), *spines], (0.0, half * 1.85 + 0.46)
 
 
-KIND = Kind(build, parts={"pot": ("pot",), "flower": ("flower",)}, front=False)
+KIND = Kind(
+    build,
+    parts={"pot": ("pot",), "flower": ("flower",)},
+    front=False,
+    part_also={"planter": "pot", "flowerpot": "pot", "bloom": "flower"},
+)

@@ -11,6 +11,8 @@ from text23d.worlds.objects.kind import Kind
 from text23d.worlds.objects.parts import Floats, Mesh, Part, Rgb, box, cylinder, extrude, loft
 
 # Where the cabin starts and ends at its foot and at its roof, along the car from 0 (nose) to 1 (tail); its height.
+TYRES = {"tyres": "wheels", "tires": "wheels"}
+"""What else the wheels of any vehicle are called."""
 CABINS = {
     "saloon": ((0.30, 0.82), (0.42, 0.70), 0.30),
     "hatchback": ((0.30, 0.97), (0.43, 0.88), 0.32),
@@ -127,5 +129,5 @@ KIND = Kind(
     build,
     parts={"wheels": ("tyre",), "roof": ("roof",)},
     also=("automobile",),
-    part_also={"tyres": "wheels", "tires": "wheels"},
+    part_also={**TYRES, "top": "roof"},
 )

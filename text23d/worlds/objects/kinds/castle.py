@@ -61,4 +61,9 @@ def _gate(wide: float, wall: float, half: float, ink: Rgb) -> list[Part]:
     return [Part("frame", frame, ink), Part("door", arch, BARK), Part("door", door, BARK)]
 
 
-KIND = Kind(build, parts={"roof": ("roof",)}, also=("fortress",))
+KIND = Kind(
+    build,
+    parts={"roof": ("roof",)},
+    also=("fortress",),
+    part_also={"top": "roof", "spires": "roof"},
+)

@@ -67,4 +67,10 @@ def _arms(width: float, depth: float, seat: float, leg: float, colour: Rgb) -> l
     return parts
 
 
-KIND = Kind(build, parts={"legs": ("leg",), "seat": ("seat",)}, front=True, support="seat")
+KIND = Kind(
+    build,
+    parts={"legs": ("leg",), "seat": ("seat",)},
+    front=True,
+    support="seat",
+    part_also={"feet": "legs"},
+)

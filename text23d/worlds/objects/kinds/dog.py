@@ -67,4 +67,9 @@ def _collar(rng: np.random.Generator, colour: Rgb) -> Rgb:
     return COLLARS[int(rng.choice([k for k, far in enumerate(apart) if far > 0.35]))]
 
 
-KIND = Kind(build, parts={"ears": ("ear",), "collar": ("collar",)}, also=("puppy", "hound"))
+KIND = Kind(
+    build,
+    parts={"ears": ("ear",), "collar": ("collar",)},
+    also=("puppy", "hound"),
+    part_also={"neckband": "collar"},
+)

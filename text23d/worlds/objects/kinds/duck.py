@@ -36,4 +36,9 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     return parts
 
 
-KIND = Kind(build, parts={"beak": ("beak",), "wings": ("wing",)}, also=("duckling",))
+KIND = Kind(
+    build,
+    parts={"beak": ("beak",), "wings": ("wing",)},
+    also=("duckling",),
+    part_also={"bill": "beak"},
+)

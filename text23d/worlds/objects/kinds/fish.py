@@ -54,4 +54,8 @@ def _tail(rng: np.random.Generator, root: float, tall: float) -> Mesh:
     return extrude(fan, -0.07, 0.07, "x")
 
 
-KIND = Kind(build, parts={"tail": ("tail",), "fins": ("fin",)})
+KIND = Kind(
+    build,
+    parts={"tail": ("tail",), "fins": ("fin",)},
+    part_also={"tailfin": "tail", "flippers": "fins"},
+)

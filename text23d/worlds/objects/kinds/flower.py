@@ -65,4 +65,10 @@ def _petals(style: str, count: int, big: float, lift: float) -> list[Mesh]:
     return [petal.turned("z", 90 + 360 * k / count) for k in range(count)]
 
 
-KIND = Kind(build, parts={"centre": ("centre",), "stem": ("stem", "leaf", "sepal")}, also=("blossom",), front=True)
+KIND = Kind(
+    build,
+    parts={"centre": ("centre",), "stem": ("stem", "leaf", "sepal")},
+    also=("blossom",),
+    front=True,
+    part_also={"middle": "centre", "stalk": "stem", "leaves": "stem", "leaf": "stem"},
+)

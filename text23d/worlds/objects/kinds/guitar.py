@@ -76,4 +76,9 @@ def _electrics(front: float, body: Rgb) -> list[Part]:
     return parts
 
 
-KIND = Kind(build, parts={"neck": ("neck",)}, front=True)
+KIND = Kind(
+    build,
+    parts={"neck": ("neck",)},
+    front=True,
+    part_also={"fingerboard": "neck", "fretboard": "neck"},
+)

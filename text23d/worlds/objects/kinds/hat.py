@@ -66,4 +66,9 @@ def _ribbon_colour(rng: np.random.Generator, body: Rgb) -> Rgb:
     return shows[int(rng.integers(len(shows)))]
 
 
-KIND = Kind(build, parts={"ribbon": ("ribbon",), "brim": ("brim",)}, front=False)
+KIND = Kind(
+    build,
+    parts={"ribbon": ("ribbon",), "brim": ("brim",)},
+    front=False,
+    part_also={"band": "ribbon", "hatband": "ribbon", "rim": "brim"},
+)

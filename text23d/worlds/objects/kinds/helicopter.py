@@ -31,29 +31,29 @@ def _cabin(style: str, length: float, wide: float, tall: float) -> Mesh:
 
 def _tail(rng: np.random.Generator, length: float, tall: float, colour: Rgb) -> list[Part]:
     """The boom, an upright fin at its end, a plane across it, and the small rotor at its side."""
-    start, end = length * 0.36, length * 0.5 + rng.uniform(0.75, 0.95)
+    start, end = length * 0.36, length * 0.5 + rng.uniform(0.62, 0.80)
     rise = tall * 0.32
     boom = sections([(start, 0.06, 0.17, 0.18), (end - 0.2, rise * 0.8, 0.10, 0.11), (end, rise, 0.09, 0.10)])
     fin = extrude(
-        [(end - 0.24, rise - 0.10), (end + 0.06, rise), (end + 0.20, rise + 0.46), (end, rise + 0.46)], -0.05, 0.05, "x"
+        [(end - 0.24, rise - 0.10), (end + 0.06, rise), (end + 0.20, rise + 0.46), (end, rise + 0.46)], -0.06, 0.06, "x"
     )
-    plane = box(0.62, 0.20, 0.07).moved(0, end - 0.18, rise - 0.03)
+    plane = box(0.62, 0.22, 0.10).moved(0, end - 0.18, rise - 0.03)
     parts = [Part("tail", mesh, colour) for mesh in (boom, fin, plane)]
     turn = rng.uniform(0, 90)
     for k in (0, 90):
-        blade = box(0.04, 0.09, 0.50).moved(z=-0.25).turned("x", turn + k)
+        blade = box(0.09, 0.14, 0.52).moved(z=-0.26).turned("x", turn + k)
         parts.append(Part("tail rotor", blade.moved(0.10, end + 0.06, rise + 0.26), STEEL))
     return parts
 
 
 def _rotor(rng: np.random.Generator, tall: float, dark: bool) -> list[Part]:
     metal = STEEL if dark else (0.24, 0.24, 0.26)
-    mast = cylinder(0.08, 0.30).moved(z=tall - 0.06)
-    parts = [Part("mast", mast, metal), Part("rotor", cylinder(0.14, 0.10).moved(z=tall + 0.18), metal)]
+    mast = cylinder(0.11, 0.34).moved(z=tall - 0.06)
+    parts = [Part("mast", mast, metal), Part("rotor", cylinder(0.18, 0.16).moved(z=tall + 0.19), metal)]
     count, turn, reach = int(rng.integers(2, 5)), rng.uniform(0, 180), rng.uniform(0.95, 1.1)
     for k in range(count):
-        blade = box(reach, 0.15, 0.06).moved(x=reach / 2).turned("z", turn + 360 * k / count)
-        parts.append(Part("rotor", blade.moved(z=tall + 0.2), metal))
+        blade = box(reach, 0.21, 0.11).moved(x=reach / 2).turned("z", turn + 360 * k / count)
+        parts.append(Part("rotor", blade.moved(z=tall + 0.21), metal))
     return parts
 
 
@@ -61,10 +61,10 @@ def _skids(length: float, wide: float, tall: float) -> list[Part]:
     parts = []
     for side in (-1, 1):
         x = side * wide * 0.95
-        parts.append(Part("skid", box(0.09, length * 1.0, 0.08).moved(x, 0, -tall - 0.22), TYRE))
+        parts.append(Part("skid", box(0.13, length * 1.1, 0.13).moved(x, 0, -tall - 0.26), TYRE))
         for y in (-0.25, 0.25):
             leg = (
-                box(0.08, 0.09, 0.42)
+                box(0.12, 0.13, 0.42)
                 .moved(z=-0.42)
                 .turned("y", -side * 18)
                 .moved(x - side * 0.14, y * length, -tall * 0.6 + 0.02)
@@ -77,5 +77,5 @@ KIND = Kind(
     build,
     parts={"rotor": ("rotor", "tail rotor"), "tail": ("tail",)},
     also=("chopper",),
-    part_also={"propeller": "rotor"},
+    part_also={"blades": "rotor", "propeller": "rotor"},
 )

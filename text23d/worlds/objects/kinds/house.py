@@ -1,4 +1,4 @@
-"""Houses: one or two storeys under a gable or hip roof, the door towards -Y; some with a chimney."""
+"""Houses: one or two storeys under a steep gable roof, the door towards -Y; some with a chimney."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from text23d.worlds.objects.colours import BARK, IVORY, is_pale, shaded
 from text23d.worlds.objects.kind import Kind
-from text23d.worlds.objects.parts import Mesh, Part, Rgb, box, extrude, loft
+from text23d.worlds.objects.parts import Mesh, Part, Rgb, box, extrude
 
 ROOFS: tuple[Rgb, ...] = ((0.45, 0.29, 0.20), (0.36, 0.25, 0.19), (0.42, 0.42, 0.45), (0.52, 0.52, 0.54))
 PANE: Rgb = (0.22, 0.30, 0.40)
@@ -18,28 +18,23 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     width, depth = rng.uniform(1.15, 1.6), rng.uniform(1.0, 1.3)
     if storeys == 2:
         width *= 0.85
-    walls, rise = 0.42 + 0.44 * storeys * rng.uniform(0.9, 1.1), rng.uniform(0.36, 0.52)
+    walls, rise = 0.54 + 0.44 * storeys * rng.uniform(0.9, 1.1), rng.uniform(0.44, 0.58)
     roof = ROOFS[int(rng.integers(len(ROOFS)))]
-    style = str(rng.choice(["gable front", "gable side", "hip"]))
+    style = str(rng.choice(["gable front", "gable side"]))
     parts = _shell(style, width, depth, walls, rise, colour, roof)
     parts += _openings(rng, storeys, width, depth, walls, colour)
     if rng.random() < 0.7:
-        stack = box(0.18, 0.18, rise + 0.12).moved(rng.choice([-1, 1]) * width * 0.27, depth * 0.18, walls)
+        stack = box(0.20, 0.20, rise + 0.26).moved(rng.choice([-1, 1]) * width * 0.27, depth * 0.18, walls)
         parts.append(Part("chimney", stack, BRICK))
     return parts
 
 
 def _shell(style: str, width: float, depth: float, walls: float, rise: float, colour: Rgb, roof: Rgb) -> list[Part]:
-    if style == "hip":
-        return [
-            Part("walls", box(width, depth, walls), colour),
-            Part("roof", _hip(width / 2 + 0.12, depth / 2 + 0.12, walls - 0.02, rise), roof),
-        ]
     across, along = (width, depth) if style == "gable front" else (depth, width)
     gable = [(-across / 2, 0), (across / 2, 0), (across / 2, walls), (0, walls + rise), (-across / 2, walls)]
     shell = extrude(gable, -along / 2, along / 2, "y")
     parts = [Part("walls", shell, colour)]
-    parts += [Part("roof", _slope(side, across / 2, along / 2 + 0.1, walls, rise), roof) for side in (-1, 1)]
+    parts += [Part("roof", _slope(side, across / 2, along / 2 + 0.08, walls, rise), roof) for side in (-1, 1)]
     if style == "gable side":
         parts = [Part(part.name, part.mesh.turned("z", 90), part.colour) for part in parts]
     return parts
@@ -47,17 +42,10 @@ def _shell(style: str, width: float, depth: float, walls: float, rise: float, co
 
 def _slope(side: int, half: float, reach: float, walls: float, rise: float) -> Mesh:
     """One side of a gable roof: a plank from just beyond the ridge to beyond the wall, |y| < reach."""
-    over, thick, fall = 0.14, 0.1, rise / half
+    over, thick, fall = 0.11, 0.1, rise / half
     eave = (half + over, walls - over * fall)
     plank = [(0.0, walls + rise), eave, (eave[0], eave[1] + thick), (0.0, walls + rise + thick * 1.2)]
     return extrude([(side * x, z) for x, z in plank], -reach, reach, "y")
-
-
-def _hip(x: float, y: float, base: float, rise: float) -> Mesh:
-    """A roof of four slopes over |x|, |y| with a short ridge along the longer side."""
-    ridge_x, ridge_y = max(x - y, 0.0) + 0.06, max(y - x, 0.0) + 0.06
-    levels = [(x, y, base), (x, y, base + 0.06), (ridge_x, ridge_y, base + rise)]
-    return loft([[(-a, -b, z), (a, -b, z), (a, b, z), (-a, b, z)] for a, b, z in levels])
 
 
 def _openings(
@@ -69,8 +57,8 @@ def _openings(
     door_x = width * rng.choice([-0.25, 0.0, 0.25]) if storeys == 1 else 0.0
     wood = shaded(BARK, rng.uniform(0.9, 1.3))
     parts = [
-        Part("door frame", box(0.42, 0.06, tall + 0.05).moved(door_x, -depth / 2), frame),
-        Part("door", box(0.32, 0.10, tall).moved(door_x, -depth / 2), wood),
+        Part("door frame", box(0.42, 0.10, tall + 0.05).moved(door_x, -depth / 2), frame),
+        Part("door", box(0.32, 0.16, tall).moved(door_x, -depth / 2), wood),
     ]
     for storey in range(storeys):
         z = walls * (storey + 0.56) / storeys
@@ -85,10 +73,15 @@ def _openings(
 def _window(size: float, frame: Rgb, turn: float, x: float, y: float, z: float) -> list[Part]:
     """A pane in a frame, centred at (x, y, z), facing -Y turned about Z by `turn` degrees."""
     pieces = [
-        Part("window frame", box(size, 0.06, size).moved(z=-size / 2), frame),
-        Part("window", box(size * 0.70, 0.10, size * 0.70).moved(z=-size * 0.35), PANE),
+        Part("window frame", box(size, 0.10, size).moved(z=-size / 2), frame),
+        Part("window", box(size * 0.70, 0.16, size * 0.70).moved(z=-size * 0.35), PANE),
     ]
     return [Part(piece.name, piece.mesh.turned("z", turn).moved(x, y, z), piece.colour) for piece in pieces]
 
 
-KIND = Kind(build, parts={"roof": ("roof",)}, also=("cottage",))
+KIND = Kind(
+    build,
+    parts={"roof": ("roof",)},
+    also=("cottage",),
+    part_also={"top": "roof", "rooftop": "roof"},
+)

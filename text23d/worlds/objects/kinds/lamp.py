@@ -45,4 +45,9 @@ def _drum(square: bool, low: float, high: float, tall: float) -> Mesh:
     return cylinder(low, tall, top=high / low, sides=28)
 
 
-KIND = Kind(build, parts={"shade": ("shade",), "base": ("base",)}, front=False)
+KIND = Kind(
+    build,
+    parts={"shade": ("shade",), "base": ("base",)},
+    front=False,
+    part_also={"lampshade": "shade", "foot": "base", "stand": "base"},
+)

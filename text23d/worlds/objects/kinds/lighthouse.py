@@ -18,9 +18,9 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     parts = [Part("tower", lathe([(foot, 0), (top, tall)], sides=24), colour)]
     bands = int(rng.integers(2, 4))
     for k in range(bands):
-        low = tall * (0.30 + 0.70 * (k + 0.12) / bands)
-        high = low + tall * 0.70 / bands * 0.36
-        ring = [(foot + (top - foot) * z / tall + 0.015, z) for z in (low, high)]
+        low = tall * (0.26 + 0.74 * (k + 0.25) / bands)
+        high = low + tall * 0.74 / bands * 0.5
+        ring = [(foot + (top - foot) * z / tall + 0.03, z) for z in (low, high)]
         parts.append(Part("stripe", lathe([(top * 0.8, low), *ring, (top * 0.8, high)], sides=24), stripe))
     parts += _lantern(rng, top, tall, shaded(colour, 0.85))
     door = [Part("door", box(0.24, 0.16, 0.40).moved(0, -foot * 0.95), BARK)]
@@ -36,7 +36,7 @@ def _lantern(rng: np.random.Generator, top: float, tall: float, roof: Rgb) -> li
     """A gallery with a rail, the lit room, and a dome or a cone over it."""
     rail = lathe([(top * 1.0, tall), (top * 1.45, tall + 0.02), (top * 1.45, tall + 0.14), (top * 1.0, tall + 0.14)])
     light = cylinder(top * 0.82, 0.34).moved(z=tall + 0.08)
-    bars = [box(0.06, 0.06, 0.30).moved(top * 0.82, 0, tall + 0.10).turned("z", 90 * k + 45) for k in range(4)]
+    bars = [box(0.08, 0.08, 0.30).moved(top * 0.82, 0, tall + 0.10).turned("z", 90 * k + 45) for k in range(4)]
     parts = [Part("gallery", rail, TYRE), Part("light", light, LAMP)]
     parts += [Part("bar", bar, TYRE) for bar in bars]
     base = tall + 0.38
@@ -52,4 +52,8 @@ def _lantern(rng: np.random.Generator, top: float, tall: float, roof: Rgb) -> li
     return [*parts, Part("knob", ellipsoid(0.07, 0.07, 0.07).moved(z=base + 0.42), TYRE)]
 
 
-KIND = Kind(build, parts={"stripes": ("stripe",), "roof": ("roof",)})
+KIND = Kind(
+    build,
+    parts={"stripes": ("stripe",), "roof": ("roof",)},
+    part_also={"bands": "stripes", "rings": "stripes", "top": "roof"},
+)

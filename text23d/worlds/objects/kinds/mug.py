@@ -77,4 +77,10 @@ def loop(
     return tube(path, thick, flatten=1.25)
 
 
-KIND = Kind(build, parts={"handle": ("handle",)}, also=("cup",), front=False)
+KIND = Kind(
+    build,
+    parts={"handle": ("handle",)},
+    also=("cup",),
+    front=False,
+    part_also={"grip": "handle"},
+)

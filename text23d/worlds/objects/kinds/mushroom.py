@@ -68,4 +68,10 @@ def _along(shell: Floats, share: float) -> tuple[float, float]:
     return r, z
 
 
-KIND = Kind(build, parts={"stem": ("stem",), "spots": ("spot",)}, also=("toadstool",), front=False)
+KIND = Kind(
+    build,
+    parts={"stem": ("stem",), "spots": ("spot",)},
+    also=("toadstool",),
+    front=False,
+    part_also={"stalk": "stem", "foot": "stem", "trunk": "stem", "dots": "spots"},
+)

@@ -61,4 +61,9 @@ def _head(rng: np.random.Generator, wide: float, deep: float, base: float, colou
     return [*parts, Part("antenna", ellipsoid(0.09, 0.09, 0.09).moved(z=z + tall + 0.24), (0.90, 0.20, 0.15))]
 
 
-KIND = Kind(build, parts={"head": ("head",), "legs": ("leg",), "arms": ("arm",)}, also=("android",))
+KIND = Kind(
+    build,
+    parts={"head": ("head",), "legs": ("leg",), "arms": ("arm",)},
+    also=("android",),
+    part_also={"feet": "legs"},
+)

@@ -56,4 +56,10 @@ def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     return [*parts, Part("band", band, TYRE)] if straight else parts
 
 
-KIND = Kind(build, parts={"fins": ("fin",), "nose": ("nose",)}, also=("spaceship",), front=False)
+KIND = Kind(
+    build,
+    parts={"fins": ("fin",), "nose": ("nose",)},
+    also=("spaceship",),
+    front=False,
+    part_also={"wings": "fins", "tip": "nose", "top": "nose"},
+)

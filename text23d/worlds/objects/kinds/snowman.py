@@ -91,4 +91,9 @@ def _arms(rng: np.random.Generator, size: float, z: float, colour: Rgb) -> list[
     return parts
 
 
-KIND = Kind(build, parts={"hat": ("hat",), "scarf": ("scarf",)}, front=True)
+KIND = Kind(
+    build,
+    parts={"hat": ("hat",), "scarf": ("scarf",)},
+    front=True,
+    part_also={"cap": "hat", "muffler": "scarf", "shawl": "scarf"},
+)

@@ -71,5 +71,10 @@ def _feet(length: float, depth: float, tall: float, colour: Rgb) -> list[Part]:
 
 
 KIND = Kind(
-    build, parts={"cushions": ("cushion",), "arms": ("arm",)}, also=("couch", "settee"), front=True, support="seat"
+    build,
+    parts={"cushions": ("cushion",), "arms": ("arm",)},
+    also=("couch", "settee"),
+    front=True,
+    support="seat",
+    part_also={"pillows": "cushions", "armrests": "arms"},
 )

@@ -61,4 +61,10 @@ def _ring(radius: float, tall: float, leg: float, count: int) -> list[Mesh]:
     return [post.turned("z", 360 * (i + 0.5) / count - 90) for i in range(count)]
 
 
-KIND = Kind(build, parts={"legs": ("leg",)}, front=False, support="top")
+KIND = Kind(
+    build,
+    parts={"legs": ("leg",)},
+    front=False,
+    support="top",
+    part_also={"feet": "legs"},
+)

@@ -68,4 +68,10 @@ def _spout(rng: np.random.Generator, wall: float, tall: float, straight: bool) -
     return loft(rings)
 
 
-KIND = Kind(build, parts={"handle": ("handle",), "lid": ("lid",), "spout": ("spout",)}, also=("kettle",), front=False)
+KIND = Kind(
+    build,
+    parts={"handle": ("handle",), "lid": ("lid",), "spout": ("spout",)},
+    also=("kettle",),
+    front=False,
+    part_also={"grip": "handle", "cap": "lid", "cover": "lid", "nozzle": "spout"},
+)

@@ -6,7 +6,7 @@ import numpy as np
 
 from text23d.worlds.objects.colours import LAMP, STEEL, brightness, glass, shaded
 from text23d.worlds.objects.kind import Kind
-from text23d.worlds.objects.kinds.car import rubber, wheels
+from text23d.worlds.objects.kinds.car import TYRES, rubber, wheels
 from text23d.worlds.objects.parts import Mesh, Part, Rgb, box, cylinder, ellipsoid, lathe, loft
 
 COAL: Rgb = (0.13, 0.13, 0.14)
@@ -70,7 +70,7 @@ def _face(radius: float, width: float, deck: float, axis: float, iron: Rgb) -> l
 
 def _chimney(rng: np.random.Generator, style: str) -> Mesh:
     """A stack standing on z = 0: a funnel on western engines, else a pipe with a rim."""
-    tall, r = rng.uniform(0.44, 0.56), rng.uniform(0.13, 0.16)
+    tall, r = rng.uniform(0.52, 0.64), rng.uniform(0.15, 0.18)
     if style == "western":
         return lathe([(r, 0), (r, tall * 0.4), (r * 2.1, tall * 0.85), (r * 1.7, tall)])
     return lathe([(r * 1.15, 0), (r, tall * 0.7), (r * 1.45, tall * 0.72), (r * 1.45, tall)])
@@ -117,4 +117,9 @@ def _tender(
     return parts + wheels((middle - length * 0.26, middle + length * 0.26), width, wheel * 0.75, 0.2, colour)
 
 
-KIND = Kind(build, parts={"wheels": ("tyre",), "chimney": ("chimney",), "roof": ("roof",)}, also=("locomotive",))
+KIND = Kind(
+    build,
+    parts={"wheels": ("tyre",), "chimney": ("chimney",), "roof": ("roof",)},
+    also=("locomotive",),
+    part_also={**TYRES, "funnel": "chimney", "smokestack": "chimney", "stack": "chimney", "top": "roof"},
+)

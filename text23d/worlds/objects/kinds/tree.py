@@ -89,4 +89,9 @@ def _layered(rng: np.random.Generator, low: float, colour: Rgb) -> list[Part]:
     return [*parts, Part("trunk", cylinder(0.14, step * layers * 0.8).moved(z=low), apart(colour, BARK, WOOD))]
 
 
-KIND = Kind(build, parts={"trunk": ("trunk",)}, front=False)
+KIND = Kind(
+    build,
+    parts={"trunk": ("trunk",)},
+    front=False,
+    part_also={"stem": "trunk"},
+)

@@ -6,7 +6,7 @@ import numpy as np
 
 from text23d.worlds.objects.colours import LAMP, STEEL, TAIL_LAMP, WOOD, brightness, glass, shaded
 from text23d.worlds.objects.kind import Kind
-from text23d.worlds.objects.kinds.car import rubber, wheels
+from text23d.worlds.objects.kinds.car import TYRES, rubber, wheels
 from text23d.worlds.objects.parts import Mesh, Part, Rgb, box, cylinder, ellipsoid, extrude
 
 SAND: Rgb = shaded(WOOD, 1.1)
@@ -14,16 +14,16 @@ SAND: Rgb = shaded(WOOD, 1.1)
 
 def build(rng: np.random.Generator, colour: Rgb) -> list[Part]:
     style = str(rng.choice(["box", "tank", "tipper"]))
-    width, load, gap = rng.uniform(0.86, 0.98), rng.uniform(1.25, 1.6), 0.14
-    nose = rng.uniform(0.30, 0.40) if rng.random() < 0.55 else 0.0
+    width, load, gap = rng.uniform(0.86, 0.98), rng.uniform(1.2, 1.5), rng.uniform(0.24, 0.30)
+    nose = rng.uniform(0.38, 0.48) if rng.random() < 0.6 else 0.0
     cab, tall = rng.uniform(0.52, 0.62), rng.uniform(0.86, 0.98)
-    wheel = rng.uniform(0.27, 0.31)
-    deck = wheel * 1.75
+    wheel = rng.uniform(0.30, 0.34)
+    deck = wheel * 1.8
     length = nose + cab + gap + load
     front = -length / 2
     steel = shaded(STEEL, 0.7 if brightness(colour) < 0.15 else 0.4)
 
-    chassis = box(width * 0.7, length - 0.06, deck - wheel * 0.8 + 0.02).moved(z=wheel * 0.8)
+    chassis = box(width * 0.7, length - 0.06, deck - wheel + 0.02).moved(z=wheel)
     parts = [Part("chassis", chassis, steel)]
     parts += [p for p in _cab(width, nose, cab, wheel, tall, colour, steel, front)]
     middle = length / 2 - load / 2
@@ -101,4 +101,10 @@ def _load(
     return [("load", tub, colour), *(("rib", rib, rubber(colour)) for rib in ribs), ("heap", heap, SAND)]
 
 
-KIND = Kind(build, parts={"wheels": ("tyre",), "trailer": ("load",)}, also=("lorry",), front=True)
+KIND = Kind(
+    build,
+    parts={"wheels": ("tyre",), "trailer": ("load",)},
+    also=("lorry",),
+    front=True,
+    part_also={**TYRES, "load": "trailer", "cargo": "trailer", "container": "trailer"},
+)
