@@ -109,6 +109,18 @@ def test_solids_are_closed_and_wound_outwards(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_no_part_is_a_hair(kind: str) -> None:
+    """The middle one of a part's extents along its principal axes, which is how wide a rod or a blade looks, is at
+    least 1.25 pixels of a 64-pixel picture at distance 3 and 40 degrees."""
+    pixel = 2 * 3 * np.tan(np.deg2rad(20)) / 64
+    for seed in range(4):
+        for part in built(kind, seed).parts:
+            centred = part.mesh.vertices - part.mesh.vertices.mean(0)
+            axes = np.linalg.svd(centred, full_matrices=False)[2]
+            assert np.sort(np.ptp(centred @ axes.T, axis=0))[1] > 1.25 * pixel, (part.name, seed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_seed_is_an_object_and_another_seed_another(kind: str) -> None:
     def extents(seed: int) -> np.ndarray:
         everything = np.concatenate([part.mesh.vertices for part in built(kind, seed).parts])

@@ -17,7 +17,8 @@ class Kind:
     build      (rng, albedo of the colour word) -> parts, facing -Y with Z up, in any scale and place.
     parts      word of a part whose colour a prompt may name -> names of the Parts it means; every object has them.
     also       other words for the kind.
-    part_also  other words for its parts, each with the word it means; priors are told the latter.
+    part_also  other words for its parts, each with the word it means, which is what priors are told. They hold for this
+               kind, and may be parts of another.
     front      whether one side is clearly the front.
     support    name of the Part that carries what stands on the object; None: nothing does.
     """

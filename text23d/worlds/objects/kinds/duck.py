@@ -40,5 +40,5 @@ KIND = Kind(
     build,
     parts={"beak": ("beak",), "wings": ("wing",)},
     also=("duckling",),
-    part_also={"bill": "beak"},
+    part_also={"bill": "beak", "nose": "beak"},
 )
