@@ -43,13 +43,13 @@ class Parts:
     one_by_one: bool = False
     ranks: Ranks = ALONE
 
-    def updater(self, state: RunState, everyone: Views, draw: Callable[[str], torch.Generator]) -> Updater:
-        """How phi follows its targets; everyone: all views of the iteration; draw: the iteration's streams."""
+    def updater(self, state: RunState, everyone: Views, progress: float, draw: Callable[[str], torch.Generator]) -> Updater:
+        """How phi follows its targets at this progress; everyone: all views of the iteration; draw: its streams."""
         if state.optimizer is None:
             gather = lambda _, x0_hat: (everyone, self.ranks.gathered(x0_hat, len(everyone)))  # noqa: E731
             return Replace(None if self.ranks.alone else gather)
         constrained = self.constraint.penalty and partial(self.constraint.penalty, state.phi)  # type: ignore[arg-type]
-        penalties = [each for each in (constrained, self.task.penalty(state.phi, draw)) if each is not None]
+        penalties = [each for each in (constrained, self.task.penalty(state.phi, progress, draw)) if each is not None]
         apart = split if self.one_by_one else None
         update = Update(state.optimizer, self.recipe.inner, penalties, apart, reduction(self.recipe, self.ranks))
         latents = self.guide.latents

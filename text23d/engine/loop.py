@@ -71,7 +71,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         recipe.method_at(progress),
         guide.conditioned_on(views, state.learner),
         sigma,
-        parts.updater(state, everyone, shared),
+        parts.updater(state, everyone, progress, shared),
         draw,
         shape=guide.shape,
         update_shape=parts.update_shape(progress),

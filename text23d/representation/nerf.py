@@ -15,7 +15,7 @@ from text23d.kernels import ops, reference
 from text23d.memory import recomputed
 from text23d.representation.hashgrid import Encoding, HashGrid
 from text23d.representation.occupancy import Occupancy
-from text23d.representation.surface import Smoothness
+from text23d.representation.surface import Surface
 from text23d.representation.volume import Points, points_on_rays, render_points
 from text23d.settings import Count, number, whole
 from text23d.spaces import to_picture
@@ -59,7 +59,7 @@ class Nerf(nn.Module):
         radius: Annotated[float, number(least=0.01, most=100)] = 0.5,
         occupancy: Occupancy | None = None,
         refresh: Count = 8,
-        surface: Smoothness | None = None,
+        surface: Surface | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -164,11 +164,11 @@ class Nerf(nn.Module):
             self.occupancy.update(self.density, self.dt, generator)
         return due
 
-    def penalty(self, generator: torch.Generator) -> Callable[[], Tensor] | None:
-        """What an update adds to its loss, at points drawn now; None: nothing."""
+    def penalty(self, progress: float, generator: torch.Generator) -> Callable[[], Tensor] | None:
+        """What an update at this progress in [0, 1] adds to its loss, at points drawn now; None: nothing."""
         if self.surface is None:
             return None
-        return self.surface.penalty(self.density, self.occupancy, self.dt, generator)
+        return self.surface.penalty(self.density, self.occupancy, self.dt, progress, generator)
 
     def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
         """Optimiser groups "grid" and "mlp", which want learning rates of their own (grid about 0.02, MLP 0.006)."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from text23d.representation.occupancy import Occupancy
-from text23d.settings import Count, NonNegative, Positive, whole
+from text23d.settings import NonNegative, Positive, whole
 
 Density = Callable[[Tensor], Tensor]
 """Points [N, 3] -> density [N] per scene unit, >= 0."""
@@ -25,36 +25,45 @@ FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
-class Smoothness:
-    """weight * mean |n(x) - n(x + e)|^2 over points x near the surface, e ~ N(0, spread^2): normals change slowly (as
-    in UNISURF, Oechsle et al. 2021, Eq. 12, for which n is that of an occupancy).
+class Surface:
+    """smooth mean |n(x) - n(x + e)|^2 + opaque mean o(x) (1 - o(x)) over points x near the surface, e ~ N(0, spread^2).
 
-    n = -grad log(density dt + FLOOR), of unit length, by central differences of `step`: differences of the logarithm
-    are the same at every density that a surface may have.
+    The first keeps normals from changing within a cell (as in UNISURF, Oechsle et al. 2021, Eq. 12, for an occupancy):
+    n = -grad log(density dt + FLOOR), of unit length, by central differences; those of the logarithm are the same at
+    every density that a surface may have. The second makes o, the opacity of a step of a ray, decide between 0 and 1
+    (as the opacity loss of DreamFusion, Poole et al. 2023, does for rays); it comes in over the second half of a run,
+    since what has decided early cannot change.
 
-    weight   of the penalty beside the mean squared error of pictures in [-1, 1].
-    points   how many x at most.
-    spread   scene units, about a cell of the finest grid.
-    step     scene units, half of what a difference is taken over.
+    smooth, opaque   weights beside the mean squared error of pictures in [-1, 1].
+    points           how many x at most.
+    spread           scene units, about a cell of the finest grid.
+    step             scene units, half of what a difference is taken over.
     """
 
-    weight: NonNegative = 0.005
+    smooth: NonNegative = 0.01
+    opaque: NonNegative = 0.02
     points: Annotated[int, whole(1, 1_000_000)] = 3000
     spread: Positive = 0.02
     step: Positive = 0.016
 
-    def penalty(self, density: Density, occupancy: Occupancy, dt: float, draw: torch.Generator) -> Callable[[], Tensor]:
+    def penalty(
+        self, density: Density, occupancy: Occupancy, dt: float, progress: float, draw: torch.Generator
+    ) -> Callable[[], Tensor]:
         """The penalty [] of the field as it is whenever it is asked, differentiable in what `density` is made of, at
-        points drawn once; dt: the step that rays take, in scene units."""
+        points drawn once; dt: the step that rays take, in scene units; progress of the run, in [0, 1]."""
         x = near_surface(density, occupancy, dt, self.points, draw)
         around = x + self.spread * torch.randn(x.shape, generator=draw).to(x)
-        both = torch.cat([x, around])
+        both, opaque = torch.cat([x, around]), self.opaque * max(0.0, 2 * progress - 1)
 
         def penalty() -> Tensor:
             if not len(x):
                 return x.new_zeros((), requires_grad=True)
             here, there = normals(density, both, dt, self.step).chunk(2)
-            return self.weight * (here - there).square().sum(-1).mean()
+            loss = self.smooth * (here - there).square().sum(-1).mean()
+            if opaque:
+                transparency = torch.exp(-density(x) * dt)
+                loss = loss + opaque * (transparency * (1 - transparency)).mean()
+            return loss
 
         return penalty
 

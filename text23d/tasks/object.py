@@ -62,8 +62,10 @@ class ObjectTask:
     def prepare(self, phi: Nerf, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
         phi.refresh_occupancy(iteration, draw("occupancy"))
 
-    def penalty(self, phi: Nerf, draw: Callable[[str], torch.Generator]) -> Callable[[], Tensor] | None:
-        return phi.penalty(draw("surface"))
+    def penalty(
+        self, phi: Nerf, progress: float, draw: Callable[[str], torch.Generator]
+    ) -> Callable[[], Tensor] | None:
+        return phi.penalty(progress, draw("surface"))
 
     def fault(self, phi: Nerf) -> str:
         """Whether no ray, or nearly every ray that meets the ball of radius 1, is stopped."""

@@ -45,7 +45,7 @@ class PictureTask:
     def prepare(self, phi: Image, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
         """A picture requires nothing."""
 
-    def penalty(self, phi: Image, draw: Callable[[str], torch.Generator]) -> None:
+    def penalty(self, phi: Image, progress: float, draw: Callable[[str], torch.Generator]) -> None:
         """A picture has no other loss."""
 
     def fault(self, phi: Image) -> str:
