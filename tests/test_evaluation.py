@@ -31,7 +31,7 @@ from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors, write_bytes, write_json, write_text
 from text23d.judge import network
 from text23d.judge.network import Asked, Classifier, Judge, Opinion
-from text23d.method.ode import integrate
+from text23d.method.ode import multistep
 from text23d.paths import conf_dir
 from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
@@ -365,7 +365,7 @@ def test_samples_share_their_noise_and_are_the_samplers(tiny_prior: Path, tiny_j
     noise = torch.randn(1, 4, 64, 64, generator=generator(7, 0, 1, "sample a red car"))
     c = prior.condition(["a", "red", "car"], orbit(2, samples.ELEVATION))
     x = levels[0] * noise.repeat(2, 1, 1, 1)
-    expected = integrate(partial(Guided(prior.denoiser, 3.0), c=c), x, levels, "heun")
+    expected = multistep(partial(Guided(prior.denoiser, 3.0), c=c), x, levels)
     assert (found[1].pictures - expected.clamp(-1, 1)).abs().max() <= 1 / 255 + 1e-3
     assert not torch.equal(found[0].pictures, found[1].pictures), "each set has a noise of its own"
 
@@ -548,7 +548,7 @@ def test_the_verb_scores_samples_and_goes_on(
 
     made = files(tmp_path)
     assert len(made) == 6
-    monkeypatch.setattr("text23d.studies.evaluation.samples.integrate", nothing)
+    monkeypatch.setattr("text23d.studies.evaluation.samples.multistep", nothing)
     evaluate.run(cfg)
     assert files(tmp_path) == made and read_results(tmp_path) == first
 
@@ -630,7 +630,7 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     [
         ("samples.sets=0", r"samples\.sets=0: expected a whole number, at least 1"),
         ("samples.views=2.5", r"samples\.views=2\.5: expected a whole number"),
-        ("samples.sampler=euler", r"samples\.sampler=euler: expected one of heun, algorithm1"),
+        ("samples.sampler=euler", r"samples\.sampler=euler: expected one of dpmpp, heun, algorithm1"),
         ("samples.steps=many", r"samples\.steps=many: expected a whole number"),
         ("samples.seed=-1", r"samples\.seed=-1: .*at least 0|samples\.seed=-1: expected a whole number"),
         ("samples.guidance=strong", r"samples\.guidance=strong: expected a number at least 0"),

@@ -43,7 +43,9 @@ class Parts:
     one_by_one: bool = False
     ranks: Ranks = ALONE
 
-    def updater(self, state: RunState, everyone: Views, progress: float, draw: Callable[[str], torch.Generator]) -> Updater:
+    def updater(
+        self, state: RunState, everyone: Views, progress: float, draw: Callable[[str], torch.Generator]
+    ) -> Updater:
         """How phi follows its targets at this progress; everyone: all views of the iteration; draw: its streams."""
         if state.optimizer is None:
             gather = lambda _, x0_hat: (everyone, self.ranks.gathered(x0_hat, len(everyone)))  # noqa: E731

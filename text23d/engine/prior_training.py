@@ -18,7 +18,7 @@ from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.training import Progress, load, train, unheard
 from text23d.errors import UserError
 from text23d.files import write_json, write_text
-from text23d.method.ode import integrate
+from text23d.method.ode import multistep
 from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition, known
@@ -162,8 +162,8 @@ def sheet(
     c = Condition(vocabulary.encode(map(world.tokens, said)), known(views)).to(device)
     shape = len(captions), world.channels, *world.shape
     noise = torch.randn(shape, generator=generator(seed, 0, 0, "sheet")).to(device)
-    levels = edm.sigma_steps(12)
-    seen = on_white(world.shown(integrate(partial(Guided(model, 2.0), c=c), levels[0] * noise, levels, "heun")))
+    levels = edm.sigma_steps(20)
+    seen = on_white(world.shown(multistep(partial(Guided(model, 2.0), c=c), levels[0] * noise, levels)))
     rows = [slice(start, start + COLUMNS) for start in range(0, len(captions), COLUMNS)]
     contact_sheet([(", ".join(said[row]), list(seen[row])) for row in rows], path)
 

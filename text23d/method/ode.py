@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from text23d.method.noise import spread
@@ -27,4 +28,18 @@ def integrate(denoise: Denoise, x: Tensor, levels: Tensor, solver: str = "euler"
             slope = (slope + (ahead - denoise(ahead, following)) / spread(following, x)) / 2
             ahead = x + step * slope
         x = ahead
+    return x
+
+
+def multistep(denoise: Denoise, x: Tensor, levels: Tensor) -> Tensor:
+    """`integrate` by DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2, with alpha = 1): of second order in log sigma, for
+    one evaluation a step, since it remembers the one before. levels fall; the last may be 0."""
+    before, last = None, None
+    for level, following in pairwise(levels):
+        denoised = denoise(x, level)
+        step, ahead = torch.log(level / following), denoised
+        if before is not None and bool(step.isfinite().all()):
+            ahead = denoised + spread(step / (2 * last), x) * (denoised - before)  # type: ignore[operator]
+        x = torch.lerp(ahead, x, spread(following / level, x).expand_as(x))
+        before, last = denoised, step
     return x

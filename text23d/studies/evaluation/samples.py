@@ -13,7 +13,7 @@ import torch
 
 from text23d.cameras import Cameras, orbit
 from text23d.meter import Meter
-from text23d.method.ode import integrate
+from text23d.method.ode import integrate, multistep
 from text23d.paths import slug
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.prior import BuiltinPrior
@@ -37,15 +37,15 @@ class Sampling:
     """Samples of the prior for each prompt: `sets` of `views` pictures evenly round the object that share their noise.
 
     guidance  of the prior; 1 is none.
-    sampler   Heun's, or Algorithm 1 on pictures that are their own renderings.
+    sampler   DPM-Solver++(2M), Heun's, or Algorithm 1 on pictures that are their own renderings.
     steps     its noise levels.
     """
 
     sets: Count = 3
     views: Count = 8
     guidance: NonNegative = 3.0
-    sampler: Literal["heun", "algorithm1"] = "heun"
-    steps: Count = 18
+    sampler: Literal["dpmpp", "heun", "algorithm1"] = "dpmpp"
+    steps: Count = 20
     seed: Seed = 0
 
     @property
@@ -65,6 +65,7 @@ def samples(prior: BuiltinPrior, suite: Suite, folder: Path, how: Sampling) -> l
             noise = torch.randn(1, 4, *prior.shape, generator=stream)
             x = levels[0] * noise.expand(how.views, -1, -1, -1).to(device)
             draw = {
+                "dpmpp": partial(multistep, partial(main, c=c), x, levels),
                 "heun": partial(integrate, partial(main, c=c), x, levels, "heun"),
                 "algorithm1": partial(algorithm1, main, prior.denoiser, x, levels, c, how.seed + index),
             }
