@@ -70,7 +70,7 @@ class Surface:
 
 @torch.no_grad()
 def near_surface(density: Density, occupancy: Occupancy, dt: float, count: int, draw: torch.Generator) -> Tensor:
-    """At most `count` random points [N, 3] of occupied cells where a step of a ray is between transparent and opaque."""
+    """At most `count` random points [N, 3] of occupied cells, where a step of a ray is neither clear nor opaque."""
     x = occupancy.random_points(CANDIDATES * count, draw)
     opacity = -torch.expm1(-density(x) * dt)
     return x[(opacity > NEAR[0]) & (opacity < NEAR[1])][:count]
