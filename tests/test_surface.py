@@ -8,7 +8,7 @@ from torch import Tensor
 
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
-from text23d.representation.surface import NEAR, Surface, near_surface, normals
+from text23d.representation.surface import NEAR, Density, Surface, near_surface, normals
 
 DT = 1 / 32
 RADIUS = 0.5
@@ -27,9 +27,9 @@ def wall(x: Tensor) -> Tensor:
     return torch.exp(-x[:, 2] * 23.0) * 0.69 / DT
 
 
-def everywhere(field: object = ball) -> Occupancy:
+def everywhere(field: Density = ball) -> Occupancy:
     occupancy = Occupancy(32)
-    occupancy.update(field, DT)  # type: ignore[arg-type]
+    occupancy.update(field, DT)
     return occupancy
 
 
@@ -59,12 +59,15 @@ def test_points_lie_where_a_step_is_between_transparent_and_opaque() -> None:
     assert x.std(0).min() > 0.2, "from all sides"
 
 
-@pytest.mark.parametrize(("field", "expected"), [(wall, 0.0), (ball, 2 * 0.02**2 / RADIUS**2)])
-def test_smoothness_is_the_curvature_of_the_surface(field: object, expected: float) -> None:
-    """On a sphere a step e turns the normal by its tangential part over the radius: E |n - n'|^2 = 2 spread^2 / r^2."""
-    surface = Surface(smooth=1, opaque=0, points=3000, spread=0.02)
-    loss = surface.penalty(field, everywhere(field), DT, 0.0, draw())()  # type: ignore[arg-type]
-    assert loss.item() == pytest.approx(expected, rel=0.15, abs=1e-5)
+@pytest.mark.parametrize(("field", "curved"), [(wall, 0), (ball, 1)])
+def test_smoothness_is_how_much_the_curvature_turns_a_normal(field: Density, curved: float) -> None:
+    """On a sphere the second derivative of the normal along e is -(t^2 n + 2 e.n t) / r^2, with t what of e lies in the
+    surface: E |.|^2 = 16 spread^4 / r^4."""
+    surface = Surface(smooth=1, opaque=0, points=3000, spread=0.05)
+    loss = surface.penalty(field, everywhere(field), DT, 0.0, draw())()
+    radius = near_surface(field, everywhere(field), DT, 3000, draw()).norm(dim=-1)
+    expected = curved * 16 * 0.05**4 * radius.pow(-4).mean().item()
+    assert loss.item() == pytest.approx(expected, rel=0.12, abs=1e-5)
 
 
 @pytest.mark.parametrize(("progress", "share"), [(0.0, 0), (0.5, 0), (0.75, 0.5), (1.0, 1)])
