@@ -75,7 +75,7 @@ def test_opacity_has_to_decide_from_the_middle_of_a_run_on(progress: float, shar
     surface = Surface(smooth=0, opaque=3, points=2000)
     loss = surface.penalty(ball, everywhere(), DT, progress, draw())()
     x = near_surface(ball, everywhere(), DT, 2000, draw())
-    opacity = 1 - torch.exp(-ball(x) * DT)
+    opacity = 1 - torch.exp(-ball(x) * 4 * DT)
     assert loss.item() == pytest.approx(3 * share * (opacity * (1 - opacity)).mean().item(), rel=1e-4, abs=1e-9)
 
 

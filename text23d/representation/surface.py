@@ -20,6 +20,8 @@ CANDIDATES = 4
 """Points looked at for each one that is wanted near the surface."""
 NEAR = 0.05, 0.9
 """Opacities of one step of a ray between which a point counts as near the surface."""
+DEPTH = 4
+"""Steps of a ray over which matter decides: what absorbs less than half of the light over so far is to vanish."""
 FLOOR = 1e-3
 """Optical depth of a step added to a field's before its logarithm: far below the surface's, nothing is told apart."""
 
@@ -32,9 +34,9 @@ class Surface:
     The first keeps normals from changing abruptly within a cell, where they may turn evenly: that of first differences
     (UNISURF, Oechsle et al. 2021, Eq. 12) is 2 spread^2 / r^2 for a sphere of radius r, so that it eats thin rods; this
     one is 16 spread^4 / r^4 (derived). n = -grad log(density dt + FLOOR), of unit length, by central differences;
-    those of the logarithm are the same at every density that a surface may have. The second makes o, the opacity of a step of a ray, decide between 0 and 1
-    (as the opacity loss of DreamFusion, Poole et al. 2023, does for rays); it comes in over the second half of a run,
-    since what has decided early cannot change.
+    those of the logarithm are the same at every density that a surface may have. The second makes o, the opacity of
+    DEPTH steps of a ray, decide between 0 and 1 (as the opacity loss of DreamFusion, Poole et al. 2023, does for whole
+    rays); it comes in over the second half of a run, since what has decided early cannot change.
 
     smooth, opaque   weights beside the mean squared error of pictures in [-1, 1].
     points           how many x at most.
@@ -63,7 +65,7 @@ class Surface:
             there, here, opposite = normals(density, three, dt, self.step).chunk(3)
             loss = self.smooth * (there - 2 * here + opposite).square().sum(-1).mean()
             if opaque:
-                transparency = torch.exp(-density(x) * dt)
+                transparency = torch.exp(-density(x) * (DEPTH * dt))
                 loss = loss + opaque * (transparency * (1 - transparency)).mean()
             return loss
 
