@@ -28,6 +28,7 @@ from text23d.artifact.mesh import (
     smoothed,
     surface,
 )
+from text23d.artifact.parts import joined
 from text23d.artifact.shape import shape
 from text23d.errors import UserError
 
@@ -362,3 +363,18 @@ def test_where_the_object_lies_does_not_matter() -> None:
     corner = extract(ball(0.2, (0.75, -0.75, 0.75)), resolution=64, threshold=50.0)
     assert np.abs(corner.vertices.mean(0) - (0.75, -0.75, 0.75)).max() < 2e-3
     assert np.abs(np.linalg.norm(corner.vertices - (0.75, -0.75, 0.75), axis=1) - 0.2).max() < 0.01
+
+
+@pytest.mark.parametrize(("faint", "bodies"), [(0.6, 1), (0.4, 3)])
+def test_parts_are_joined_where_faint_matter_holds_them_together(faint: float, bodies: int) -> None:
+    """Two blocks with a third between them, and between these some of the level; a crumb stays apart, and goes."""
+    value = np.zeros((40, 12, 12), np.float32)
+    value[2:12, 2:10, 2:10] = value[25:38, 2:10, 2:10] = 1.0
+    value[12:25, 4:8, 4:8] = faint * 0.1
+    value[17:20, 4:8, 4:8] = 1.0
+    value[12:17, 11, 11] = 0.1 * faint
+    value[13, 11, 11] = 1.0
+    mesh = surface(joined(value, value, 0.1), 0.1, 0.05)
+    assert is_closed(mesh) and shape(mesh)["genus"] == 0 and shape(mesh)["bodies"] == bodies
+    alone = np.where(value == 1, value, 0)
+    assert np.array_equal(joined(alone, alone, 0.1), alone)

@@ -13,6 +13,7 @@ from torch.nn.functional import grid_sample
 
 from text23d.artifact.decimate import decimated
 from text23d.artifact.depth import least_depth
+from text23d.artifact.parts import cleaned, joined
 from text23d.cameras import Cameras
 from text23d.errors import UserError
 
@@ -27,7 +28,7 @@ FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surf
 CELL = 24  # bytes of one of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
 EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the finest grid of the default NeRF
-GIVEN = 0.01  # share of the best silhouettes' IoU, at most, for a surface nearer to the colours
+GIVEN = 0.005  # share of the best silhouettes' IoU, at most, for a surface nearer to the colours
 LEVEL = 0.1  # optical depth of a surface, by which the field is evened
 LEVELS = np.geomspace(LEVEL / 4, log(2) / 2, 24)  # that a surface may have in the end
 AFTER = 4  # rounds of smoothing after decimation
@@ -35,7 +36,6 @@ OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity w
 WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
 """Azimuth and elevation, in degrees, of the cameras that a level is found by: none looks along an axis, where rays that
 graze a flat side make it thicker than it is."""
-CRUMB = 0.01  # parts smaller than this fraction of the largest are floaters
 MOST_FACES = 3_000_000  # of a surface before decimation: only noise has more
 
 
@@ -75,9 +75,10 @@ def extract(
             f"nothing is denser than {threshold:.3g} per scene unit: the densest point has {field.max():.3g}; "
             "lower the threshold, or optimise for longer"
         )
-    value = least_depth(field, cell) if threshold is None else field
+    value = closed(least_depth(field, cell)) if threshold is None else field
     even = evened(value, threshold or LEVEL, cell)
     level = threshold or fitting_level(field, even, cell)
+    even = joined(even, value, level)
     mesh = surface(even if even.max() > level else value, level, cell)
     while len(mesh.faces) > MOST_FACES:
         value, cell = halved(value), 2 * cell
@@ -115,6 +116,13 @@ def _where_occupied(density: Field, occupied: Field | None, points: Tensor) -> T
     if inside.any():
         values[inside] = density(points[inside]).float()
     return values
+
+
+def closed(depth: np.ndarray) -> np.ndarray:
+    """Without pits, slits and perforations of at most two cells, which is less than a NeRF's own steps."""
+    from scipy import ndimage
+
+    return ndimage.grey_closing(depth, size=(3, 3, 3))
 
 
 def halved(field: np.ndarray) -> np.ndarray:
@@ -189,7 +197,7 @@ def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
 
     box = _box(field > level)
     field = np.pad(field[box], 1)
-    solid = _cleaned(field > level)
+    solid = cleaned(field > level)
     above = height(field, level)
     above /= np.abs(above).max()
     # The margin keeps vertices off the cell centres, where marching cubes makes faces without area.
@@ -204,17 +212,6 @@ def _box(solid: np.ndarray) -> tuple[slice, ...]:
     """The bounding box of what is solid, and a cell around it where there is one."""
     inside = [np.flatnonzero(solid.any(others)) for others in ((1, 2), (0, 2), (0, 1))]
     return tuple(slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in inside)
-
-
-def _cleaned(solid: np.ndarray) -> np.ndarray:
-    """Without floaters and without cavities. Parts may hang together by a corner, as a slanted thin leg does; a
-    cavity counts as open only through a face, so that no inner shell survives marching cubes."""
-    from scipy import ndimage
-
-    parts, count = ndimage.label(solid, np.ones((3, 3, 3)))
-    size = np.bincount(parts.ravel(), minlength=count + 1)
-    size[0] = 0
-    return ndimage.binary_fill_holes((size >= CRUMB * size.max())[parts])
 
 
 def smoothed(mesh: trimesh.Trimesh, rounds: int = 12, shrink: float = 0.5, swell: float = 0.53) -> trimesh.Trimesh:
