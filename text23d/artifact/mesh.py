@@ -31,7 +31,6 @@ EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the fines
 GIVEN = 0.005  # share of the best silhouettes' IoU, at most, for a surface nearer to the colours
 LEVEL = 0.1  # optical depth of a surface, by which the field is evened
 LEVELS = np.geomspace(LEVEL / 4, log(2) / 2, 24)  # that a surface may have in the end
-AFTER = 4  # rounds of smoothing after decimation
 OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity would spoil sums
 WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
 """Azimuth and elevation, in degrees, of the cameras that a level is found by: none looks along an axis, where rays that
@@ -83,7 +82,7 @@ def extract(
     while len(mesh.faces) > MOST_FACES:
         value, cell = halved(value), 2 * cell
         mesh = surface(value, min(level, float(np.median(value))), cell)
-    mesh = smoothed(decimated(smoothed(mesh), faces), AFTER)
+    mesh = decimated(smoothed(mesh), faces)
     mesh.metadata["level"] = level
     return mesh
 
