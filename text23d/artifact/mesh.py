@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from text23d.artifact.decimate import decimated
+from text23d.artifact.depth import least_depth
+from text23d.artifact.parts import cleaned, joined
 from text23d.cameras import Cameras
 from text23d.errors import UserError
 
@@ -26,13 +28,13 @@ FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surf
 CELL = 24  # bytes of one of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
 EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the finest grid of the default NeRF
-GIVEN = 0.03  # of the best silhouettes' IoU, at most, for a better depth
-DEPTH = 2.0  # how much a scene unit of wrong depth counts beside a whole silhouette
+GIVEN = 0.005  # share of the best silhouettes' IoU, at most, for a surface nearer to the colours
+LEVEL = 0.1  # optical depth of a surface, by which the field is evened
+LEVELS = np.geomspace(LEVEL / 4, log(2) / 2, 24)  # that a surface may have in the end
 OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity would spoil sums
 WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
 """Azimuth and elevation, in degrees, of the cameras that a level is found by: none looks along an axis, where rays that
 graze a flat side make it thicker than it is."""
-CRUMB = 0.01  # parts smaller than this fraction of the largest are floaters
 MOST_FACES = 3_000_000  # of a surface before decimation: only noise has more
 
 
@@ -48,15 +50,17 @@ def extract(
     occupied: Field | None = None,
     device: torch.device | str = "cpu",
 ) -> trimesh.Trimesh:
-    """The surface density = threshold as a closed mesh, wound outwards.
+    """The surface of a field as a closed mesh, wound outwards: density = threshold or, without one, least optical depth
+    (see `least_depth`) = `fitting_level`.
 
     density  [N, 3] points in [-1, 1]^3 -> [N] per scene unit, >= 0.
-    resolution: cells along a side of the cube, at most FINEST. threshold: per scene unit, > 0; None: see
-    `fitting_level`. faces: the budget; see `decimate.decimated` for when it is passed. occupied [N, 3] -> [N] bool:
-    where the field may be dense, so that empty space costs nothing. device: where the points are made.
+    resolution: cells along a side of the cube, at most FINEST. threshold: per scene unit, > 0. faces: the budget; see
+    `decimate.decimated` for when it is passed. occupied [N, 3] -> [N] bool: where the field may be dense, so that empty
+    space costs nothing. device: where the points are made.
 
-    Floaters (below 1% of the largest part's volume) and enclosed cavities are removed. Raises EmptyField when nothing
-    is dense enough, UserError when the field has values that are not numbers or a setting is out of range.
+    Floaters (below 1% of the largest part's volume) and enclosed cavities are removed. `metadata["level"]` is the
+    threshold or the depth. Raises EmptyField when nothing is dense enough, UserError when the field has values that are
+    not numbers or a setting is out of range.
     """
     if not 2 <= resolution <= FINEST or faces < 4 or (threshold is not None and not threshold > 0):
         raise UserError(
@@ -65,20 +69,22 @@ def extract(
         )
     cell = SIDE / resolution
     field = sample(density, resolution, occupied, device)
-    level = fitting_level(field, field, cell) if threshold is None else threshold
-    if not field.max() > level:
+    if threshold is not None and not field.max() > threshold:
         raise EmptyField(
-            f"nothing is denser than {level:.3g} per scene unit: the densest point has {field.max():.3g}; "
+            f"nothing is denser than {threshold:.3g} per scene unit: the densest point has {field.max():.3g}; "
             "lower the threshold, or optimise for longer"
         )
-    even = evened(field, level, cell)
-    if threshold is None:
-        level = fitting_level(field, even, cell)
-    mesh = surface(even if even.max() > level else field, level, cell)
+    value = closed(least_depth(field, cell)) if threshold is None else field
+    even = evened(value, threshold or LEVEL, cell)
+    level = threshold or fitting_level(field, even, cell)
+    even = joined(even, value, level)
+    mesh = surface(even if even.max() > level else value, level, cell)
     while len(mesh.faces) > MOST_FACES:
-        field, cell = halved(field), 2 * cell
-        mesh = surface(field, min(level, float(np.median(field))), cell)
-    return decimated(smoothed(mesh), faces)
+        value, cell = halved(value), 2 * cell
+        mesh = surface(value, min(level, float(np.median(value))), cell)
+    mesh = decimated(smoothed(mesh), faces)
+    mesh.metadata["level"] = level
+    return mesh
 
 
 @torch.no_grad()
@@ -109,6 +115,13 @@ def _where_occupied(density: Field, occupied: Field | None, points: Tensor) -> T
     if inside.any():
         values[inside] = density(points[inside]).float()
     return values
+
+
+def closed(depth: np.ndarray) -> np.ndarray:
+    """Without pits, slits and perforations of at most two cells, which is less than a NeRF's own steps."""
+    from scipy import ndimage
+
+    return ndimage.grey_closing(depth, size=(3, 3, 3))
 
 
 def halved(field: np.ndarray) -> np.ndarray:
@@ -143,40 +156,28 @@ def height(field: np.ndarray, level: float) -> np.ndarray:
     return above.clip(-bound, bound)
 
 
-def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, candidates: int = 32) -> float:
-    """The level (per scene unit) at which {solid > level} looks most like the field, seen by WITNESSES.
-
-    A ray meets the field where it is half absorbed, at an integral of ln 2, and the solid where that first passes the
-    level. What counts is the mean IoU of the rays that meet each, less DEPTH times the mean distance between where
-    those that meet both do: mist has its silhouette far outside of where its colours are. No more than GIVEN of the
-    IoU is given up for that; where several levels are as good, their geometric middle wins. Only levels in [ln 2 /
-    diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell above the second
-    covers its ray alone. Raises EmptyField when no ray is half absorbed.
-    """
-    levels = torch.from_numpy(np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)).float()
-    fits, gaps = [], []
-    for absorbed, densest in _through(field, solid, cell):
-        last = absorbed.shape[1]
-        depth = torch.searchsorted(absorbed, torch.full((len(absorbed), 1), log(2)), right=True)
-        found = torch.searchsorted(densest, levels.expand(len(densest), -1).contiguous(), right=True)
-        covered, hit = depth < last, found < last
+def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, levels: np.ndarray = LEVELS) -> float:
+    """The one of `levels` at which {solid > level} has the silhouettes of the field, seen by WITNESSES: a ray meets the
+    field where it is half absorbed, by an integral of ln 2, and the solid where that passes the level. What counts is
+    the mean IoU of the rays that meet each; of those within GIVEN of the best the highest level wins, whose surface is
+    the nearest to where the field's colours are. Raises EmptyField when no ray is half absorbed, or nothing has any of
+    the levels."""
+    fits = []
+    for absorbed, most in _through(field, solid, cell):
+        covered, hit = absorbed[:, None] > log(2), most[:, None] > torch.from_numpy(levels).float()
         if covered.any():
-            both = covered & hit
-            fits.append(both.sum(0) / (covered | hit).sum(0))
-            gaps.append(((depth - found).abs() * both).sum(0) / both.sum(0).clamp(min=1) * cell)
-    if not fits:
+            fits.append((covered & hit).sum(0) / (covered | hit).sum(0))
+    fit = torch.stack(fits).mean(0).numpy() if fits else np.zeros(len(levels))
+    if not fit.any():
         raise EmptyField(
             f"the field is too thin to see: its densest point has {field.max():.3g} per scene unit, and no ray is "
-            "half covered; give a threshold below that, or optimise for longer"
+            "half absorbed in it; give a threshold below that, or optimise for longer"
         )
-    fit, gap = (torch.stack(each).mean(0) for each in (fits, gaps))
-    score = torch.where(fit >= fit.max() - GIVEN, fit - DEPTH * gap, -torch.inf)
-    return float(levels[score >= score.max() - 2e-3].log().mean().exp())
+    return float(levels[fit >= (1 - GIVEN) * fit.max()].max())
 
 
-def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 48) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each of the WITNESSES, by ray and by sample along it, [size^2, T] each: the integral of the field up to
-    there, and the largest value of the solid so far."""
+def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of the WITNESSES, by ray [size^2]: the integral of the field, and the largest value of the solid."""
     azimuth, elevation = (torch.tensor(each, dtype=torch.float32) for each in zip(*WITNESSES, strict=True))
     rays = Cameras(azimuth, elevation, torch.full_like(azimuth, 3.0), torch.full_like(azimuth, 40.0)).rays((size, size))
     # Channels, then z, y, x, as grid_sample takes a volume: its points are x, y, z.
@@ -185,7 +186,7 @@ def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 48) 
     for origins, directions in zip(*(each.reshape(len(azimuth), -1, 3) for each in rays), strict=True):
         points = origins[:, None] + along[:, None] * directions[:, None]
         sigma, value = grid_sample(volume, points[None, None], align_corners=False)[0, :, 0]
-        yield sigma.cumsum(1) * cell, value.cummax(1).values
+        yield sigma.sum(1) * cell, value.amax(1)
 
 
 def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
@@ -195,7 +196,7 @@ def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
 
     box = _box(field > level)
     field = np.pad(field[box], 1)
-    solid = _cleaned(field > level)
+    solid = cleaned(field > level)
     above = height(field, level)
     above /= np.abs(above).max()
     # The margin keeps vertices off the cell centres, where marching cubes makes faces without area.
@@ -210,17 +211,6 @@ def _box(solid: np.ndarray) -> tuple[slice, ...]:
     """The bounding box of what is solid, and a cell around it where there is one."""
     inside = [np.flatnonzero(solid.any(others)) for others in ((1, 2), (0, 2), (0, 1))]
     return tuple(slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in inside)
-
-
-def _cleaned(solid: np.ndarray) -> np.ndarray:
-    """Without floaters and without cavities. Parts may hang together by a corner, as a slanted thin leg does; a
-    cavity counts as open only through a face, so that no inner shell survives marching cubes."""
-    from scipy import ndimage
-
-    parts, count = ndimage.label(solid, np.ones((3, 3, 3)))
-    size = np.bincount(parts.ravel(), minlength=count + 1)
-    size[0] = 0
-    return ndimage.binary_fill_holes((size >= CRUMB * size.max())[parts])
 
 
 def smoothed(mesh: trimesh.Trimesh, rounds: int = 12, shrink: float = 0.5, swell: float = 0.53) -> trimesh.Trimesh:
