@@ -44,8 +44,8 @@ class Surface:
     step             scene units, half of what a difference is taken over.
     """
 
-    smooth: NonNegative = 0.01
-    opaque: NonNegative = 0.02
+    smooth: NonNegative = 0.002
+    opaque: NonNegative = 0.004
     points: Annotated[int, whole(1, 1_000_000)] = 2000
     spread: Positive = 0.02
     step: Positive = 0.016
