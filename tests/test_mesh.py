@@ -18,6 +18,7 @@ from text23d.artifact.mesh import (
     FINEST,
     GIVEN,
     LEVELS,
+    SHARP,
     EmptyField,
     _through,
     evened,
@@ -165,12 +166,16 @@ def test_the_automatic_level_against_brute_force() -> None:
     rng = np.random.default_rng(0)
     field = sample(ball(0.5, width=0.04), 48) * rng.uniform(0.5, 2, (48, 48, 48)).astype(np.float32)
     depth = least_depth(field, 2 / 48)
-    views = [(a.numpy(), b.numpy()) for a, b in _through(field, depth, 2 / 48)]
+    empty = LEVELS[0] * np.exp(-SHARP)
+    above = np.log(np.maximum(depth, empty) / empty)
+    views = [(a.numpy(), b.numpy()) for a, b in _through(field, above, 2 / 48)]
 
     def iou(level: float) -> float:
         found = []
         for absorbed, most in views:
-            pairs = [(a > np.log(2), m > np.float32(level)) for a, m in zip(absorbed, most, strict=True)]
+            pairs = [
+                (a > np.log(2), m > np.float32(np.log(level / empty))) for a, m in zip(absorbed, most, strict=True)
+            ]
             found.append(sum(a and b for a, b in pairs) / sum(a or b for a, b in pairs))
         return float(np.mean(found))
 

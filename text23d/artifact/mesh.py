@@ -142,8 +142,8 @@ def evened(field: np.ndarray, level: float, cell: float) -> np.ndarray:
     even = level * np.exp(ndimage.gaussian_filter(height(field, level), EVEN / cell))
     solid = field > level
     thin = solid & ~ndimage.binary_dilation(even > level, iterations=2)
-    joined = ndimage.binary_dilation(thin, np.ones((3, 3, 3)), iterations=3)
-    return np.where(joined & solid, np.maximum(field, even), even)
+    around = ndimage.binary_dilation(thin, np.ones((3, 3, 3)), iterations=3)
+    return np.where(around & solid, np.maximum(field, even), even)
 
 
 def height(field: np.ndarray, level: float) -> np.ndarray:
@@ -162,9 +162,11 @@ def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, levels: np.
     the mean IoU of the rays that meet each; of those within GIVEN of the best the highest level wins, whose surface is
     the nearest to where the field's colours are. Raises EmptyField when no ray is half absorbed, or nothing has any of
     the levels."""
-    fits = []
-    for absorbed, most in _through(field, solid, cell):
-        covered, hit = absorbed[:, None] > log(2), most[:, None] > torch.from_numpy(levels).float()
+    fits, empty = [], levels[0] * np.exp(-SHARP)
+    above = torch.from_numpy(np.log(levels / empty)).float()
+    # The logarithm, as `surface` interpolates, and 0 where there is nothing, as outside the grid.
+    for absorbed, most in _through(field, np.log(np.maximum(solid, empty) / empty), cell):
+        covered, hit = absorbed[:, None] > log(2), most[:, None] > above
         if covered.any():
             fits.append((covered & hit).sum(0) / (covered | hit).sum(0))
     fit = torch.stack(fits).mean(0).numpy() if fits else np.zeros(len(levels))
@@ -176,17 +178,17 @@ def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, levels: np.
     return float(levels[fit >= (1 - GIVEN) * fit.max()].max())
 
 
-def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each of the WITNESSES, by ray [size^2]: the integral of the field, and the largest value of the solid."""
+def _through(field: np.ndarray, value: np.ndarray, cell: float, size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of the WITNESSES, by ray [size^2]: the integral of the field, and the largest value."""
     azimuth, elevation = (torch.tensor(each, dtype=torch.float32) for each in zip(*WITNESSES, strict=True))
     rays = Cameras(azimuth, elevation, torch.full_like(azimuth, 3.0), torch.full_like(azimuth, 40.0)).rays((size, size))
     # Channels, then z, y, x, as grid_sample takes a volume: its points are x, y, z.
-    volume = torch.from_numpy(np.stack([field, solid])).permute(0, 3, 2, 1)[None]
+    volume = torch.from_numpy(np.stack([field, value.astype(np.float32, copy=False)])).permute(0, 3, 2, 1)[None]
     along = torch.arange(3 - 3**0.5, 3 + 3**0.5, cell)
     for origins, directions in zip(*(each.reshape(len(azimuth), -1, 3) for each in rays), strict=True):
         points = origins[:, None] + along[:, None] * directions[:, None]
-        sigma, value = grid_sample(volume, points[None, None], align_corners=False)[0, :, 0]
-        yield sigma.sum(1) * cell, value.amax(1)
+        sigma, found = grid_sample(volume, points[None, None], align_corners=False)[0, :, 0]
+        yield sigma.sum(1) * cell, found.amax(1)
 
 
 def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:
