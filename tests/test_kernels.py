@@ -292,6 +292,17 @@ def test_field_and_its_gradients_are_the_same_bits_for_any_number_of_threads() -
         assert torch.equal(one, two) and torch.equal(two, again)
 
 
+@pytest.mark.parametrize("one", [0, 1])
+def test_gradients_of_density_or_colour_alone(chosen: str, one: int) -> None:
+    """What the other would add is nothing, and not missing."""
+    layout = LAYOUTS[0]
+    learned = [each.requires_grad_() for each in (table_for(layout), *mlp_for(layout, 4))]
+    out = ops.field(spread_points(70), learned[0], ops.Mlp(*learned[1:]), layout, *SHAPE)
+    alone = torch.autograd.grad(out[one].sum(), learned, retain_graph=True)
+    both = torch.autograd.grad(out[one].sum() + 0 * out[1 - one].sum(), learned)
+    assert all(torch.equal(*pair) for pair in zip(alone, both, strict=True)) and alone[0].any()
+
+
 def test_field_of_no_points_and_without_gradients(chosen: str) -> None:
     layout = LAYOUTS[0]
     table, mlp = table_for(layout).requires_grad_(), mlp_for(layout, 4)

@@ -13,7 +13,16 @@ from torch import Tensor
 from text23d.kernels import ops
 from text23d.representation import volume
 from text23d.representation.views import CameraSampler
-from text23d.representation.volume import Field, points_on_rays, render_points
+from text23d.representation.volume import (
+    HIDDEN,
+    ROUND,
+    Field,
+    Points,
+    Remembered,
+    in_front,
+    points_on_rays,
+    render_points,
+)
 
 FULL = torch.ones(4, 4, 4, dtype=torch.bool)
 
@@ -110,6 +119,61 @@ def test_rays_without_matter_are_black_and_transparent_with_finite_gradients() -
     for sign, occupancy in ((-1, FULL), (1, ~FULL)):
         missed = render_rays(origins, sign * directions, ripples, occupancy, 2 / 32)
         assert [part.shape for part in missed] == [(25, 3), (25, 1)] and not any(part.any() for part in missed)
+
+
+def opaque(x: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    """`ripples` so dense that most rays end inside."""
+    density, rgb = ripples(x)
+    return 8 * scale * density, rgb
+
+
+def colour_by_density(points: Points) -> Tensor:
+    """Derivatives [M] of the sum of all colours of all rays: at most 3 dt T behind a transmittance of T."""
+    density, rgb = (each.requires_grad_() for each in opaque(points.x))
+    return torch.autograd.grad(render_points(points, lambda _: (density, rgb), 0.05)[0].sum(), density)[0]
+
+
+def test_what_lies_in_front_is_what_a_loop_along_each_ray_reaches() -> None:
+    points = points_on_rays(*camera_rays(2, 6), FULL, 0.05)
+    density, samples = opaque(points.x)[0], points.samples
+    kept = []
+    for first, last in zip(samples.offsets[:-1].tolist(), samples.offsets[1:].tolist(), strict=True):
+        transmittance = 1.0
+        for index in range(first, last):
+            if transmittance >= HIDDEN:
+                kept.append(index)
+            transmittance *= math.exp(-density[index].item() * 0.05)
+    near = in_front(points, density, 0.05)
+    assert 0.2 * len(points.x) < len(kept) < 0.8 * len(points.x)
+    assert torch.equal(near.x, points.x[kept]) and torch.equal(near.samples.t, samples.t[kept])
+    assert torch.equal(near.samples.steps, samples.steps[kept])
+    counts = torch.bincount(samples.rays[kept], minlength=len(samples.offsets) - 1)
+    assert torch.equal(near.samples.offsets.diff(), counts)
+    assert torch.equal(near.samples.rays, samples.rays[kept])
+
+    slopes = colour_by_density(points)
+    hidden = slopes.index_fill(0, torch.tensor(kept), 0)
+    assert max(hidden.abs().max(), (slopes[kept] - colour_by_density(near)).abs().max()) <= 3 * 0.05 * HIDDEN
+    assert slopes.abs().max() > 0.01
+
+
+def test_remembered_points_leave_out_what_is_hidden_and_look_at_it_again_every_round() -> None:
+    """Matter that vanishes hides what is behind it for a round at most."""
+    points = points_on_rays(*camera_rays(2, 6), FULL, 0.05)
+    remembered, scale = Remembered(points), 1.0
+    asked: list[int] = []
+
+    def field(x: Tensor) -> tuple[Tensor, Tensor]:
+        asked.append(len(x))
+        return opaque(x, scale)
+
+    for _ in range(ROUND):
+        for whole, near in zip(render_points(points, field, 0.05), remembered.render(field, 0.05), strict=True):
+            assert (whole - near).abs().max() <= HIDDEN
+    assert asked[1] == len(points.x) and max(asked[3::2]) < 0.8 * len(points.x)
+    scale = 1e-3
+    for whole, near in zip(render_points(points, field, 0.05), remembered.render(field, 0.05), strict=True):
+        assert torch.equal(whole, near)
 
 
 def packed(generator: torch.Generator) -> tuple[ops.Samples, Tensor, Tensor]:

@@ -190,11 +190,16 @@ def _(
 
 def _field_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, _, w1, b1, w2, _, *ctx.layout, ctx.gain, _, _, _ = inputs
+    ctx.set_materialize_grads(False)  # the features' would be zeros, as large as they
     ctx.save_for_backward(x, w1, b1, w2, *output)
 
 
-def _field_backward(ctx: Any, grad_density: Tensor, grad_rgb: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _field_backward(
+    ctx: Any, grad_density: Tensor | None, grad_rgb: Tensor | None, _: None
+) -> tuple[Tensor | None, ...]:
     x, w1, b1, w2, density, rgb, kept = ctx.saved_tensors
+    grad_density = torch.zeros_like(density) if grad_density is None else grad_density
+    grad_rgb = torch.zeros_like(rgb) if grad_rgb is None else grad_rgb
     given = (x, w1, b1, w2, density, rgb, kept, *ctx.layout, ctx.gain)
     table, network = field_backward(grad_density, grad_rgb, *given)
     parts = network.split([w1.numel(), b1.numel(), w2.numel(), 4])
