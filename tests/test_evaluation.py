@@ -433,8 +433,11 @@ class Launch:
             return "see the log"
         for path in self.field.iterdir():
             write_bytes(job.folder / path.name, path.read_bytes())
-        write_json(job.folder / "summary.json", {"mesh": {"iou": 0.5, "psnr": 20 + len(job.overrides[0])}})
+        write_json(job.folder / "summary.json", {"mesh": {**FIT, "psnr": 20 + len(job.overrides[0])}})
         return None
+
+
+FIT = {"roughness": 4.0, "genus": 1, "bodies": 1, "half_covered": 0.12, "iou": 0.5, "psnr": 20.0}
 
 
 def test_runs_are_jobs_of_the_launcher(
@@ -452,11 +455,11 @@ def test_runs_are_jobs_of_the_launcher(
     assert len(sets[0].pictures) == 24 and sets[0].azimuth.tolist() == [45.0 * i for i in range(8)] * 3
     assert (sets[0].pictures - expected).abs().max() <= 1 / 255 + 1e-6
     fits = runs.mesh_fits(suite, folders, sets)
-    assert fits == {"a red car": {"iou": 0.5, "psnr": 36.0}, "a mug": {"iou": 0.5, "psnr": 32.0}}
+    assert fits == {"a red car": {**FIT, "psnr": 36.0}, "a mug": {**FIT, "psnr": 32.0}}
     write_json(folders[0] / "summary.json", {})
-    write_json(folders[1] / "summary.json", {"mesh": {"iou": 0.7, "psnr": 30}})
-    assert runs.mesh_fits(suite, folders[:2], sets[:2]) == {"a red car": {"iou": 0.7, "psnr": 30}}
-    for odd in ({"mesh": 5}, {"mesh": {"iou": "good", "psnr": 3}}, {"mesh": {"iou": 0.5}}):
+    write_json(folders[1] / "summary.json", {"mesh": {**FIT, "iou": 0.7, "psnr": 30}})
+    assert runs.mesh_fits(suite, folders[:2], sets[:2]) == {"a red car": {**FIT, "iou": 0.7, "psnr": 30}}
+    for odd in ({"mesh": 5}, {"mesh": {**FIT, "iou": "good"}}, {"mesh": {"iou": 0.5}}):
         write_json(folders[0] / "summary.json", odd)
         with pytest.raises(UserError, match=r"summary\.json is damaged or of another kind"):
             runs.mesh_fits(suite, folders, sets)
@@ -606,9 +609,8 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     found = read_results(tmp_path)
     assert found["failed"] == [f"'a mug' with seed 1 failed: {why}"]
     assert "Without 1 3-D runs that failed." in said.out
-    assert set(found["prompts"]["a red car"]) == {"samples", "runs", "mesh"} and set(found["prompts"]["a mug"]) == {
-        "samples"
-    }
+    assert set(found["prompts"]["a red car"]) == {"samples", "runs"}
+    assert set(found["prompts"]["a mug"]) == {"samples"}
     assert found["figures"]["all"]["runs"].keys() >= {"kind", "colour", "kid", "janus", "consistency"}
     assert "runs" not in found["figures"]["held_out"]
     assert Image.open(tmp_path / "runs.png").size[0] > 4 * 64
@@ -616,8 +618,9 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     configuration = OmegaConf.load(folder / "config.yaml")
     assert configuration.prior.weights == str(tiny_prior) and configuration.seed == 1
     summary = json.loads((folder / "summary.json").read_text())
-    score, fit = summary["score"], found["prompts"]["a red car"]["mesh"]
-    assert fit == {"iou": summary["mesh"]["iou"], "psnr": summary["mesh"]["psnr"]}
+    score, fits = summary["score"], found["meshes"]["runs"]
+    assert fits == {"a red car": {name: summary["mesh"][name] for name in runs.MESH}}
+    assert set(found["meshes"]["world"]) == {"a red car", "a mug"}
     mine = found["prompts"]["a red car"]["runs"]
     for what in ("kind", "colour"):  # the same 24 views, but for 8 bits
         assert mine[f"{what}_probability"] == pytest.approx(score[f"{what}_probability"], abs=2e-2)
@@ -687,10 +690,14 @@ def test_the_table() -> None:
             },
             "figures": {"all": {"samples": row, "world": {"kind": 1.0}}, "own group": {"runs": {"part": 0.25}}},
             "prompts": {
-                "a red car": {"samples": row, "mesh": {"iou": 0.9, "psnr": 22}},
+                "a red car": {"samples": row},
                 "a mug": {"runs": {"kind": 0.125}},
             },
             "failed": [],
+            "meshes": {
+                "runs": {"a red car": {**FIT, "genus": 3}, "a mug": FIT},
+                "world": {prompt: {**FIT, "roughness": 2} for prompt in ("a red car", "a mug", "a bus")},
+            },
         }
     )
     lines = table.splitlines()
@@ -704,10 +711,11 @@ def test_the_table() -> None:
     assert lines[lines.index("## own group") + 2] == "| source | part's colour |"
     own = lines[lines.index("## By prompt") + 2 :]
     assert own[0].startswith("| prompt | 2-D kind right | 2-D colour right | 2-D part's colour | 3-D kind right |")
-    assert own[0].endswith("| mesh: silhouette IoU | mesh: colour PSNR, dB |")
-    assert own[2:] == [
-        "| a red car | 0.500 | - | - | - | - | - | 0.900 | 22.000 |",
-        "| a mug | - | - | - | 0.125 | - | - | - | - |",
+    assert own[2:4] == ["| a red car | 0.500 | - | - | - | - | - |", "| a mug | - | - | - | 0.125 | - | - |"]
+    assert lines[lines.index("## Meshes") + 4 :] == [
+        "| mean | 4.00 / 2.00 | 2.00 / 1.00 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
+        "| a red car | 4.00 / 2.00 | 3.00 / 1.00 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
+        "| a mug | 4.00 / 2.00 | 1.00 / 1.00 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
     ]
 
 

@@ -267,12 +267,14 @@ def test_names_sizes_and_closedness(exported: tuple[Path, dict[str, Any]]) -> No
         assert found["name"] == names[file] and found["watertight"] and found["upright"], file
         assert found["size"] == pytest.approx((2 * HALF / 0.6).tolist(), abs=0.04) and max(found["size"]) == 2
         assert found["faces"] == report["faces"] <= 3000 and found["vertices"] == found["faces"] / 2 + 2
-        assert found["iou"] > 0.97 and found["psnr"] > 25
+        assert found["iou"] > 0.97 and found["psnr"] > 25 and (found["bodies"], found["genus"]) == (1, 0)
+        assert found["roughness"] == pytest.approx(report["roughness"], abs=0.1) and found["roughness"] < 10
         assert found["bytes"] == (folder / file).stat().st_size
     assert [found["colour"] for found in report["files"].values()] == ["128 x 128", "128 x 128", "vertices"]
     assert {key: report[key] for key in ("faces", "iou", "psnr")} == {
         key: report["files"]["mesh.glb"][key] for key in ("faces", "iou", "psnr")
     }
+    assert 0 < report["level"] < 1000 and 0 <= report["half_covered"] < 0.1
     json.dumps(report)
 
 
@@ -501,11 +503,11 @@ def test_an_unwrap_that_hangs_leaves_colours_at_the_vertices(tmp_path: Path, mon
 
 
 def test_more_faces_than_were_asked_for_are_told() -> None:
-    solid, notes = meshing.build(marked_box(), settings(faces=4, resolution=32, colour="vertices"), CPU)
+    solid, _, notes = meshing.build(marked_box(), settings(faces=4, resolution=32, colour="vertices"), CPU)
     assert 4 < len(solid.faces) <= 24
     (note,) = notes
     assert note.startswith(f"faces=4 cannot hold this surface: {len(solid.faces)} faces are about the fewest that keep")
-    assert meshing.build(marked_box(), settings(faces=60, resolution=32, colour="vertices"), CPU)[1] == []
+    assert meshing.build(marked_box(), settings(faces=60, resolution=32, colour="vertices"), CPU)[2] == []
 
 
 def test_colours_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
@@ -534,13 +536,13 @@ def test_a_bad_mesh_is_told(tmp_path: Path) -> None:
 
 def test_a_huge_resolution_is_cut_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meshing, "FINEST", 32)
-    _, notes = meshing.build(marked_box(), settings(resolution=100_000, colour="vertices"), CPU)
+    *_, notes = meshing.build(marked_box(), settings(resolution=100_000, colour="vertices"), CPU)
     assert notes == ["resolution=100000 would not fit into memory: 32 cells a side were used"]
 
 
 def test_a_resolution_without_room_is_cut_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meshing, "free_bytes", lambda device: 24 * 40**3 + 1)
-    _, notes = meshing.build(marked_box(), settings(resolution=64, colour="vertices", faces=500), CPU)
+    *_, notes = meshing.build(marked_box(), settings(resolution=64, colour="vertices", faces=500), CPU)
     assert notes == ["resolution=64 would not fit into memory: 40 cells a side were used"]
     monkeypatch.setattr(meshing, "free_bytes", lambda device: None)
     assert meshing.finest() == meshing.FINEST
@@ -624,7 +626,7 @@ def test_another_folder_and_size(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every field becomes the same small ball, for tests of where files go."""
     ball = atlas.textured(unit_ball(), by_place, 32, 120)
-    monkeypatch.setattr(meshing, "build", lambda *_: (ball, []))
+    monkeypatch.setattr(meshing, "build", lambda *_: (ball, 10.0, []))
     monkeypatch.setattr(meshing, "SCORED", ((1, 0.0),))
     monkeypatch.setattr(meshing, "score", lambda *_: {"iou": 1.0, "psnr": 60.0})
 

@@ -41,6 +41,7 @@ def lines(report: dict[str, Any]) -> list[str]:
     told = [
         f"{name}: {found['faces']} faces, {'closed' if found['watertight'] else 'NOT closed'}, "
         f"colour {found['colour']}, silhouette IoU {found['iou']:.3f}, colours {found['psnr']:.1f} dB, "
+        f"bodies {found['bodies']}, genus {found['genus']}, roughness {found['roughness']:.1f} degrees, "
         f"{found['bytes'] / 1e6:.1f} MB"
         for name, found in report["files"].items()
     ]

@@ -13,6 +13,7 @@ from text23d.artifact.model import TO_Y_UP, display
 from text23d.artifact.obj import companions, write_obj
 from text23d.artifact.ply import write_ply
 from text23d.artifact.score import texture_of
+from text23d.artifact.shape import shape
 from text23d.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def facts(mesh: trimesh.Trimesh, path: str | os.PathLike[str]) -> dict[str, Any]
     """What a person finds in the file at `path` that was read as `mesh`.
 
     size is [x, y, z] in metres, as Blender shows it; vertices are counted as places, whatever the seams; upright: it
-    stands on the ground and its base is centred; colour is the texture's size, or "vertices".
+    stands on the ground and its base is centred; colour is the texture's size, or "vertices"; the rest: see `shape`.
     """
     import trimesh
 
@@ -88,4 +89,5 @@ def facts(mesh: trimesh.Trimesh, path: str | os.PathLike[str]) -> dict[str, Any]
         "upright": bool(abs(low[2]) < 1e-4 * side and np.abs(low + high)[:2].max() < 1e-4 * side),
         "colour": "vertices" if image is None else f"{image.shape[1]} x {image.shape[0]}",
         "bytes": Path(path).stat().st_size,
+        **shape(welded),
     }

@@ -55,7 +55,8 @@ def extract(
     `fitting_level`. faces: the budget; see `decimate.decimated` for when it is passed. occupied [N, 3] -> [N] bool:
     where the field may be dense, so that empty space costs nothing. device: where the points are made.
 
-    Floaters (below 1% of the largest part's volume) and enclosed cavities are removed. Raises EmptyField when nothing
+    Floaters (below 1% of the largest part's volume) and enclosed cavities are removed. `metadata["level"]` is the level
+    that was used. Raises EmptyField when nothing
     is dense enough, UserError when the field has values that are not numbers or a setting is out of range.
     """
     if not 2 <= resolution <= FINEST or faces < 4 or (threshold is not None and not threshold > 0):
@@ -78,7 +79,9 @@ def extract(
     while len(mesh.faces) > MOST_FACES:
         field, cell = halved(field), 2 * cell
         mesh = surface(field, min(level, float(np.median(field))), cell)
-    return decimated(smoothed(mesh), faces)
+    mesh = decimated(smoothed(mesh), faces)
+    mesh.metadata["level"] = level
+    return mesh
 
 
 @torch.no_grad()

@@ -29,15 +29,26 @@ def score(mesh: trimesh.Trimesh, cameras: Cameras, pictures: Tensor) -> dict[str
     covered = alpha[:, 0] > 0.5
     colour = (premultiplied / np.maximum(alpha, 0.5)).transpose(0, 2, 3, 1)
     hit, shade = look(mesh, cameras, pictures.shape[-1])
-    both, either = covered & hit, covered | hit
+    both = covered & hit
     if not both.any():
         return {"iou": 0.0, "psnr": 0.0}
     error = np.square(colour[both].clip(0, 1) - shade[both]).mean()
+    return {"iou": overlap(covered, hit), "psnr": float(-10 * np.log10(max(error, 1e-10)))}
+
+
+def overlap(covered: np.ndarray, hit: np.ndarray) -> float:
+    """Mean over the views [B, S, S] of intersection over union; 1 for a view where both are empty."""
+    both, either = covered & hit, covered | hit
     union = np.maximum(either.sum((1, 2)), 1)
-    return {
-        "iou": float(np.mean(np.where(either.any((1, 2)), both.sum((1, 2)) / union, 1.0))),
-        "psnr": float(-10 * np.log10(max(error, 1e-10))),
-    }
+    return float(np.mean(np.where(either.any((1, 2)), both.sum((1, 2)) / union, 1.0)))
+
+
+def half_covered(pictures: Tensor) -> float:
+    """The share, of the pixels that a field covers in pictures [B, 4, S, S] (alpha > 0.1), of those that are neither
+    opaque nor empty (alpha < 0.9); 0 where it covers none."""
+    alpha = from_picture(pictures)[1]
+    covered = alpha > 0.1
+    return float((covered & (alpha < 0.9)).sum() / covered.sum().clamp(min=1))
 
 
 def look(mesh: trimesh.Trimesh, cameras: Cameras, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,8 @@ SIZE = 64
 """Side of the pictures that the judge sees."""
 VIEWS = "views.safetensors"
 """What a study adds to the folder: what the judge sees of it."""
+MESH = ("roughness", "genus", "bodies", "half_covered", "iou", "psnr")
+"""Of what a run says of its mesh, the figures that studies compare."""
 
 
 def run_folder(folder: Path, prompt: str, seed: int) -> Path:
@@ -82,8 +84,8 @@ def render_run(folder: Path, cameras: Cameras) -> Tensor:
 
 
 def mesh_fits(suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet]) -> dict[str, dict[str, float]]:
-    """Silhouette IoU and colour PSNR (dB) of each prompt's meshes against their NeRFs, as their runs found them, the
-    mean over seeds; prompts without a mesh are left out."""
+    """The MESH figures of each prompt's meshes, as their runs found them, the mean over seeds; prompts without a mesh
+    are left out."""
     found: dict[str, list[dict[str, float]]] = {}
     for folder, each in zip(folders, sets, strict=True):
         path = folder / SUMMARY
@@ -91,8 +93,6 @@ def mesh_fits(suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet])
         with reading(path):
             mesh = mapping(summary.get("mesh", {}))
             if "iou" in mesh:
-                fit = {name: number(mesh, name) for name in ("iou", "psnr")}
+                fit = {name: number(mesh, name) for name in MESH}
                 found.setdefault(each.prompt, []).append(fit)
-    return {
-        prompt: {name: fmean(fit[name] for fit in fits) for name in ("iou", "psnr")} for prompt, fits in found.items()
-    }
+    return {prompt: {name: fmean(fit[name] for fit in fits) for name in MESH} for prompt, fits in found.items()}

@@ -19,7 +19,7 @@ from text23d.artifact.decimate import VOLUME
 from text23d.artifact.formats import WRITERS, facts, files_of, read
 from text23d.artifact.mesh import CELL, FINEST, OPAQUE, SIDE, extract
 from text23d.artifact.model import Model, Placement
-from text23d.artifact.score import LEAST_IOU, LEAST_PSNR, score
+from text23d.artifact.score import LEAST_IOU, LEAST_PSNR, half_covered, score
 from text23d.cameras import Cameras, orbit
 from text23d.errors import UserError
 from text23d.files import read_json, write_json
@@ -106,13 +106,14 @@ def export(
     """Write the mesh to the `targets` of `where`; what reading them back found, for summary.json.
 
     The facts and scores of the first file stand at the top, those of each under "files", and under "notes" a line for
-    each thing that a person should know. Raises EmptyField if there is no surface, UserError if a file cannot be
+    each thing that a person should know; "level" is the density of the surface (per scene unit), and "half_covered"
+    how soft the NeRF itself is. Raises EmptyField if there is no surface, UserError if a file cannot be
     written.
     """
     paths, name = targets(where, settings.format, stem), name.encode(errors="replace").decode()
-    model, notes = build(nerf, settings, device)
+    model, level, notes = build(nerf, settings, device)
     placement = Placement.standing(model, settings.scale)
-    cameras = Cameras.cat([orbit(*ring) for ring in SCORED])
+    cameras = scored()
     pictures = nerf.render_image(cameras.to(device), SCORED_SIZE).cpu()
     files = {}
     for path in paths:
@@ -128,7 +129,13 @@ def export(
             f"{psnr:.1f} dB (expected {LEAST_PSNR:g} or more); a higher mesh resolution, more faces or another "
             "threshold may help"
         )
-    return {**next(iter(files.values())), "files": files, "notes": notes}
+    found = next(iter(files.values()))
+    return {**found, "level": level, "half_covered": half_covered(pictures), "files": files, "notes": notes}
+
+
+def scored() -> Cameras:
+    """The cameras by which a mesh is compared with its NeRF."""
+    return Cameras.cat([orbit(*ring) for ring in SCORED])
 
 
 def record(report: dict[str, Any], folder: Path) -> None:
@@ -148,8 +155,9 @@ def finest() -> int:
     return FINEST if free is None else max(2, min(FINEST, int((free / CELL) ** (1 / 3))))
 
 
-def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Model, list[str]]:
-    """The coloured surface in scene units, and notes on what could not be had. Raises EmptyField."""
+def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Model, float, list[str]]:
+    """The coloured surface in scene units, its level (see `extract`), and notes on what could not be had. Raises
+    EmptyField."""
     notes, resolution = [], min(settings.resolution, finest())
     if resolution < settings.resolution:
         notes.append(f"resolution={settings.resolution} would not fit into memory: {resolution} cells a side were used")
@@ -172,4 +180,4 @@ def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Mod
             model = textured(model, paint, settings.texture, settings.unwrap_seconds)
         except UnwrapError as error:
             notes.append(f"{error}: colours are at the vertices; fewer faces or a larger unwrap_seconds may help")
-    return model, notes
+    return model, solid.metadata["level"], notes

@@ -92,8 +92,7 @@ class ObjectTask:
             turntable(turn(phi, self.turntable, self.device, progress), folder / "turntable.mp4")
         with stage("mesh"):
             mesh = write_mesh(phi, prompt, folder, self.mesh, self.device)
-        fit = f", IoU {mesh['iou']:.2f}, {mesh['psnr']:.0f} dB" if mesh["files"] else ""
-        return Exported({"mesh": mesh}, f"{mesh['faces']} faces{fit}", mesh["notes"])
+        return Exported({"mesh": mesh}, told(mesh), mesh["notes"])
 
 
 def task(settings: Mapping[str, Any]) -> ObjectTask:
@@ -113,6 +112,15 @@ def turn(nerf: Nerf, settings: Turntable, device: torch.device, progress: Progre
     for index, view in enumerate(each(orbit(settings.frames, TURNTABLE_ELEVATION).to(device)), 1):
         yield from on_white(nerf.render_image(view, settings.size))
         progress("turntable", index, settings.frames)
+
+
+def told(mesh: Mapping[str, Any]) -> str:
+    """What a run says of its mesh in its last line."""
+    if not mesh["files"]:
+        return "no mesh"
+    bodies = "1 body" if mesh["bodies"] == 1 else f"{mesh['bodies']} bodies"
+    shape = f"{mesh['faces']} faces, {bodies}, genus {mesh['genus']}, roughness {mesh['roughness']:.1f} degrees"
+    return f"{shape}, IoU {mesh['iou']:.2f}, {mesh['psnr']:.0f} dB"
 
 
 def write_mesh(nerf: Nerf, name: str, folder: Path, settings: MeshSettings, device: torch.device) -> dict[str, Any]:

@@ -18,12 +18,14 @@ from text23d.judge.network import Judge
 from text23d.prior.builtin import prior as builtin
 from text23d.settings import Count, Seed
 from text23d.studies.evaluation.samples import Sampling, corrupted, renders, samples
+from text23d.studies.evaluation.solids import world_meshes
 from text23d.studies.evaluation.table import results_table
 from text23d.studies.figures import Judged, PictureSet, accuracies, judge_all, summary
 from text23d.studies.overrides import Override, check_overrides, quoted
 from text23d.studies.records import Name, check_settings
 from text23d.studies.runs import mesh_fits, run_cameras, suite_runs
 from text23d.studies.suite import WORLD, Prompts, Suite, read_suite
+from text23d.tasks.meshing import MeshSettings
 
 REFERENCE_SEED, CEILING_SEED = (WORLD.splits[f"evaluation_{name}"] for name in ("reference", "world"))
 """Of the world's renders that KID compares with, and of those that the judge's ceiling is measured on."""
@@ -86,18 +88,16 @@ def evaluate(settings: Evaluation, device: torch.device) -> dict[str, Any]:
     sources: Sources = {}
     reference = renders(suite, how.sets, REFERENCE_SEED, how.cameras)
     sources["samples"] = samples(prior, suite, folder / "samples", how), reference
-    fits, failed = dict[str, dict[str, float]](), list[str]()
+    failed, meshes = list[str](), dict[str, dict[str, dict[str, float]]]()
     if seeds := settings.runs.seeds:
         where, overrides = folder / "runs", settings.overrides
         check_settings(where, {"prior": prior.card, "settings": overrides})
         sets, folders, failed = suite_runs(suite, where, seeds, settings.runs.workers, overrides, settings.device)
-        fits = mesh_fits(suite, folders, sets)
+        meshes = {"runs": mesh_fits(suite, folders, sets), "world": world_meshes(suite, CEILING_SEED, MeshSettings())}
         sources["runs"] = sets, renders(suite, how.sets, REFERENCE_SEED, run_cameras())
     ceiling = renders(suite, how.sets, CEILING_SEED, how.cameras)
     sources |= {"world": (ceiling, reference), "world_corrupted": (corrupted(ceiling), reference)}
-    results |= {**score(judge, suite, sources), "failed": failed}
-    for prompt, fit in fits.items():
-        results["prompts"][prompt]["mesh"] = fit
+    results |= {**score(judge, suite, sources), "failed": failed, "meshes": meshes}
     write(results, sources, folder)
     return results
 

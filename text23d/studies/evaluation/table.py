@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from text23d.studies.markdown import number, table
@@ -28,11 +29,19 @@ SOURCES = {
     "world": "the world itself (ceiling)",
     "world_corrupted": "the world, blurred (ceiling)",
 }
+MESHES = {
+    "roughness": "roughness, degrees",
+    "genus": "genus",
+    "bodies": "bodies",
+    "half_covered": "half-covered pixels",
+    "iou": "silhouette IoU",
+    "psnr": "colour PSNR, dB",
+}
 GROUPS = {"all": "all", "plain": "plain", "parts": "part attributes", "held_out": "held-out combinations"}
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """All figures, by source and group, then kind, colour, parts and the mesh's fit by prompt."""
+    """All figures, by source and group, then kind, colour and parts by prompt, then the meshes."""
     about = results["about"]
     clean, corrupted = (percentages(about["judge"][name]) for name in ("clean", "corrupted"))
     lines = [
@@ -50,22 +59,36 @@ def results_table(results: Mapping[str, Any]) -> str:
         titles = ["source", *(HEADINGS[name] for name in present)]
         lines += [f"## {GROUPS.get(group, group)}", "", *table(titles, rows), ""]
     lines += ["## By prompt", "", *by_prompt(results["prompts"])]
+    if results["meshes"]:
+        lines += ["", "## Meshes", "", *meshes_table(results["meshes"]["runs"], results["meshes"]["world"])]
     return "\n".join(lines) + "\n"
 
 
 def by_prompt(prompts: Mapping[str, Any]) -> list[str]:
-    """A row for each prompt: the accuracies of its samples and runs, and the fit of its meshes."""
+    """A row for each prompt: the accuracies of its samples and runs."""
     sources = [source for source in SOURCES if any(source in row for row in prompts.values())]
     columns = [(source, name) for source in sources for name in ("kind", "colour", "part")]
     titles = [f"{'2-D' if source == 'samples' else '3-D'} {HEADINGS[name]}" for source, name in columns]
-    if any("mesh" in row for row in prompts.values()):
-        columns += [("mesh", "iou"), ("mesh", "psnr")]
-        titles += ["mesh: silhouette IoU", "mesh: colour PSNR, dB"]
     rows = [
         [prompt, *(number(row.get(source, {}).get(name)) for source, name in columns)]
         for prompt, row in prompts.items()
     ]
     return table(["prompt", *titles], rows)
+
+
+def meshes_table(runs: Mapping[str, Mapping[str, float]], world: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The means over the prompts that have both, and each prompt's: of the runs' meshes and, behind a stroke, of the
+    world's own object meshed and seen in the same way."""
+    both = [prompt for prompt in runs if prompt in world]
+
+    def cells(own: Mapping[str, float], other: Mapping[str, float]) -> list[str]:
+        return [" / ".join(number(each[name], 2) for each in (own, other) if name in each) for name in MESHES]
+
+    rows = [[prompt, *cells(runs[prompt], world[prompt])] for prompt in both]
+    if both:
+        means = ({name: fmean(of[prompt][name] for prompt in both) for name in of[both[0]]} for of in (runs, world))
+        rows.insert(0, ["mean", *cells(*means)])
+    return table(["3-D runs / the world's own", *MESHES.values()], rows)
 
 
 def percentages(accuracy: Mapping[str, float]) -> str:
