@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pydantic import BeforeValidator, Field
 
+from text23d.artifact.albedo import Light, lit, shading
 from text23d.artifact.atlas import UnwrapError, textured
 from text23d.artifact.colour import Painter, Photographs
 from text23d.artifact.decimate import VOLUME
@@ -61,6 +62,7 @@ class MeshSettings:
     threshold: Annotated[float, number(above=0, below=OPAQUE)] | None = None
     faces: Annotated[int, whole(4)] = 20_000
     scale: Annotated[float, number(least=1e-6, most=1e6)] = 1.0
+    light: Literal["none", "baked"] = "none"
 
 
 def targets(where: Path, formats: tuple[str, ...] | None, stem: str | None) -> list[Path]:
@@ -101,7 +103,13 @@ def _taken(paths: list[Path]) -> list[Path]:
 
 
 def export(
-    nerf: Nerf, name: str, where: Path, settings: MeshSettings, device: torch.device, stem: str | None = None
+    nerf: Nerf,
+    name: str,
+    where: Path,
+    settings: MeshSettings,
+    device: torch.device,
+    stem: str | None = None,
+    light: Light | None = None,
 ) -> dict[str, Any]:
     """Write the mesh to the `targets` of `where`; what reading them back found, for summary.json.
 
@@ -111,17 +119,19 @@ def export(
     written.
     """
     paths, name = targets(where, settings.format, stem), name.encode(errors="replace").decode()
-    model, level, notes = build(nerf, settings, device)
+    model, level, notes = build(nerf, settings, device, light)
     placement = Placement.standing(model, settings.scale)
     cameras = scored()
     pictures = nerf.render_image(cameras.to(device), SCORED_SIZE).cpu()
+    held = model.shading
+    factors, removed = (None, 0.0) if held is None else (lit(model, held, cameras, SCORED_SIZE), held.share)
     files = {}
     for path in paths:
         WRITERS[path.suffix.lower()[1:]](placement.place(model), path, name)
         mesh = read(path)
         found = facts(mesh, path)
         mesh.vertices = placement.back(mesh.vertices)
-        files[path.name] = found | score(mesh, cameras, pictures)
+        files[path.name] = found | score(mesh, cameras, pictures, factors)
     iou, psnr = (float(np.min([found[key] for found in files.values()])) for key in ("iou", "psnr"))
     if not (iou >= LEAST_IOU and psnr >= LEAST_PSNR):
         notes.append(
@@ -129,8 +139,8 @@ def export(
             f"{psnr:.1f} dB (expected {LEAST_PSNR:g} or more); a higher mesh resolution, more faces or another "
             "threshold may help"
         )
-    found = next(iter(files.values()))
-    return {**found, "level": level, "half_covered": half_covered(pictures), "files": files, "notes": notes}
+    own = {"level": level, "half_covered": half_covered(pictures), "light_removed": removed}
+    return {**next(iter(files.values())), **own, "files": files, "notes": notes}
 
 
 def scored() -> Cameras:
@@ -155,7 +165,9 @@ def finest() -> int:
     return FINEST if free is None else max(2, min(FINEST, int((free / CELL) ** (1 / 3))))
 
 
-def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Model, float, list[str]]:
+def build(
+    nerf: Nerf, settings: MeshSettings, device: torch.device, light: Light | None = None
+) -> tuple[Model, float, list[str]]:
     """The coloured surface in scene units, its level (see `extract`), and notes on what could not be had. Raises
     EmptyField."""
     notes, resolution = [], min(settings.resolution, finest())
@@ -174,10 +186,13 @@ def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Mod
     paint = Painter(photographs, nerf.query, solid.vertices, solid.faces, SIDE / resolution)
     normals = np.array(solid.vertex_normals)
     normals[np.linalg.norm(normals, axis=1) < 0.5] = (0, 0, 1)  # where the faces around a vertex cancel
-    model = Model(np.array(solid.vertices), normals, np.array(solid.faces), paint(solid.vertices, normals))
+    colours = paint(solid.vertices, normals)
+    held = None if light is None or settings.light == "baked" else shading(colours, normals, light)
+    draw, colours = (paint, colours) if held is None else (held.unlit(paint), held.removed(colours, normals))
+    model = Model(np.array(solid.vertices), normals, np.array(solid.faces), colours, shading=held)
     if settings.colour == "texture":
         try:
-            model = textured(model, paint, settings.texture, settings.unwrap_seconds)
+            model = textured(model, draw, settings.texture, settings.unwrap_seconds)
         except UnwrapError as error:
             notes.append(f"{error}: colours are at the vertices; fewer faces or a larger unwrap_seconds may help")
     return model, solid.metadata["level"], notes
