@@ -77,5 +77,5 @@ def test_a_solid_is_meshed_as_a_field_is() -> None:
     thing = solid(box(1.2, 1.2, 0.3).moved(0, 0, -0.5), box(0.3, 0.3, 1.0).moved(0, 0, -0.4))
     seen = pictures(render(thing, scored(), size=64))
     found = measured(filled(thing, 64), seen, MeshSettings(resolution=64, faces=4000))
-    assert (found["bodies"], found["genus"]) == (1, 0) and found["iou"] > 0.93
+    assert (found["bodies"], found["genus"]) == (1, 0) and found["iou"] > 0.92
     assert 0 < found["roughness"] < 15 and 0 < found["half_covered"] < 0.2

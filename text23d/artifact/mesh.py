@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from text23d.artifact.decimate import decimated
+from text23d.artifact.depth import least_depth
 from text23d.cameras import Cameras
 from text23d.errors import UserError
 
@@ -26,8 +27,10 @@ FINEST = 512  # cells along a side: 134 million cells, about 3 GB while the surf
 CELL = 24  # bytes of one of them
 SHARP = 3.0  # log-density from the level at which a cell counts as wholly solid or wholly empty
 EVEN = 1 / 64  # scene units: a cell of the default resolution, and of the finest grid of the default NeRF
-GIVEN = 0.03  # of the best silhouettes' IoU, at most, for a better depth
-DEPTH = 2.0  # how much a scene unit of wrong depth counts beside a whole silhouette
+GIVEN = 0.01  # share of the best silhouettes' IoU, at most, for a surface nearer to the colours
+LEVEL = 0.1  # optical depth of a surface, by which the field is evened
+LEVELS = np.geomspace(LEVEL / 4, log(2) / 2, 24)  # that a surface may have in the end
+AFTER = 4  # rounds of smoothing after decimation
 OPAQUE = 1e6  # per scene unit: denser than this is no different, and infinity would spoil sums
 WITNESSES = ((17.0, 5.0), (62.0, 35.0), (107.0, 5.0), (152.0, 35.0), (242.0, 5.0), (332.0, 35.0))
 """Azimuth and elevation, in degrees, of the cameras that a level is found by: none looks along an axis, where rays that
@@ -48,16 +51,17 @@ def extract(
     occupied: Field | None = None,
     device: torch.device | str = "cpu",
 ) -> trimesh.Trimesh:
-    """The surface density = threshold as a closed mesh, wound outwards.
+    """The surface of a field as a closed mesh, wound outwards: density = threshold or, without one, least optical depth
+    (see `least_depth`) = `fitting_level`.
 
     density  [N, 3] points in [-1, 1]^3 -> [N] per scene unit, >= 0.
-    resolution: cells along a side of the cube, at most FINEST. threshold: per scene unit, > 0; None: see
-    `fitting_level`. faces: the budget; see `decimate.decimated` for when it is passed. occupied [N, 3] -> [N] bool:
-    where the field may be dense, so that empty space costs nothing. device: where the points are made.
+    resolution: cells along a side of the cube, at most FINEST. threshold: per scene unit, > 0. faces: the budget; see
+    `decimate.decimated` for when it is passed. occupied [N, 3] -> [N] bool: where the field may be dense, so that empty
+    space costs nothing. device: where the points are made.
 
-    Floaters (below 1% of the largest part's volume) and enclosed cavities are removed. `metadata["level"]` is the level
-    that was used. Raises EmptyField when nothing
-    is dense enough, UserError when the field has values that are not numbers or a setting is out of range.
+    Floaters (below 1% of the largest part's volume) and enclosed cavities are removed. `metadata["level"]` is the
+    threshold or the depth. Raises EmptyField when nothing is dense enough, UserError when the field has values that are
+    not numbers or a setting is out of range.
     """
     if not 2 <= resolution <= FINEST or faces < 4 or (threshold is not None and not threshold > 0):
         raise UserError(
@@ -66,20 +70,19 @@ def extract(
         )
     cell = SIDE / resolution
     field = sample(density, resolution, occupied, device)
-    level = fitting_level(field, field, cell) if threshold is None else threshold
-    if not field.max() > level:
+    if threshold is not None and not field.max() > threshold:
         raise EmptyField(
-            f"nothing is denser than {level:.3g} per scene unit: the densest point has {field.max():.3g}; "
+            f"nothing is denser than {threshold:.3g} per scene unit: the densest point has {field.max():.3g}; "
             "lower the threshold, or optimise for longer"
         )
-    even = evened(field, level, cell)
-    if threshold is None:
-        level = fitting_level(field, even, cell)
-    mesh = surface(even if even.max() > level else field, level, cell)
+    value = least_depth(field, cell) if threshold is None else field
+    even = evened(value, threshold or LEVEL, cell)
+    level = threshold or fitting_level(field, even, cell)
+    mesh = surface(even if even.max() > level else value, level, cell)
     while len(mesh.faces) > MOST_FACES:
-        field, cell = halved(field), 2 * cell
-        mesh = surface(field, min(level, float(np.median(field))), cell)
-    mesh = decimated(smoothed(mesh), faces)
+        value, cell = halved(value), 2 * cell
+        mesh = surface(value, min(level, float(np.median(value))), cell)
+    mesh = smoothed(decimated(smoothed(mesh), faces), AFTER)
     mesh.metadata["level"] = level
     return mesh
 
@@ -146,40 +149,28 @@ def height(field: np.ndarray, level: float) -> np.ndarray:
     return above.clip(-bound, bound)
 
 
-def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, candidates: int = 32) -> float:
-    """The level (per scene unit) at which {solid > level} looks most like the field, seen by WITNESSES.
-
-    A ray meets the field where it is half absorbed, at an integral of ln 2, and the solid where that first passes the
-    level. What counts is the mean IoU of the rays that meet each, less DEPTH times the mean distance between where
-    those that meet both do: mist has its silhouette far outside of where its colours are. No more than GIVEN of the
-    IoU is given up for that; where several levels are as good, their geometric middle wins. Only levels in [ln 2 /
-    diagonal, ln 2 / cell] can be best: every covered ray has a point above the first, and a cell above the second
-    covers its ray alone. Raises EmptyField when no ray is half absorbed.
-    """
-    levels = torch.from_numpy(np.geomspace(log(2) / (SIDE * 3**0.5), log(2) / cell, candidates)).float()
-    fits, gaps = [], []
-    for absorbed, densest in _through(field, solid, cell):
-        last = absorbed.shape[1]
-        depth = torch.searchsorted(absorbed, torch.full((len(absorbed), 1), log(2)), right=True)
-        found = torch.searchsorted(densest, levels.expand(len(densest), -1).contiguous(), right=True)
-        covered, hit = depth < last, found < last
+def fitting_level(field: np.ndarray, solid: np.ndarray, cell: float, levels: np.ndarray = LEVELS) -> float:
+    """The one of `levels` at which {solid > level} has the silhouettes of the field, seen by WITNESSES: a ray meets the
+    field where it is half absorbed, by an integral of ln 2, and the solid where that passes the level. What counts is
+    the mean IoU of the rays that meet each; of those within GIVEN of the best the highest level wins, whose surface is
+    the nearest to where the field's colours are. Raises EmptyField when no ray is half absorbed, or nothing has any of
+    the levels."""
+    fits = []
+    for absorbed, most in _through(field, solid, cell):
+        covered, hit = absorbed[:, None] > log(2), most[:, None] > torch.from_numpy(levels).float()
         if covered.any():
-            both = covered & hit
-            fits.append(both.sum(0) / (covered | hit).sum(0))
-            gaps.append(((depth - found).abs() * both).sum(0) / both.sum(0).clamp(min=1) * cell)
-    if not fits:
+            fits.append((covered & hit).sum(0) / (covered | hit).sum(0))
+    fit = torch.stack(fits).mean(0).numpy() if fits else np.zeros(len(levels))
+    if not fit.any():
         raise EmptyField(
             f"the field is too thin to see: its densest point has {field.max():.3g} per scene unit, and no ray is "
-            "half covered; give a threshold below that, or optimise for longer"
+            "half absorbed in it; give a threshold below that, or optimise for longer"
         )
-    fit, gap = (torch.stack(each).mean(0) for each in (fits, gaps))
-    score = torch.where(fit >= fit.max() - GIVEN, fit - DEPTH * gap, -torch.inf)
-    return float(levels[score >= score.max() - 2e-3].log().mean().exp())
+    return float(levels[fit >= (1 - GIVEN) * fit.max()].max())
 
 
-def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 48) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each of the WITNESSES, by ray and by sample along it, [size^2, T] each: the integral of the field up to
-    there, and the largest value of the solid so far."""
+def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of the WITNESSES, by ray [size^2]: the integral of the field, and the largest value of the solid."""
     azimuth, elevation = (torch.tensor(each, dtype=torch.float32) for each in zip(*WITNESSES, strict=True))
     rays = Cameras(azimuth, elevation, torch.full_like(azimuth, 3.0), torch.full_like(azimuth, 40.0)).rays((size, size))
     # Channels, then z, y, x, as grid_sample takes a volume: its points are x, y, z.
@@ -188,7 +179,7 @@ def _through(field: np.ndarray, solid: np.ndarray, cell: float, size: int = 48) 
     for origins, directions in zip(*(each.reshape(len(azimuth), -1, 3) for each in rays), strict=True):
         points = origins[:, None] + along[:, None] * directions[:, None]
         sigma, value = grid_sample(volume, points[None, None], align_corners=False)[0, :, 0]
-        yield sigma.cumsum(1) * cell, value.cummax(1).values
+        yield sigma.sum(1) * cell, value.amax(1)
 
 
 def surface(field: np.ndarray, level: float, cell: float) -> trimesh.Trimesh:

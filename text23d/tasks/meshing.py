@@ -114,9 +114,9 @@ def export(
     """Write the mesh to the `targets` of `where`; what reading them back found, for summary.json.
 
     The facts and scores of the first file stand at the top, those of each under "files", and under "notes" a line for
-    each thing that a person should know; "level" is the density of the surface (per scene unit), and "half_covered"
-    how soft the NeRF itself is. Raises EmptyField if there is no surface, UserError if a file cannot be
-    written.
+    each thing that a person should know; "level" is the optical depth of the surface, or the density that was
+    asked for (per scene unit), and "half_covered" how soft the NeRF itself is. Raises EmptyField if there is no
+    surface, UserError if a file cannot be written.
     """
     paths, name = targets(where, settings.format, stem), name.encode(errors="replace").decode()
     model, level, notes = build(nerf, settings, device, light)
