@@ -319,9 +319,7 @@ class Task(Protocol):
     def prepare(self, phi: Any, iteration: int, draw: Callable[[str], torch.Generator]) -> None:
         """What phi has to do before an iteration."""
 
-    def penalty(
-        self, phi: Any, progress: float, draw: Callable[[str], torch.Generator]
-    ) -> Callable[[], Tensor] | None:
+    def penalty(self, phi: Any, progress: float, draw: Callable[[str], torch.Generator]) -> Callable[[], Tensor] | None:
         """A loss [] of phi itself, as it is whenever it is asked, that the updates of an iteration at this progress in
         [0, 1] add to their own; None: none."""
 

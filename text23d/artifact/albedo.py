@@ -47,15 +47,16 @@ class Shading:
         return lambda points, normals: self.removed(paint(points, normals), normals)
 
 
-def shading(colours: np.ndarray, normals: np.ndarray, light: Light) -> Shading:
-    """That of a surface with display colours [N, 3] uint8 at places with these unit normals [N, 3].
+def shading(colours: np.ndarray, normals: np.ndarray, areas: np.ndarray, light: Light) -> Shading:
+    """That of a surface with display colours [N, 3] uint8 at places with these unit normals [N, 3] and areas [N].
 
     Two places of one chromaticity are taken to have one albedo, so that log colour differs by share * log irradiance.
-    The share is that of least absolute deviations over random pairs, weighted by their brightness, which is a weighted
-    median (Bloomfield and Steiger, Least Absolute Deviations, 1983); 0 where no pair tells.
+    The share is that of least absolute deviations over pairs drawn by area and weighted by brightness, which is a
+    weighted median (Bloomfield and Steiger, Least Absolute Deviations, 1983); 0 where no pair tells.
     """
     draw = generator(0, 0, 0, "pairs of places")
-    one, other = torch.randint(len(colours), (2, PAIRS), generator=draw).numpy()
+    drawn = torch.multinomial(torch.from_numpy(areas), 2 * PAIRS, replacement=True, generator=draw)
+    one, other = drawn.view(2, -1).numpy()
     total = colours.sum(1) / 255 + DARK
     chromaticity, irradiance = colours / 255 / total[:, None], np.log(light(normals))
     steps = irradiance[one] - irradiance[other]

@@ -22,7 +22,8 @@ def score(
     mesh: trimesh.Trimesh, cameras: Cameras, pictures: Tensor, factors: np.ndarray | None = None
 ) -> dict[str, float]:
     """mesh: in scene units, Z up, with a texture or vertex colours. pictures [B, 4, S, S]: the field's, in picture
-    space, by the same cameras. factors [B, S, S]: display colour over the mesh's colours, where these are albedo; None: 1.
+    space, by the same cameras. factors [B, S, S]: display colours over the mesh's, where
+    these are albedo; None: 1.
 
     iou   mean over the views of intersection over union of what is covered (alpha > 1/2; hit).
     psnr  dB, of the display colours over the pixels of all views that both cover; 0 where there is none.

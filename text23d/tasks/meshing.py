@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +14,7 @@ import torch
 from pydantic import BeforeValidator, Field
 
 from text23d.artifact.albedo import Light, lit, shading
+from text23d.artifact.atlas import Painter as Paint
 from text23d.artifact.atlas import UnwrapError, textured
 from text23d.artifact.colour import Painter, Photographs
 from text23d.artifact.decimate import VOLUME
@@ -115,8 +116,9 @@ def export(
 
     The facts and scores of the first file stand at the top, those of each under "files", and under "notes" a line for
     each thing that a person should know; "level" is the optical depth of the surface, or the density that was
-    asked for (per scene unit), and "half_covered" how soft the NeRF itself is. Raises EmptyField if there is no
-    surface, UserError if a file cannot be written.
+    asked for (per scene unit), "half_covered" how soft the NeRF itself is, and "light_removed" the share of `light`
+    (None: it is not known) that was taken out of the colours. Raises EmptyField if there is no surface, UserError if
+    a file cannot be written.
     """
     paths, name = targets(where, settings.format, stem), name.encode(errors="replace").decode()
     model, level, notes = build(nerf, settings, device, light)
@@ -183,16 +185,17 @@ def build(
         )
     rings = Cameras.cat([orbit(*ring) for ring in RINGS]).to(device)
     photographs = Photographs(rings, nerf.render_image(rings, PICTURE))
-    paint = Painter(photographs, nerf.query, solid.vertices, solid.faces, SIDE / resolution)
+    paint: Paint = Painter(photographs, nerf.query, solid.vertices, solid.faces, SIDE / resolution)
     normals = np.array(solid.vertex_normals)
     normals[np.linalg.norm(normals, axis=1) < 0.5] = (0, 0, 1)  # where the faces around a vertex cancel
     colours = paint(solid.vertices, normals)
-    held = None if light is None or settings.light == "baked" else shading(colours, normals, light)
-    draw, colours = (paint, colours) if held is None else (held.unlit(paint), held.removed(colours, normals))
-    model = Model(np.array(solid.vertices), normals, np.array(solid.faces), colours, shading=held)
+    model = Model(np.array(solid.vertices), normals, np.array(solid.faces), colours)
+    if light is not None and settings.light == "none":
+        held = shading(colours, normals, solid.faces_sparse @ solid.area_faces, light)
+        model, paint = replace(model, colours=held.removed(colours, normals), shading=held), held.unlit(paint)
     if settings.colour == "texture":
         try:
-            model = textured(model, draw, settings.texture, settings.unwrap_seconds)
+            model = textured(model, paint, settings.texture, settings.unwrap_seconds)
         except UnwrapError as error:
             notes.append(f"{error}: colours are at the vertices; fewer faces or a larger unwrap_seconds may help")
     return model, solid.metadata["level"], notes
