@@ -42,10 +42,6 @@ class Shading:
         """The albedo [N, 3] uint8 of display colours [N, 3] uint8: of one that is clipped, the least that it may be."""
         return np.rint(colours / self(normals)[:, None]).clip(0, 255).astype(np.uint8)
 
-    def unlit(self, paint: Painter) -> Painter:
-        """A painter of albedo, from one of display colours."""
-        return lambda points, normals: self.removed(paint(points, normals), normals)
-
 
 def shading(colours: np.ndarray, normals: np.ndarray, areas: np.ndarray, light: Light) -> Shading:
     """That of a surface with display colours [N, 3] uint8 at places with these unit normals [N, 3] and areas [N].
@@ -67,6 +63,11 @@ def shading(colours: np.ndarray, normals: np.ndarray, areas: np.ndarray, light: 
     slopes = (np.log(total[one]) - np.log(total[other])) / steps
     median = weighted_median(slopes, np.abs(steps) * (total[one] + total[other]))
     return Shading(light, float(np.clip(median, 0, 1)))
+
+
+def unlit(paint: Painter, held: Shading | None) -> Painter:
+    """A painter of albedo, from one of display colours that hold this light; the same, where it is None."""
+    return paint if held is None else lambda points, normals: held.removed(paint(points, normals), normals)
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from pydantic import BeforeValidator, Field
 
-from text23d.artifact.albedo import Light, lit, shading
-from text23d.artifact.atlas import Painter as Paint
+from text23d.artifact.albedo import Light, lit, shading, unlit
 from text23d.artifact.atlas import UnwrapError, textured
 from text23d.artifact.colour import Painter, Photographs
 from text23d.artifact.decimate import VOLUME
@@ -185,17 +184,17 @@ def build(
         )
     rings = Cameras.cat([orbit(*ring) for ring in RINGS]).to(device)
     photographs = Photographs(rings, nerf.render_image(rings, PICTURE))
-    paint: Paint = Painter(photographs, nerf.query, solid.vertices, solid.faces, SIDE / resolution)
+    paint = Painter(photographs, nerf.query, solid.vertices, solid.faces, SIDE / resolution)
     normals = np.array(solid.vertex_normals)
     normals[np.linalg.norm(normals, axis=1) < 0.5] = (0, 0, 1)  # where the faces around a vertex cancel
     colours = paint(solid.vertices, normals)
     model = Model(np.array(solid.vertices), normals, np.array(solid.faces), colours)
     if light is not None and settings.light == "none":
         held = shading(colours, normals, solid.faces_sparse @ solid.area_faces, light)
-        model, paint = replace(model, colours=held.removed(colours, normals), shading=held), held.unlit(paint)
+        model = replace(model, colours=held.removed(colours, normals), shading=held)
     if settings.colour == "texture":
         try:
-            model = textured(model, paint, settings.texture, settings.unwrap_seconds)
+            model = textured(model, unlit(paint, model.shading), settings.texture, settings.unwrap_seconds)
         except UnwrapError as error:
             notes.append(f"{error}: colours are at the vertices; fewer faces or a larger unwrap_seconds may help")
     return model, solid.metadata["level"], notes
