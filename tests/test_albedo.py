@@ -9,11 +9,11 @@ import pytest
 import torch
 import trimesh
 import yaml
+from bumps import Bumps
+from exact_nerf import leave_run, nerf_of
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from tests.bumps import Bumps
-from tests.exact_nerf import leave_run, nerf_of
 from text23d.artifact.albedo import Shading, lit, shading, unlit, weighted_median
 from text23d.artifact.cast import photograph
 from text23d.artifact.colour import Painter, Photographs
