@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_the_export_of_a_finished_run_knows_its_light(tmp_path: Path, monkeypatc
     path = tmp_path / "config.yaml"
     cfg = compose("config", ["prompt=a red car"])
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "world": cfg["world"], "prior": cfg["prior"]}))
-    given = []
+    given: list[Any] = []
 
     def exported(*arguments: object) -> dict[str, object]:
         given.extend(arguments)
@@ -196,4 +197,4 @@ def test_the_export_of_a_finished_run_knows_its_light(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(export, "export", exported)
     export.run(OmegaConf.create(compose("export", [f"run={tmp_path}"])))
-    assert given[-1](np.array([[0.0, 0.0, -1.0]])) == pytest.approx(0.58)  # type: ignore[operator]
+    assert given[-1](np.array([[0.0, 0.0, -1.0]])) == pytest.approx(0.58)
