@@ -78,6 +78,10 @@ class Bumps:
     def arrays(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
         return {"values": ((self.channels, *self.shape), "float32"), "turn": ((1,), "float32")}
 
+    @property
+    def light(self) -> None:
+        return None
+
     def tokens(self, prompt: str, setting: str = "prompt") -> tuple[str, ...]:
         return tuple(prompt.split())
 

@@ -33,6 +33,7 @@ from text23d.prior.wrappers.guidance import Guided
 from text23d.representation.nerf import Nerf
 from text23d.representation.views import FixedCamera
 from text23d.settings import NonNegative, checked, read
+from text23d.tasks.lighting import light_of
 from text23d.tasks.meshing import MeshSettings, export
 from text23d.worlds.objects.world import Objects
 
@@ -90,8 +91,9 @@ class Result:
 
     def _convert(self, path: Path, kind: str) -> Path:
         """The mesh in a format that the run did not write, or with files beside it that are named after `path`."""
-        settings = read(MeshSettings, {**read_config(self.folder)["mesh"], "format": kind}, "mesh.")
-        export(self.nerf, str(self.summary["prompt"]), path, settings, torch.device("cpu"))
+        cfg = read_config(self.folder)
+        settings, light = read(MeshSettings, {**cfg["mesh"], "format": kind}, "mesh."), light_of(cfg)
+        export(self.nerf, str(self.summary["prompt"]), path, settings, torch.device("cpu"), light=light)
         return path
 
     def _file(self, name: str) -> Path:

@@ -189,6 +189,8 @@ class World(Protocol[Said]):
                      evaluations
     unseen           captions of what no example shows, unless the world's settings say so: held out from priors
     arrays           how examples are stored: the shape of a row and its type, by the array's name
+    light            unit normals [N, 3] -> irradiance [N] > 0 of the surfaces that examples show, about which each
+                     example's own may vary: display colour = min(albedo * irradiance, 1); None: there is none to know
     """
 
     @property
@@ -214,6 +216,9 @@ class World(Protocol[Said]):
 
     @property
     def arrays(self) -> Mapping[str, tuple[tuple[int, ...], str]]: ...
+
+    @property
+    def light(self) -> Callable[[NDArray[Any]], NDArray[Any]] | None: ...
 
     def tokens(self, prompt: str, setting: str = "prompt") -> tuple[str, ...]:
         """A prompt as words, given as `setting`. Raises UserError for words that this world has not."""

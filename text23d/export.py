@@ -17,6 +17,7 @@ from text23d.engine.resume import read_config
 from text23d.engine.saved import read_nerf
 from text23d.kernels.backend import select
 from text23d.settings import read
+from text23d.tasks.lighting import light_of
 from text23d.tasks.meshing import MeshSettings, export, record
 
 
@@ -26,9 +27,9 @@ def run(cfg: DictConfig) -> None:
     own = out.resolve() == folder.resolve()
     device = cli.device(cfg.device)
     select(cfg.backend)
-    nerf, prompt = read_nerf(folder, device), read_config(folder).get("prompt")
+    nerf, made = read_nerf(folder, device), read_config(folder)
     stem = None if own else folder.resolve().name
-    report = export(nerf, str(prompt or folder.name), out, settings, device, stem)
+    report = export(nerf, str(made.get("prompt") or folder.name), out, settings, device, stem, light_of(made))
     if own:
         record(report, folder)
     for line in lines(report):

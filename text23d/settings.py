@@ -82,15 +82,7 @@ def build(node: Any, where: str, kind: Any = Any, **given: Any) -> Any:
     Raises UserError where the target is none of `targets()` or makes none of `kind`, a class, a protocol or a union of
     them, before anything is made; and for values that do not fit its annotations.
     """
-    if not isinstance(node, Mapping) or TARGET not in node:
-        raise UserError(f"{where}={shown(node)}: expected a choice of its group, as in {where}=<name>")
-    if not isinstance(node[TARGET], str) or node[TARGET] not in targets():
-        raise UserError(
-            f"{where}.{TARGET}={shown(node[TARGET])}: expected one of the classes that text23d's own configuration "
-            "names; nothing else is built from a configuration"
-        )
-    module, _, name = node[TARGET].rpartition(".")
-    target: Any = getattr(import_module(module), name)
+    target = target_of(node, where)
     hints = get_type_hints(target.__init__ if isclass(target) else target, include_extras=True)
     made = target if isclass(target) else hints["return"]
     if not any(_fits(made, each) for each in _members(kind)):
@@ -102,6 +94,19 @@ def build(node: Any, where: str, kind: Any = Any, **given: Any) -> Any:
                 raise UserError(f"no setting named {where}.{shown(name)}: expected {', '.join(settable) or 'none'}")
             settings[name] = checked(value, hints[name], f"{where}.{name}")
     return _call(target, settings | given, f"{where}.")
+
+
+def target_of(node: Any, where: str) -> Any:
+    """What the mapping `node` has as its `_target_`. Raises UserError where that is none of `targets()`."""
+    if not isinstance(node, Mapping) or TARGET not in node:
+        raise UserError(f"{where}={shown(node)}: expected a choice of its group, as in {where}=<name>")
+    if not isinstance(node[TARGET], str) or node[TARGET] not in targets():
+        raise UserError(
+            f"{where}.{TARGET}={shown(node[TARGET])}: expected one of the classes that text23d's own configuration "
+            "names; nothing else is built from a configuration"
+        )
+    module, _, name = node[TARGET].rpartition(".")
+    return getattr(import_module(module), name)
 
 
 @cache

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-ROUGHNESS = 0.9  # the light is in the colour already: a sharper highlight would be a second one
+if TYPE_CHECKING:
+    from text23d.artifact.albedo import Shading
+
+ROUGHNESS = 0.9  # what objects are learned from is matte
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Model:
     """V vertices and F triangles of our world (Z up, front -Y), wound outwards.
 
     vertices [V, 3]; normals [V, 3] of length 1; faces [F, 3]; colours [V, 3] uint8 display (sRGB) colour. Without an
-    atlas the vertices' colours are all there is.
+    atlas the vertices' colours are all there is. shading: what was taken out of the colours, so that they are albedo;
+    None: nothing.
     """
 
     vertices: np.ndarray
@@ -37,6 +42,7 @@ class Model:
     faces: np.ndarray
     colours: np.ndarray
     atlas: Atlas | None = None
+    shading: Shading | None = None
 
 
 @dataclass(frozen=True)

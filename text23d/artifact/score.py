@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 LEAST_IOU, LEAST_PSNR = 0.92, 22.0  # below these a mesh is not what was asked for
 
 
-def score(mesh: trimesh.Trimesh, cameras: Cameras, pictures: Tensor) -> dict[str, float]:
+def score(
+    mesh: trimesh.Trimesh, cameras: Cameras, pictures: Tensor, factors: np.ndarray | None = None
+) -> dict[str, float]:
     """mesh: in scene units, Z up, with a texture or vertex colours. pictures [B, 4, S, S]: the field's, in picture
-    space, by the same cameras.
+    space, by the same cameras. factors [B, S, S]: display colours over the mesh's, where
+    these are albedo; None: 1.
 
     iou   mean over the views of intersection over union of what is covered (alpha > 1/2; hit).
     psnr  dB, of the display colours over the pixels of all views that both cover; 0 where there is none.
@@ -29,6 +32,8 @@ def score(mesh: trimesh.Trimesh, cameras: Cameras, pictures: Tensor) -> dict[str
     covered = alpha[:, 0] > 0.5
     colour = (premultiplied / np.maximum(alpha, 0.5)).transpose(0, 2, 3, 1)
     hit, shade = look(mesh, cameras, pictures.shape[-1])
+    if factors is not None:
+        shade = np.minimum(shade * factors[..., None], 1)
     both = covered & hit
     if not both.any():
         return {"iou": 0.0, "psnr": 0.0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pydantic import BeforeValidator, Field
 
+from text23d.artifact.albedo import Light, lit, shading, unlit
 from text23d.artifact.atlas import UnwrapError, textured
 from text23d.artifact.colour import Painter, Photographs
 from text23d.artifact.decimate import VOLUME
@@ -61,6 +62,7 @@ class MeshSettings:
     threshold: Annotated[float, number(above=0, below=OPAQUE)] | None = None
     faces: Annotated[int, whole(4)] = 20_000
     scale: Annotated[float, number(least=1e-6, most=1e6)] = 1.0
+    light: Literal["none", "baked"] = "none"
 
 
 def targets(where: Path, formats: tuple[str, ...] | None, stem: str | None) -> list[Path]:
@@ -101,27 +103,36 @@ def _taken(paths: list[Path]) -> list[Path]:
 
 
 def export(
-    nerf: Nerf, name: str, where: Path, settings: MeshSettings, device: torch.device, stem: str | None = None
+    nerf: Nerf,
+    name: str,
+    where: Path,
+    settings: MeshSettings,
+    device: torch.device,
+    stem: str | None = None,
+    light: Light | None = None,
 ) -> dict[str, Any]:
     """Write the mesh to the `targets` of `where`; what reading them back found, for summary.json.
 
     The facts and scores of the first file stand at the top, those of each under "files", and under "notes" a line for
     each thing that a person should know; "level" is the optical depth of the surface, or the density that was
-    asked for (per scene unit), and "half_covered" how soft the NeRF itself is. Raises EmptyField if there is no
-    surface, UserError if a file cannot be written.
+    asked for (per scene unit), "half_covered" how soft the NeRF itself is, and "light_removed" the share of `light`
+    (None: it is not known) that was taken out of the colours. Raises EmptyField if there is no surface, UserError if
+    a file cannot be written.
     """
     paths, name = targets(where, settings.format, stem), name.encode(errors="replace").decode()
-    model, level, notes = build(nerf, settings, device)
+    model, level, notes = build(nerf, settings, device, light)
     placement = Placement.standing(model, settings.scale)
     cameras = scored()
     pictures = nerf.render_image(cameras.to(device), SCORED_SIZE).cpu()
+    held = model.shading
+    factors, removed = (None, 0.0) if held is None else (lit(model, held, cameras, SCORED_SIZE), held.share)
     files = {}
     for path in paths:
         WRITERS[path.suffix.lower()[1:]](placement.place(model), path, name)
         mesh = read(path)
         found = facts(mesh, path)
         mesh.vertices = placement.back(mesh.vertices)
-        files[path.name] = found | score(mesh, cameras, pictures)
+        files[path.name] = found | score(mesh, cameras, pictures, factors)
     iou, psnr = (float(np.min([found[key] for found in files.values()])) for key in ("iou", "psnr"))
     if not (iou >= LEAST_IOU and psnr >= LEAST_PSNR):
         notes.append(
@@ -129,8 +140,8 @@ def export(
             f"{psnr:.1f} dB (expected {LEAST_PSNR:g} or more); a higher mesh resolution, more faces or another "
             "threshold may help"
         )
-    found = next(iter(files.values()))
-    return {**found, "level": level, "half_covered": half_covered(pictures), "files": files, "notes": notes}
+    own = {"level": level, "half_covered": half_covered(pictures), "light_removed": removed}
+    return {**next(iter(files.values())), **own, "files": files, "notes": notes}
 
 
 def scored() -> Cameras:
@@ -155,7 +166,9 @@ def finest() -> int:
     return FINEST if free is None else max(2, min(FINEST, int((free / CELL) ** (1 / 3))))
 
 
-def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Model, float, list[str]]:
+def build(
+    nerf: Nerf, settings: MeshSettings, device: torch.device, light: Light | None = None
+) -> tuple[Model, float, list[str]]:
     """The coloured surface in scene units, its level (see `extract`), and notes on what could not be had. Raises
     EmptyField."""
     notes, resolution = [], min(settings.resolution, finest())
@@ -174,10 +187,14 @@ def build(nerf: Nerf, settings: MeshSettings, device: torch.device) -> tuple[Mod
     paint = Painter(photographs, nerf.query, solid.vertices, solid.faces, SIDE / resolution)
     normals = np.array(solid.vertex_normals)
     normals[np.linalg.norm(normals, axis=1) < 0.5] = (0, 0, 1)  # where the faces around a vertex cancel
-    model = Model(np.array(solid.vertices), normals, np.array(solid.faces), paint(solid.vertices, normals))
+    colours = paint(solid.vertices, normals)
+    model = Model(np.array(solid.vertices), normals, np.array(solid.faces), colours)
+    if light is not None and settings.light == "none":
+        held = shading(colours, normals, solid.faces_sparse @ solid.area_faces, light)
+        model = replace(model, colours=held.removed(colours, normals), shading=held)
     if settings.colour == "texture":
         try:
-            model = textured(model, paint, settings.texture, settings.unwrap_seconds)
+            model = textured(model, unlit(paint, model.shading), settings.texture, settings.unwrap_seconds)
         except UnwrapError as error:
             notes.append(f"{error}: colours are at the vertices; fewer faces or a larger unwrap_seconds may help")
     return model, solid.metadata["level"], notes

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from text23d.artifact.albedo import Light
 from text23d.artifact.media import on_white, turntable
 from text23d.artifact.mesh import EmptyField
 from text23d.cameras import Cameras, orbit
@@ -19,6 +20,7 @@ from text23d.errors import UserError
 from text23d.representation.nerf import Nerf
 from text23d.settings import read, whole
 from text23d.tasks.building import seeded
+from text23d.tasks.lighting import light_of
 from text23d.tasks.meshing import MeshSettings, export
 
 AZIMUTHS = 8
@@ -47,6 +49,7 @@ class ObjectTask:
 
     turntable: Turntable
     mesh: MeshSettings
+    light: Light | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     file = "nerf.safetensors"
@@ -91,15 +94,15 @@ class ObjectTask:
         with stage("turntable"):
             turntable(turn(phi, self.turntable, self.device, progress), folder / "turntable.mp4")
         with stage("mesh"):
-            mesh = write_mesh(phi, prompt, folder, self.mesh, self.device)
+            mesh = write_mesh(phi, prompt, folder, self.mesh, self.device, self.light)
         return Exported({"mesh": mesh}, told(mesh), mesh["notes"])
 
 
 def task(settings: Mapping[str, Any]) -> ObjectTask:
-    """The task of a configuration, of which it reads the sections `turntable` and `mesh`. Raises UserError for values
-    out of range."""
+    """The task of a configuration, of which it reads the sections `turntable` and `mesh`, and the light of its world.
+    Raises UserError for values out of range."""
     turntable, mesh = (settings.get(name, {}) for name in ("turntable", "mesh"))
-    return ObjectTask(read(Turntable, turntable, "turntable."), read(MeshSettings, mesh, "mesh."))
+    return ObjectTask(read(Turntable, turntable, "turntable."), read(MeshSettings, mesh, "mesh."), light_of(settings))
 
 
 def judged_views(device: torch.device) -> Cameras:
@@ -123,10 +126,12 @@ def told(mesh: Mapping[str, Any]) -> str:
     return f"{shape}, IoU {mesh['iou']:.2f}, {mesh['psnr']:.0f} dB"
 
 
-def write_mesh(nerf: Nerf, name: str, folder: Path, settings: MeshSettings, device: torch.device) -> dict[str, Any]:
+def write_mesh(
+    nerf: Nerf, name: str, folder: Path, settings: MeshSettings, device: torch.device, light: Light | None
+) -> dict[str, Any]:
     """The mesh in its files; returns what reading them back found. A field without a surface leaves none, and its
     reason among the notes. Raises UserError if a file cannot be written."""
     try:
-        return export(nerf, name, folder, settings, device)
+        return export(nerf, name, folder, settings, device, light=light)
     except EmptyField as error:
         return {"faces": 0, "watertight": False, "files": {}, "notes": [f"no mesh: {error}"]}

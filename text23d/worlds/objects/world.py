@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from text23d.worlds.objects import caption as grammar
 from text23d.worlds.objects.caption import Caption
 from text23d.worlds.objects.colours import COLOURS
 from text23d.worlds.objects.kinds import KINDS
-from text23d.worlds.objects.render import pictures, render, sample_light
+from text23d.worlds.objects.render import Light, pictures, render, sample_light
 from text23d.worlds.objects.scene import HELD_OUT, draw_caption, make
 from text23d.worlds.objects.views import cameras_from, sample_cameras, to_rows
 
@@ -88,6 +88,10 @@ class Objects:
         """images: premultiplied RGBA, row 0 at the top; camera: azimuth, elevation, distance and field of view, in
         degrees and scene units."""
         return {"images": ((self.size, self.size, 4), "uint8"), "camera": ((4,), "float32")}
+
+    @property
+    def light(self) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        return Light().irradiance
 
     def tokens(self, prompt: str, setting: str = "prompt") -> tuple[str, ...]:
         return tuple(grammar.known_tokens(prompt, setting))
