@@ -109,7 +109,7 @@ def test_the_penalty_is_the_written_one() -> None:
     for k in (1.0, 3.0):
         nerf = sphere().double()
         nerf.sdf = lambda p, k=k: k * (p.norm(dim=-1) - 0.5)  # type: ignore[method-assign,misc]
-        nerf.occupancy.random_points = lambda count, draw: x  # type: ignore[method-assign]
+        nerf.occupancy.random_points = lambda count, generator: x  # type: ignore[method-assign]
         eikonal, smooth, opaque = (
             Eikonal(*weights, points=400, step=1e-4).penalty(nerf, 1.0, seeded(7))().item()
             for weights in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))

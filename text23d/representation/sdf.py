@@ -20,25 +20,25 @@ from text23d.settings import Count, NonNegative, Positive, number, whole
 Distance = Callable[[Tensor], Tensor]
 """Points [N, 3] -> signed distance [N] to a surface in scene units, < 0 inside."""
 
-SHARPNESS = 16.0
-"""Per scene unit: a raw output of 1 moves the surface by 1 / SHARPNESS. At the rim of the ball of radius 1 the fused
+RAW_PER_UNIT = 16.0
+"""Per scene unit: a raw output of 1 moves the surface by 1 / RAW_PER_UNIT. At the rim of the ball of radius 1 the fused
 field is then softplus(-8) at the start, from which its argument is still found to four digits in float32."""
-FINEST = 16
-"""The largest part of a ray's step that beta is."""
-LEAST_DEPTH = 1e-30
-"""What log(exp(.) - 1) is taken of at least: outside the ball the fused field is 0, and nothing is near."""
+LEAST_BETA = 1 / 16
+"""Of a ray's step: with a beta far below it, a step is wholly in or wholly out."""
+LEAST_SOFTENED = 1e-30
+"""What log(exp(.) - 1) is taken of at least: outside the ball the fused field is 0, and the surface counts as far."""
 
 
 class SdfNerf(Nerf):
     """A `Nerf` whose density is that of VolSDF (Yariv et al. 2021, Eq. 2 and 3):
 
-        sdf(x)     = |x| - radius - raw(x) / SHARPNESS
+        sdf(x)     = |x| - radius - raw(x) / RAW_PER_UNIT
         density(x) = Psi(-sdf(x)) / beta for |x| < 1, else 0
         Psi(s)     = exp(s / beta) / 2 for s <= 0, else 1 - Psi(-s)
 
     with raw the output of the network of `Nerf`. It starts as a sphere. beta, scene units, is how far matter reaches
     beyond the surface, and 1 / beta the density within. It is learnt as exp(-10 s), as in NeuS (Wang et al. 2021), and
-    stays above dt / FINEST, where a step of a ray is wholly in or wholly out.
+    stays above LEAST_BETA of a ray's step.
 
     beta       where it starts: large enough that the inside of the sphere can still be carved.
     distance   what keeps sdf a distance; None: nothing.
@@ -57,22 +57,24 @@ class SdfNerf(Nerf):
         distance: Eikonal | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(encoding, hidden, steps, 1.0, SHARPNESS * radius, radius, occupancy, refresh, None, generator)
+        super().__init__(
+            encoding, hidden, steps, 1.0, RAW_PER_UNIT * radius, radius, occupancy, refresh, None, generator
+        )
         self.distance, self.sharpness = distance, nn.Parameter(torch.tensor(-math.log(beta) / 10))
 
     @property
     def beta(self) -> Tensor:
         """[], scene units."""
-        return self.dt / FINEST + torch.exp(-10 * self.sharpness)
+        return LEAST_BETA * self.dt + torch.exp(-10 * self.sharpness)
 
     def signed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Points [N, 3] -> signed distance [N], scene units, and colour [N, 3] in (0, 1); far off outside the ball.
 
-        The fused field with gain 1 and blob SHARPNESS radius is softplus(-SHARPNESS sdf), which is inverted.
+        The fused field with gain 1 and blob RAW_PER_UNIT radius is softplus(-RAW_PER_UNIT sdf), which is inverted.
         """
         softened, rgb = super().query(x)
-        softened = softened.clamp(min=LEAST_DEPTH)
-        return -(softened + torch.log(-torch.expm1(-softened))) / SHARPNESS, rgb
+        softened = softened.clamp(min=LEAST_SOFTENED)
+        return -(softened + torch.log(-torch.expm1(-softened))) / RAW_PER_UNIT, rgb
 
     def sdf(self, x: Tensor) -> Tensor:
         """Points [N, 3] -> signed distance [N] to the surface in scene units, < 0 inside."""
@@ -113,7 +115,7 @@ class Eikonal:
 
     eikonal: NonNegative = 0.01
     smooth: NonNegative = 0.01
-    opaque: NonNegative = 0.05
+    opaque: NonNegative = 0.02
     points: Annotated[int, whole(1, 1_000_000)] = 3000
     spread: Positive = 0.02
     step: Positive = 0.016
