@@ -43,6 +43,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "ode": ("method/inversion=ode", "method.inversion.steps=2", "method.inversion.solver=heun", "method.renorm=true"),
     "chain": ("method/langevin=leimkuhler_matthews", "method.churn=3", "method.lr_end=0.1"),
     "sgd": ("method/optimizer=sgd", "method.ema=0.9"),
+    "signed distance": ("representation=nerf_sdf", "method.ema=0.9"),
     "image": (*IMAGE,),
     "image, replaced": (*IMAGE, "method/optimizer=replace"),
     "image, sgd": (*IMAGE, "method/optimizer=sgd", "method=vsd"),

@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "vsd": ("method=vsd",),
     "levels of their own": ("method/sigma=random",),
     "reference": ("constraint=reference", "constraint.picture={picture}", "constraint.size=16"),
+    "signed distance": ("representation=nerf_sdf",),
     "image": (*IMAGE, "method.views=3"),
     "image, vsd": (*IMAGE, "method=vsd", "method.views=3"),
     "mlp image": (*MLP_IMAGE, "method.views=3"),

@@ -28,7 +28,7 @@ MLP_IMAGE = ("representation=mlp_image", *IMAGE[1:], "representation.hidden=8", 
 @cache
 def settings(prior: Path, *overrides: str) -> dict[str, Any]:
     """The configuration of a tiny run of a NeRF, unless `overrides` ask for an image."""
-    images = any(each.startswith("representation=") for each in overrides)
+    images = any(each.startswith("representation=") and "image" in each for each in overrides)
     shape = LOOP[:1] + LOOP[2:] if images else (*LOOP, *NERF)
     return compose("config", [*PROMPT, f"prior.weights={prior}", "prior.precision=float32", *shape, *overrides])
 

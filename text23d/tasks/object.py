@@ -18,6 +18,7 @@ from text23d.cameras import Cameras, orbit
 from text23d.contracts import Constraint, Exported, Progress, Sampler, Shape, Stage, Task, each
 from text23d.errors import UserError
 from text23d.representation.nerf import Nerf
+from text23d.representation.sdf import SdfNerf
 from text23d.settings import read, whole
 from text23d.tasks.building import seeded
 from text23d.tasks.lighting import light_of
@@ -57,7 +58,7 @@ class ObjectTask:
     single = False
 
     def build(self, section: Mapping[str, Any], seed: int, device: torch.device) -> Nerf:
-        return seeded(section, seed, device, (Nerf,), "object")
+        return seeded(section, seed, device, (Nerf, SdfNerf), "object")
 
     def bound(self, views: Sampler, constraint: Constraint[Any], device: torch.device) -> Task:
         return replace(self, device=device)
