@@ -36,7 +36,7 @@ class Surface:
     one is 16 spread^4 / r^4 (derived). n = -grad log(density dt + FLOOR), of unit length, by central differences;
     those of the logarithm are the same at every density that a surface may have. The second makes o, the opacity of
     DEPTH steps of a ray, decide between 0 and 1 (as the opacity loss of DreamFusion, Poole et al. 2023, does for whole
-    rays); it comes in over the second half of a run, since what has decided early cannot change.
+    rays). Both come in over the second half of a run: what is smooth and has decided early cannot be carved any more.
 
     smooth, opaque   weights beside the mean squared error of pictures in [-1, 1].
     points           how many x at most.
@@ -52,22 +52,22 @@ class Surface:
 
     def penalty(
         self, density: Density, occupancy: Occupancy, dt: float, progress: float, draw: torch.Generator
-    ) -> Callable[[], Tensor]:
+    ) -> Callable[[], Tensor] | None:
         """The penalty [] of the field as it is whenever it is asked, differentiable in what `density` is made of, at
-        points drawn once; dt: the step that rays take, in scene units; progress of the run, in [0, 1]."""
-        x = near_surface(density, occupancy, dt, self.points, draw)
+        points drawn once; None before the middle of a run, and where there is no surface. dt: the step that rays take,
+        in scene units; progress of the run, in [0, 1]."""
+        share = max(0.0, 2 * progress - 1)
+        x = near_surface(density, occupancy, dt, self.points, draw) if share else torch.empty(0, 3)
+        if not len(x):
+            return None
         e = self.spread * torch.randn(x.shape, generator=draw).to(x)
-        three, opaque = torch.cat([x + e, x, x - e]), self.opaque * max(0.0, 2 * progress - 1)
+        three = torch.cat([x + e, x, x - e])
 
         def penalty() -> Tensor:
-            if not len(x):
-                return x.new_zeros((), requires_grad=True)
             there, here, opposite = normals(density, three, dt, self.step).chunk(3)
-            loss = self.smooth * (there - 2 * here + opposite).square().sum(-1).mean()
-            if opaque:
-                transparency = torch.exp(-density(x) * (DEPTH * dt))
-                loss = loss + opaque * (transparency * (1 - transparency)).mean()
-            return loss
+            rough = (there - 2 * here + opposite).square().sum(-1).mean()
+            transparency = torch.exp(-density(x) * (DEPTH * dt))
+            return share * (self.smooth * rough + self.opaque * (transparency * (1 - transparency)).mean())
 
         return penalty
 
