@@ -52,7 +52,7 @@ def test_normals_are_those_of_autograd() -> None:
 
 def test_points_lie_where_a_step_is_between_transparent_and_opaque() -> None:
     occupancy = everywhere()
-    x = near_surface(ball, occupancy, DT, 400, draw())
+    x, _ = near_surface(ball, occupancy, DT, 400, draw())
     opacity = 1 - torch.exp(-ball(x) * DT)
     assert len(x) == 400 and occupancy.occupied(x).all()
     assert opacity.min() > NEAR[0] and opacity.max() < NEAR[1]
@@ -66,7 +66,7 @@ def test_smoothness_is_how_much_the_curvature_turns_a_normal(field: Density, cur
     surface = Surface(smooth=1, opaque=0, points=3000, spread=0.05)
     loss = surface.penalty(field, everywhere(field), DT, 1.0, draw())
     assert loss is not None
-    radius = near_surface(field, everywhere(field), DT, 3000, draw()).norm(dim=-1)
+    radius = near_surface(field, everywhere(field), DT, 3000, draw())[0].norm(dim=-1)
     expected = curved * 16 * 0.05**4 * radius.pow(-4).mean().item()
     assert loss().item() == pytest.approx(expected, rel=0.12, abs=1e-5)
 
@@ -76,7 +76,7 @@ def test_opacity_has_to_decide_from_the_middle_of_a_run_on(progress: float, shar
     surface = Surface(smooth=0, opaque=3, points=2000)
     loss = surface.penalty(ball, everywhere(), DT, progress, draw())
     assert loss is not None
-    x = near_surface(ball, everywhere(), DT, 2000, draw())
+    x, _ = near_surface(ball, everywhere(), DT, 2000, draw())
     opacity = 1 - torch.exp(-ball(x) * 4 * DT)
     assert loss().item() == pytest.approx(3 * share * (opacity * (1 - opacity)).mean().item(), rel=1e-4)
 

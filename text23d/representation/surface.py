@@ -57,11 +57,12 @@ class Surface:
         points drawn once; None before the middle of a run, and where there is no surface. dt: the step that rays take,
         in scene units; progress of the run, in [0, 1]."""
         share = max(0.0, 2 * progress - 1)
-        x = near_surface(density, occupancy, dt, self.points, draw) if share else torch.empty(0, 3)
+        if not share:
+            return None
+        x, e = near_surface(density, occupancy, dt, self.points, draw)
         if not len(x):
             return None
-        e = self.spread * torch.randn(x.shape, generator=draw).to(x)
-        three = torch.cat([x + e, x, x - e])
+        three = torch.cat([x + self.spread * e, x, x - self.spread * e])
 
         def penalty() -> Tensor:
             there, here, opposite = normals(density, three, dt, self.step).chunk(3)
@@ -73,11 +74,16 @@ class Surface:
 
 
 @torch.no_grad()
-def near_surface(density: Density, occupancy: Occupancy, dt: float, count: int, draw: torch.Generator) -> Tensor:
-    """At most `count` random points [N, 3] of occupied cells, where a step of a ray is neither clear nor opaque."""
+def near_surface(
+    density: Density, occupancy: Occupancy, dt: float, count: int, draw: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """At most `count` random points [N, 3] of occupied cells, where a step of a ray is neither clear nor opaque, and
+    for each a draw [N, 3] of N(0, 1). All are drawn before any is chosen, so that rounding changes the edge alone."""
     x = occupancy.random_points(CANDIDATES * count, draw)
+    e = torch.randn(x.shape, generator=draw).to(x)
     opacity = -torch.expm1(-density(x) * dt)
-    return x[(opacity > NEAR[0]) & (opacity < NEAR[1])][:count]
+    chosen = (opacity > NEAR[0]) & (opacity < NEAR[1])
+    return x[chosen][:count], e[chosen][:count]
 
 
 def normals(density: Density, x: Tensor, dt: float, step: float) -> Tensor:
