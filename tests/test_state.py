@@ -135,7 +135,9 @@ def test_what_each_part_keeps(folder: Path) -> None:
     banks = {name for name in CASES if name.startswith("bank")}
     assert {name for name, state in whole.items() if state["warm"]} == banks
     assert {name for name, state in whole.items() if state["learner"]} == {"vsd", "image, sgd"}
-    averaged = {"langevin", "vsd", "sgd"} | {name for name in CASES if "image" in name and name[-1] != "k"}
+    averaged = {"langevin", "vsd", "sgd", "signed distance"} | {
+        name for name in CASES if "image" in name and name[-1] != "k"
+    }
     assert {name for name, state in whole.items() if state["average"]} == averaged
     assert {name for name, state in whole.items() if not state["optimizer"]} == {"image, replaced"}
     assert len(whole["bank"]["warm"]["views"]) == 3 and 4 <= len(whole["bank, of many cameras"]["warm"]["views"]) <= 8
