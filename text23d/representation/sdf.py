@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from text23d.representation.hashgrid import Encoding
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
-from text23d.representation.surface import CANDIDATES
+from text23d.representation.surface import CANDIDATES, differences, lateness, undecided
 from text23d.settings import Count, NonNegative, Positive, number, whole
 
 Distance = Callable[[Tensor], Tensor]
@@ -126,7 +126,7 @@ class Eikonal:
         x = near_surface(phi, self.points, draw)
         around = x + self.spread * torch.randn(x.shape, generator=draw).to(x)
         points = within(torch.cat([x, around, in_ball(len(x) // 2, draw).to(x)]), 1 - 2 * self.step)
-        opaque = self.opaque * max(0.0, 2 * progress - 1)
+        opaque = self.opaque * lateness(progress)
 
         def penalty() -> Tensor:
             if not len(x):
@@ -136,8 +136,7 @@ class Eikonal:
             loss = self.eikonal * (slopes.norm(dim=-1) - 1).square().mean()
             loss = loss + self.smooth * (here - there).square().sum(-1).mean()
             if opaque:
-                transparency = torch.exp(-phi.density(x) * phi.dt)
-                loss = loss + opaque * (transparency * (1 - transparency)).mean()
+                loss = loss + opaque * undecided(phi.density(x), phi.dt)
             return loss
 
         return penalty
@@ -163,6 +162,4 @@ def within(x: Tensor, radius: float) -> Tensor:
 
 def gradients(sdf: Distance, x: Tensor, step: float) -> Tensor:
     """grad sdf [N, 3] at x [N, 3] by central differences."""
-    offsets = step * torch.cat([torch.eye(3), -torch.eye(3)]).to(x)
-    above = sdf((x[:, None] + offsets).view(-1, 3)).view(-1, 2, 3)
-    return (above[:, 0] - above[:, 1]) / (2 * step)
+    return differences(sdf, x, step) / (2 * step)

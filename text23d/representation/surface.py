@@ -56,7 +56,7 @@ class Surface:
         """The penalty [] of the field as it is whenever it is asked, differentiable in what `density` is made of, at
         points drawn once; None before the middle of a run, and where there is no surface. dt: the step that rays take,
         in scene units; progress of the run, in [0, 1]."""
-        share = max(0.0, 2 * progress - 1)
+        share = lateness(progress)
         if not share:
             return None
         x, e = near_surface(density, occupancy, dt, self.points, draw)
@@ -67,8 +67,7 @@ class Surface:
         def penalty() -> Tensor:
             there, here, opposite = normals(density, three, dt, self.step).chunk(3)
             rough = (there - 2 * here + opposite).square().sum(-1).mean()
-            transparency = torch.exp(-density(x) * (DEPTH * dt))
-            return share * (self.smooth * rough + self.opaque * (transparency * (1 - transparency)).mean())
+            return share * (self.smooth * rough + self.opaque * undecided(density(x), DEPTH * dt))
 
         return penalty
 
@@ -88,6 +87,23 @@ def near_surface(
 
 def normals(density: Density, x: Tensor, dt: float, step: float) -> Tensor:
     """Outward unit normals [N, 3] of the level sets of the density through points x [N, 3]; 0 where it is constant."""
+    rise = differences(lambda at: torch.log(density(at) * dt + FLOOR), x, step)
+    return normalize(-rise, dim=-1, eps=1e-6)
+
+
+def differences(value: Callable[[Tensor], Tensor], x: Tensor, step: float) -> Tensor:
+    """Central differences [N, 3] of value: [M, 3] -> [M] at x [N, 3], each over twice the step."""
     offsets = step * torch.cat([torch.eye(3), -torch.eye(3)]).to(x)
-    above = torch.log(density((x[:, None] + offsets).view(-1, 3)) * dt + FLOOR).view(-1, 2, 3)
-    return normalize(above[:, 1] - above[:, 0], dim=-1, eps=1e-6)
+    ahead, behind = value((x[:, None] + offsets).view(-1, 3)).view(-1, 2, 3).unbind(1)
+    return ahead - behind
+
+
+def undecided(density: Tensor, length: float) -> Tensor:
+    """The mean [] of o (1 - o), o the opacity of so long a way through matter of this density [N]."""
+    transparency = torch.exp(-density * length)
+    return (transparency * (1 - transparency)).mean()
+
+
+def lateness(progress: float) -> float:
+    """0 in the first half of a run, from there up to 1 at its end."""
+    return max(0.0, 2 * progress - 1)

@@ -75,10 +75,13 @@ class Remembered:
         first, self.turn = self.turn == 0, (self.turn + 1) % ROUND
         if not first:
             return render_points(self.near, field, dt)
-        density, rgb = field(self.points.x)
-        self.near = in_front(self.points, density.detach(), dt)
-        colour, alpha = composite(density * dt, rgb, self.points.samples)
-        return colour, alpha[:, None]
+
+        def asked(x: Tensor) -> tuple[Tensor, Tensor]:
+            density, rgb = field(x)
+            self.near = in_front(self.points, density.detach(), dt)
+            return density, rgb
+
+        return render_points(self.points, asked, dt)
 
 
 def composite(sigma_dt: Tensor, rgb: Tensor, samples: ops.Samples) -> tuple[Tensor, Tensor]:
