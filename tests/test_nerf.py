@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from slopes import expect_finite_differences
 from torch import Tensor
 
 from text23d.cameras import Cameras, orbit
@@ -46,17 +47,7 @@ def test_gradients_of_a_rendering_are_finite_differences() -> None:
     def loss() -> Tensor:
         return (nerf.render(cameras, (5, 5), seeded(3)) * weight).sum()
 
-    loss().backward()
-    for name, parameter in nerf.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 1e-4, name
-        for entry in parameter.grad.abs().flatten().topk(3).indices.tolist():
-            flat, h = parameter.data.view(-1), 1e-6
-            flat[entry] += h
-            above = loss().item()
-            flat[entry] -= 2 * h
-            below = loss().item()
-            flat[entry] += h
-            assert parameter.grad.view(-1)[entry].item() == pytest.approx((above - below) / (2 * h), rel=1e-5, abs=1e-7)
+    expect_finite_differences(nerf, loss, 1e-7)
 
 
 def test_the_untrained_field_is_a_soft_grey_ball() -> None:

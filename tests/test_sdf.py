@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slopes import expect_finite_differences
 from tiny import settings
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -87,17 +88,7 @@ def test_gradients_of_a_rendering_are_finite_differences() -> None:
     def loss() -> Tensor:
         return (nerf.render(cameras, (5, 5), seeded(3)) * weight).sum() + 100 * penalty()
 
-    loss().backward()
-    for name, parameter in nerf.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 1e-4, name
-        for entry in parameter.grad.abs().flatten().topk(min(3, parameter.numel())).indices.tolist():
-            flat, h = parameter.data.view(-1), 1e-6
-            flat[entry] += h
-            above = loss().item()
-            flat[entry] -= 2 * h
-            below = loss().item()
-            flat[entry] += h
-            assert parameter.grad.view(-1)[entry].item() == pytest.approx((above - below) / (2 * h), rel=1e-5, abs=1e-6)
+    expect_finite_differences(nerf, loss, 1e-6)
 
 
 def test_the_penalty_is_the_written_one() -> None:
