@@ -29,7 +29,7 @@ from torch import Tensor
 from text23d.contracts import Example, World
 from text23d.errors import UserError
 
-VERSION = 3
+VERSION = 4
 AGAIN = "remove it to have it made again"
 
 

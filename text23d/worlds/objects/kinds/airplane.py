@@ -72,9 +72,8 @@ def _propeller(rng: np.random.Generator, length: float, radius: float, colour: R
     parts = [Part("wings", wings.moved(0, y, level), colour)]
     nose = -length / 2
     parts.append(Part("spinner", ellipsoid(0.09, 0.13, 0.09).moved(0, nose - 0.02, 0), STEEL))
-    turn = rng.uniform(0, 180)
-    for k in range(3):
-        blade = box(0.13, 0.08, 0.40, bevel=0.01).turned("y", turn + 120 * k)
+    for turn in (0, 120, 240):  # always, so that views agree
+        blade = box(0.13, 0.08, 0.40, bevel=0.01).turned("y", turn)
         parts.append(Part("propeller", blade.moved(0, nose - 0.06, 0), TYRE))
     canopy = ellipsoid(radius * 0.72, 0.24, radius * 0.75).moved(0, -length * 0.06, radius * 0.75)
     parts.append(Part("canopy", canopy, glass(colour)))

@@ -39,20 +39,20 @@ def _tail(rng: np.random.Generator, length: float, tall: float, colour: Rgb) -> 
     )
     plane = box(0.62, 0.22, 0.10).moved(0, end - 0.18, rise - 0.03)
     parts = [Part("tail", mesh, colour) for mesh in (boom, fin, plane)]
-    turn = rng.uniform(0, 90)
-    for k in (0, 90):
-        blade = box(0.09, 0.14, 0.52).moved(z=-0.26).turned("x", turn + k)
+    for turn in (45, 135):
+        blade = box(0.09, 0.14, 0.52).moved(z=-0.26).turned("x", turn)
         parts.append(Part("tail rotor", blade.moved(0.10, end + 0.06, rise + 0.26), STEEL))
     return parts
 
 
 def _rotor(rng: np.random.Generator, tall: float, dark: bool) -> list[Part]:
+    """Always of four blades that stand still at the same angles: of rotors that stand anyhow, views do not agree."""
     metal = STEEL if dark else (0.24, 0.24, 0.26)
     mast = cylinder(0.11, 0.34).moved(z=tall - 0.06)
     parts = [Part("mast", mast, metal), Part("rotor", cylinder(0.18, 0.16).moved(z=tall + 0.19), metal)]
-    count, turn, reach = int(rng.integers(2, 5)), rng.uniform(0, 180), rng.uniform(0.95, 1.1)
-    for k in range(count):
-        blade = box(reach, 0.21, 0.11).moved(x=reach / 2).turned("z", turn + 360 * k / count)
+    reach = rng.uniform(0.95, 1.1)
+    for turn in (45, 135, 225, 315):
+        blade = box(reach, 0.21, 0.11).moved(x=reach / 2).turned("z", turn)
         parts.append(Part("rotor", blade.moved(z=tall + 0.21), metal))
     return parts
 

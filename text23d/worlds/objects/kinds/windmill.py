@@ -36,12 +36,11 @@ def _blades(rng: np.random.Generator, top: float, tall: float, cloth: Rgb) -> li
     reach, broad, y, z = rng.uniform(0.85, 1.0), rng.uniform(0.26, 0.32), -top - 0.24, tall + 0.04
     axle = cylinder(0.09, 0.5).turned("x", 90).moved(0, y + 0.42, z)
     parts = [Part("axle", axle, TYRE), Part("hub", ellipsoid(0.13, 0.09, 0.13).moved(0, y, z), TYRE)]
-    turn = float(rng.uniform(0, 90))
-    for k in range(4):
+    for turn in (45, 135, 225, 315):  # always, so that views agree
         spar = box(0.10, 0.10, reach).moved(y=0.03)
         sail = box(broad, 0.10, reach * 0.76).moved(broad * 0.36, 0, reach * 0.22)
-        parts.append(Part("spar", spar.turned("y", turn + 90 * k).moved(0, y, z), shaded(BARK, 0.9)))
-        parts.append(Part("blade", sail.turned("y", turn + 90 * k).moved(0, y, z), cloth))
+        parts.append(Part("spar", spar.turned("y", turn).moved(0, y, z), shaded(BARK, 0.9)))
+        parts.append(Part("blade", sail.turned("y", turn).moved(0, y, z), cloth))
     return parts
 
 
