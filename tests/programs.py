@@ -10,7 +10,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections import Counter
 from functools import cache
 
 import pytest
@@ -22,7 +21,7 @@ INSTALL = {
     "nvcc": "the CUDA toolkit, then pip install -e . again",
     "ray": "pip install -e '.[ray]'",
 }
-NOT_RUN = pytest.StashKey[Counter[str]]()
+NEEDS = "needs "  # how the reason of a skipped test begins
 
 
 @cache
@@ -49,7 +48,6 @@ def required() -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(program): a program of others; see tests/programs.py")
-    config.stash[NOT_RUN] = Counter()
     unknown = set(required()) - INSTALL.keys()
     if unknown:
         raise pytest.UsageError(f"TEXT23D_REQUIRE names {', '.join(unknown)}: known are {', '.join(INSTALL)}")
@@ -62,11 +60,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if found(name) is None:
             if name in required():
                 pytest.fail(f"{name} is not here, but TEXT23D_REQUIRE names it: {INSTALL[name]}", pytrace=False)
-            item.config.stash[NOT_RUN][name] += 1
-            pytest.skip(f"needs {name}")
+            pytest.skip(f"{NEEDS}{name}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for name, count in config.stash[NOT_RUN].items():
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for name in INSTALL:
+        if not (count := sum(f"Skipped: {NEEDS}{name}'" in reason for reason in skipped)):
+            continue
         tests = "1 test that needs" if count == 1 else f"{count} tests that need"
         terminalreporter.write_line(f"not run here: {tests} {name} ({INSTALL[name]})")

@@ -276,9 +276,8 @@ def register_resolvers() -> None:
 def device(name: str) -> torch.device:
     """See `devices.find_device`; small numbers are taken for zero from now on, as they cost a CPU up to a
     hundredfold."""
-    import torch
-
     from text23d.devices import find_device
+    from text23d.kernels.threads import flush_denormals
 
-    torch.set_flush_denormal(True)
+    flush_denormals(True)
     return find_device(name)
