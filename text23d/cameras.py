@@ -66,10 +66,14 @@ class Cameras:
         pose[:, :3, 3], pose[:, 3, 3] = position, 1.0
         return pose
 
-    def rays(self, shape: Shape, jitter: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def rays(
+        self, shape: Shape, jitter: Tensor | None = None, window: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Rays through the pixels of pictures of `shape` (H, W), row 0 at the top.
 
         jitter [B, H, W, 2] in [0, 1) places each ray inside its pixel (x to the right, y down); None: the centre.
+        window [B, 3]: the part of what the cameras see that the pictures show, its left and upper edge and its extent
+        in both directions, in shares of the whole; None: all.
         Returns origins and unit directions, each [B, H, W, 3].
         """
         pose = self.to_world()
@@ -77,7 +81,10 @@ class Cameras:
         row, column = torch.meshgrid(*(torch.arange(side).to(pose) for side in shape), indexing="ij")
         pixel = torch.stack([column, row], -1)[None] + (0.5 if jitter is None else jitter)
         sides = pixel.new_tensor([wide, high])
-        plane = (2.0 * pixel / sides - 1.0) * torch.tan(torch.deg2rad(self.fov) / 2)[:, None, None, None]
+        place = pixel / sides
+        if window is not None:
+            place = window[:, None, None, :2] + window[:, None, None, 2:] * place
+        plane = (2.0 * place - 1.0) * torch.tan(torch.deg2rad(self.fov) / 2)[:, None, None, None]
         plane = plane * (sides / high)  # the field of view is vertical
         local = torch.stack([plane[..., 0], -plane[..., 1], -torch.ones_like(plane[..., 0])], -1)
         direction = torch.einsum("bij,bhwj->bhwi", pose[:, :3, :3], local.expand(len(self), high, wide, 3))
@@ -90,6 +97,9 @@ class Cameras:
         az = torch.deg2rad(self.azimuth)
         columns = [az.sin(), az.cos(), self.elevation / 45, (self.distance - 3.0) / 0.5, (self.fov - 40.0) / 10]
         return torch.stack(columns, -1)
+
+    def given(self, shape: Shape) -> None:
+        """Nothing is shown of what they see."""
 
     def words(self) -> list[str]:
         """Which of SIDES is seen (DreamFusion, Poole et al. 2022, section 3.2): overhead above 60 degrees of elevation,

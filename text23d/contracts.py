@@ -47,6 +47,10 @@ class Views(Protocol):
         """What a prior is told of each view as numbers [B, F], in about [-1, 1]; equal views have equal numbers."""
         ...
 
+    def given(self, shape: Shape) -> Tensor | None:
+        """What a prior is shown of each view beforehand, at every place of an example: [B, K, *shape]; None: nothing."""
+        ...
+
     def words(self) -> list[str]:
         """What a prior is told of each view as words, such as "front view"; "" where there is nothing to say."""
         ...

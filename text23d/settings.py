@@ -75,6 +75,14 @@ def read(cls: type[T], section: Mapping[str, Any], prefix: str = "") -> T:
     return _call(cls, {name: checked(value, hints[name], prefix + name) for name, value in given.items()}, prefix)
 
 
+def _hints(target: Any) -> dict[str, Any]:
+    """The types of what `target` takes; those of a dataclass may be its bases', written in other modules."""
+    if is_dataclass(target):
+        hints = get_type_hints(target, include_extras=True)
+        return {each.name: hints[each.name] for each in fields(target) if each.init}
+    return get_type_hints(target.__init__ if isclass(target) else target, include_extras=True)
+
+
 def build(node: Any, where: str, kind: Any = Any, **given: Any) -> Any:
     """The object that the mapping `node` describes: `_target_` applied to its other entries, each checked, and to
     `given`, which a configuration cannot say.
@@ -83,7 +91,7 @@ def build(node: Any, where: str, kind: Any = Any, **given: Any) -> Any:
     them, before anything is made; and for values that do not fit its annotations.
     """
     target = target_of(node, where)
-    hints = get_type_hints(target.__init__ if isclass(target) else target, include_extras=True)
+    hints = _hints(target)
     made = target if isclass(target) else hints["return"]
     if not any(_fits(made, each) for each in _members(kind)):
         raise UserError(f"{where}.{TARGET}={node[TARGET]}: expected {described(kind)}")

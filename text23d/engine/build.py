@@ -16,19 +16,22 @@ from text23d.engine.state import RunState
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.method.average import Average
-from text23d.method.constraints import Unconstrained
+from text23d.method.constraints import Inpaint, Unconstrained
 from text23d.method.update import InPixels, Reduce, Replace, Update, Updater
 from text23d.method.warm import WarmStarts
+from text23d.representation.nerf import Nerf
 from text23d.rng import generator
 from text23d.settings import Seed, Text, build, checked
 from text23d.tasks.constraints import Known
+from text23d.tasks.fine import Fine, FineSettings
 
 
 @dataclass(frozen=True)
 class Parts:
     """The immutable parts of a run. constraint: of targets in the prior's space. share: the global indices of the
     views that this process renders, of all `recipe.views` of an iteration, which it shares with `ranks`. one_by_one:
-    whether the update renders one of them after another: on a CPU the temporaries of one stay in its cache."""
+    whether the update renders one of them after another: on a CPU the temporaries of one stay in its cache. fine: what
+    the end of the run sees instead of whole views; None: nothing else."""
 
     prompt: str
     seed: int
@@ -42,6 +45,7 @@ class Parts:
     world: World[Any]
     one_by_one: bool = False
     ranks: Ranks = ALONE
+    fine: Fine | None = None
 
     def updater(
         self, state: RunState, everyone: Views, progress: float, draw: Callable[[str], torch.Generator]
@@ -104,9 +108,23 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
         WarmStarts() if views.warm else None,
         recipe.learner(guide.unguided, generator(seed, 0, 0, "learner"), reduction(recipe, ranks)),
     )
+    fine = None
+    if cfg.get("stage"):
+        section: FineSettings = build(cfg["stage"], "stage", FineSettings)
+        require_windows(phi, views, constraint, state)
+        fine = section.prepare(prompt, world, device).watched()
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
     one_by_one = device.type == "cpu"
-    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks)
+    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine)
+
+
+def require_windows(phi: Any, views: Sampler, constraint: Constraint[Any], state: RunState) -> None:
+    """Raises UserError where an iteration cannot see windows instead of whole views."""
+    if not isinstance(phi, Nerf) or views.warm or isinstance(constraint, Inpaint) or state.learner is not None:
+        raise UserError(
+            "stage=fine: expected an object (representation=nerf) from cameras that are not kept, without "
+            "constraint=inpaint and method=vsd, which know whole views only; use stage=none"
+        )
 
 
 def require_pixels(phi: Any, guide: Guide, constraint: Constraint[Any]) -> None:

@@ -58,12 +58,15 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     progress = state.iteration / max(1, recipe.iterations - 1)
     share = torch.tensor(parts.share)
     # All views are drawn, whoever renders them, and each view's noise from a stream of its own.
-    sigma = recipe.sigma.draw(progress, recipe.views, shared("sigma"))
-    sigma = (sigma if sigma.dim() == 0 else sigma[share]).to(parts.device)
     everyone = parts.views.sample(recipe.views, shared("cameras")).to(parts.device)
-    views = everyone.rows(share)
+    views, levels, passed = everyone.rows(share), recipe.sigma, progress
     with stage("prepare"):
         parts.task.prepare(state.phi, state.iteration, shared)
+        if parts.fine is not None and (through := parts.fine.progress(progress)) is not None:
+            guide, levels, passed = parts.fine.guide, parts.fine.sigma, through
+            views = parts.fine.look(state.phi, views, recipe.views, share, shared("windows"))  # type: ignore[arg-type]
+    sigma = levels.draw(passed, recipe.views, shared("sigma"))
+    sigma = (sigma if sigma.dim() == 0 else sigma[share]).to(parts.device)
     set_rates(state, parts, progress)
     report = step(
         guide.wrap(state.phi),  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from text23d.files import write_json, write_text
 from text23d.method.ode import multistep
 from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
-from text23d.prior.builtin.condition import Condition, known
+from text23d.prior.builtin.condition import on_views
 from text23d.prior.builtin.text import Vocabulary
 from text23d.prior.builtin.training import Batch, TrainConfig, TrainState, noise_table
 from text23d.prior.builtin.unet import UNetConfig
@@ -122,7 +122,9 @@ def network_config(world: World[Any], data: Dataset, words: Vocabulary, section:
     """The network of the configuration's section for examples of this world. Raises UserError where it is none."""
     _, views = data.rows(np.arange(1))
     of_world = {"words": len(words.words), "channels": world.channels, "dimensions": len(world.shape)}
-    config: UNetConfig = checked({**section, **of_world, "features": views.features().shape[1]}, UNetConfig, "network")
+    given = views.given(world.shape)
+    of_views = {"features": views.features().shape[1], "given": 0 if given is None else given.shape[1]}
+    config: UNetConfig = checked({**section, **of_world, **of_views}, UNetConfig, "network")
     if any(side % multiple for side, multiple in zip(world.shape, config.multiples, strict=True)):
         raise UserError(
             f"network: it sees multiples of {config.multiples}, the world has {world.shape}: change patch or widths"
@@ -149,7 +151,7 @@ def conditioned(
     """Those rows and their conditions, captions in the grammar's many ways; no `rng`: each example's plain caption."""
     x, views = data.rows(rows)
     said = [data.world.tokens(data.world.say(data.caption(row), rng)) for row in rows]
-    return x.to(device), Condition(vocabulary.encode(said), known(views)).to(device)
+    return x.to(device), on_views(vocabulary.encode(said), views, data.world.shape).to(device)
 
 
 @torch.no_grad()
@@ -159,7 +161,7 @@ def sheet(
     """A sample for each caption and view of the world's showcase, as a contact sheet."""
     captions, views = world.showcase()
     said = [world.say(caption) for caption in captions]
-    c = Condition(vocabulary.encode(map(world.tokens, said)), known(views)).to(device)
+    c = on_views(vocabulary.encode(map(world.tokens, said)), views, world.shape).to(device)
     shape = len(captions), world.channels, *world.shape
     noise = torch.randn(shape, generator=generator(seed, 0, 0, "sheet")).to(device)
     levels = edm.sigma_steps(20)

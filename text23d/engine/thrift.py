@@ -58,7 +58,10 @@ class Thrift:
         if not now:
             return parts
         guide = in_batches(parts.guide, now[0].batch) if now[0].batch else parts.guide
-        return replace(parts, guide=guide, one_by_one=True)
+        fine = parts.fine
+        if fine is not None and now[0].batch:
+            fine = replace(fine, guide=in_batches(fine.guide, now[0].batch))
+        return replace(parts, guide=guide, fine=fine, one_by_one=True)
 
     def escalate(self, state: RunState, parts: Parts) -> str:
         """Spare more from now on; the line that tells it. Raises TooLarge where there is nothing left to spare."""

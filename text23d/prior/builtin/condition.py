@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from text23d.contracts import Views
+from text23d.contracts import Shape, Views
 
 PAD = 0
 """Token id that stands for no word; a caption of nothing but PAD is the unconditional one."""
@@ -20,17 +20,19 @@ class Condition:
 
     text   [B, L] int64 word ids, right-padded with PAD; all PAD: no caption.
     views  [B, F + 1] float: the features of the view and a last 1; all zero: the view is unknown.
+    given  [B, K, *S] float: what is shown of the example beforehand, at every place; None: nothing.
     """
 
     text: Tensor
     views: Tensor
+    given: Tensor | None = None
 
     def __len__(self) -> int:
         return self.text.shape[0]
 
     def rows(self, which: slice) -> Condition:
         """Some of these conditions."""
-        return Condition(self.text[which], self.views[which])
+        return Condition(self.text[which], self.views[which], None if self.given is None else self.given[which])
 
     def unconditional(self) -> Condition:
         """The same views without the captions: the reference that guidance on text moves away from."""
@@ -45,16 +47,26 @@ class Condition:
         return replace(self, views=torch.zeros_like(self.views))
 
     def to(self, device: torch.device | str) -> Condition:
-        return Condition(self.text.to(device), self.views.to(device))
+        given = None if self.given is None else self.given.to(device)
+        return Condition(self.text.to(device), self.views.to(device), given)
 
     def dropped(self, text: Tensor, views: Tensor) -> Condition:
         """Forget the caption where `text` [B] is true and the view where `views` [B] is true."""
-        return Condition(self.text.masked_fill(text[:, None], PAD), self.views.masked_fill(views[:, None], 0.0))
+        text, views = self.text.masked_fill(text[:, None], PAD), self.views.masked_fill(views[:, None], 0.0)
+        return replace(self, text=text, views=views)
 
     @staticmethod
     def cat(conditions: Sequence[Condition]) -> Condition:
-        """Join batches; captions must be padded to one length."""
-        return Condition(torch.cat([c.text for c in conditions]), torch.cat([c.views for c in conditions]))
+        """Join batches; captions must be padded to one length, and all or none be given something."""
+        given = [c.given for c in conditions if c.given is not None]
+        joined = torch.cat(given) if given else None
+        return Condition(torch.cat([c.text for c in conditions]), torch.cat([c.views for c in conditions]), joined)
+
+
+def on_views(text: Tensor, views: Views, shape: Shape) -> Condition:
+    """Captions [B, L] of examples of `shape`, from known views."""
+    given = views.given(shape)
+    return Condition(text, known(views), None if given is None else given.float())
 
 
 def known(views: Views) -> Tensor:

@@ -17,7 +17,7 @@ from text23d.errors import UserError
 from text23d.files import load_tensors, save_tensors
 from text23d.paths import weights_dir
 from text23d.prior.builtin import edm
-from text23d.prior.builtin.condition import Condition, known
+from text23d.prior.builtin.condition import Condition, on_views
 from text23d.prior.builtin.layers import LAYOUT
 from text23d.prior.builtin.text import Vocabulary
 from text23d.prior.builtin.unet import UNet, UNetConfig
@@ -46,7 +46,7 @@ class BuiltinPrior:
         does not know."""
         device = next(self.denoiser.parameters()).device
         ids = self.vocabulary.encode([prompt]).expand(len(views), -1)
-        return Condition(ids, known(views)).to(device)
+        return on_views(ids, views, self.shape).to(device)
 
     def reference_rms(self, sigma: float, conditioning: str = "full") -> float:
         """rms(x - D(x; sigma)) on real examples, interpolated between the table's levels in log-log.

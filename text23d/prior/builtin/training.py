@@ -18,7 +18,7 @@ from text23d.prior.builtin.layers import LAYOUT
 from text23d.prior.builtin.prior import COLUMNS, fast_precision, read_file
 from text23d.prior.builtin.unet import UNet, UNetConfig
 from text23d.rng import generator
-from text23d.settings import Count, Natural, Positive, Seed, Share, read
+from text23d.settings import Count, Finite, Natural, Positive, Seed, Share, read
 
 Batch = tuple[Tensor, Condition]
 """Examples x0 [B, C, *S] as the prior sees them, and their conditions."""
@@ -30,7 +30,8 @@ LIGHT_LEVELS = -1.2, 1.2
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """images: examples to see in all, over which the learning rate falls; minutes: stop earlier, to be resumed."""
+    """images: examples to see in all, over which the learning rate falls; minutes: stop earlier, to be resumed;
+    levels: mean and deviation of the log of their noise levels, but for a light stage's."""
 
     images: Count = 200_000
     minutes: Positive = 1e6
@@ -39,6 +40,7 @@ class TrainConfig:
     warmup: Count = 6_000
     text_dropout: Share = 0.12
     views_dropout: Share = 0.06
+    levels: tuple[Finite, Positive] = edm.LEVELS
     seed: Seed = 0
 
     def learning_rate(self, seen: int) -> float:
@@ -94,6 +96,9 @@ class TrainState:
                     if word in old:
                         own[f"network.{name}"][1 + index] = tensor[old[word]]
                 fits |= {f"network.{name}"} if old.keys() >= set(words) else set()
+            elif name == "inward.weight" and tensor.shape[1] < own[f"network.{name}"].shape[1]:
+                # What x is read with stays; what is given changes nothing until it is learned.
+                own[f"network.{name}"].zero_()[:, : tensor.shape[1]] = tensor
             elif f"network.{name}" in own and own[f"network.{name}"].shape == tensor.shape:
                 own[f"network.{name}"].copy_(tensor)
                 fits.add(f"network.{name}")
@@ -132,7 +137,7 @@ class TrainState:
         """
         x0, c = batch
         rng = generator(self.config.seed, 0, self.step, "train-noise")
-        levels = LIGHT_LEVELS if self.model.network.light else ()
+        levels = LIGHT_LEVELS if self.model.network.light else self.config.levels
         sigma = edm.draw_sigma(len(x0), rng, *levels).to(x0.device)
         noise = torch.randn(x0.shape, generator=rng).to(x0.device)
         forget = torch.rand(2, len(x0), generator=rng).to(x0.device)

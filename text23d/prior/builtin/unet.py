@@ -34,6 +34,7 @@ class UNetConfig:
     """x [B, channels, *S] with `dimensions` extents in S, each a multiple of its patch times 2^(levels - 1).
 
     features     how many numbers describe a view
+    given        channels of what is shown of an example beforehand
     patch        extent of the blocks folded into channels, one for all dimensions or one each
     widths       channels of the levels, each of half the extent of the one before; multiples of 8
     blocks       residual blocks of a level on the way down, and on the way up; one number for all levels or one each
@@ -56,6 +57,7 @@ class UNetConfig:
     text_length: Annotated[int, whole(1, 1024)] = 24
     dimensions: Annotated[int, whole(1, 3)] = 2
     features: Annotated[int, whole(0, 1024)] = 5
+    given: Annotated[int, whole(0, 1024)] = 0
     sketch: Few = 8
     light: LightConfig | None = None
 
@@ -196,7 +198,8 @@ class UNet(nn.Module):
         self.from_text, self.from_camera = nn.Linear(config.text_width, e), nn.Linear(5 * (config.features + 1), e)
         self.from_noise = nn.Linear(64, e)
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(e, e), nn.SiLU())
-        self.inward = convolution(folded, config.widths[0], 3, padding=1)
+        shown = folded + config.given * math.prod(config.patches)
+        self.inward = convolution(shown, config.widths[0], 3, padding=1)
         self.down, self.up, width = nn.ModuleList(), nn.ModuleList(), config.widths[0]
         levels = list(zip(config.widths, config.attention, config.level_blocks, strict=True))
         for level, (target, attends, blocks) in enumerate(levels):
@@ -241,6 +244,11 @@ class UNet(nn.Module):
                 f"one view an example, with {config.features} features"
             )
 
+        given = torch.Size() if c.given is None else c.given.shape
+        if given != (torch.Size([len(x), config.given, *x.shape[2:]]) if config.given else torch.Size()):
+            shown = f"{config.given} channels of what is given" if config.given else "nothing given"
+            raise UserError(f"c is of {list(given)} given: this prior is shown {shown}, of the same extent as x")
+
     def _fits(self, extents: torch.Size) -> bool:
         multiples = self.config.multiples
         return len(extents) == len(multiples) and all(
@@ -261,7 +269,8 @@ class UNet(nn.Module):
         layout, patches = LAYOUT[self.config.dimensions], self.config.patches
         tokens, present = self.text(c.text)
         e, words = self.embed(noise, tokens[:, 0], c), Words(tokens, present)
-        h = self.inward(fold(x, patches).contiguous(memory_format=layout))
+        seen = x if c.given is None else torch.cat([x, c.given.to(x)], 1)
+        h = self.inward(fold(seen, patches).contiguous(memory_format=layout))
         sides = []
         for layer in self.down:
             h = layer(h, e, words) if isinstance(layer, Level) else layer(h)

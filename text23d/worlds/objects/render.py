@@ -16,6 +16,7 @@ from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from text23d.cameras import Cameras
+from text23d.closeups import Closeups
 from text23d.spaces import to_picture
 from text23d.worlds.objects.parts import OBJECT_RADIUS, Mesh, Object
 
@@ -78,7 +79,9 @@ def corner_normals(mesh: Mesh) -> NDArray[np.float32]:
     return normals.reshape(-1, 3, 3).astype(np.float32)
 
 
-def render(thing: Object, cameras: Cameras, light: Light | None = None, size: int = 64) -> NDArray[np.uint8]:
+def render(
+    thing: Object, cameras: Cameras | Closeups, light: Light | None = None, size: int = 64
+) -> NDArray[np.uint8]:
     """Pictures [B, size, size, 4] of `thing`, premultiplied RGBA uint8, with SUPERSAMPLE^2 samples a pixel."""
     light = light or Light()
     scene, normals, albedo = _scene(thing)

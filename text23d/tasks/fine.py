@@ -1,0 +1,67 @@
+"""The fine stage of an object's run: its last iterations look at it through windows, which show four times the detail
+of whole views at the same cost ([0036])."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+
+from text23d.cameras import Cameras
+from text23d.closeups import Closeups, draw_corners
+from text23d.contracts import World
+from text23d.guide import Guide, Request
+from text23d.method.schedule import Schedule
+from text23d.paths import weights_dir
+from text23d.prior.builtin.guide import guide
+from text23d.prior.wrappers.guidance import Scale
+from text23d.representation.nerf import Nerf
+from text23d.settings import number
+
+WEIGHTS = "prior_fine.safetensors"
+Begin = Annotated[float, number(least=0, below=1)]
+
+
+@dataclass(frozen=True)
+class Fine:
+    """guide: D and D' of windows; begin: the run's progress in [0, 1) from which on it sees them; sigma: noise levels,
+    as a function of the progress from there to the run's end."""
+
+    guide: Guide
+    begin: float
+    sigma: Schedule
+
+    def progress(self, progress: float) -> float | None:
+        """How far the stage is at this progress of the run, in [0, 1]; None before it begins."""
+        return None if progress < self.begin else (progress - self.begin) / (1 - self.begin)
+
+    def look(self, phi: Nerf, cameras: Cameras, count: int, which: torch.Tensor, stream: torch.Generator) -> Closeups:
+        """A window of each of these cameras, which are those `which` of the iteration's `count`, and the whole of phi
+        as they see it now."""
+        corner = draw_corners(count, stream)[which].to(cameras.azimuth.device)
+        return Closeups(cameras, corner, phi.render_image(cameras, self.guide.shape))
+
+    def watched(self) -> Fine:
+        """See `Guide.watched`."""
+        return replace(self, guide=replace(self.guide, watched=True))
+
+
+@dataclass(frozen=True)
+class FineSettings:
+    """What `conf/stage/fine.yaml` explains."""
+
+    begin: float
+    sigma: Schedule
+    guidance: float
+    weights: str | None
+
+    def prepare(self, prompt: str, world: World[object], device: torch.device) -> Fine:
+        """The stage for this prompt. Raises UserError for bad weights and for words that they do not know."""
+        weights = self.weights or str(weights_dir() / WEIGHTS)
+        return Fine(guide(Request(prompt, world, (), device), weights, self.guidance), self.begin, self.sigma)
+
+
+def fine(begin: Begin, sigma: Schedule, guidance: Scale = 1.5, weights: str | None = None) -> FineSettings:
+    """`FineSettings` as a configuration says it."""
+    return FineSettings(begin, sigma, guidance, weights)
