@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,17 @@ def both_backends(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prior's file in the shipped one's place: it knows every word and has learned nothing."""
+    """A prior's file in the shipped one's place, and beside it one of windows: they know every word and have learned
+    nothing."""
+    folder = tmp_path_factory.mktemp("tiny_prior")
     config = UNetConfig(len(words()), widths=(16,), blocks=1, attention=(False,), embedding=32, text_width=32)
+    unlearned(folder / "prior.safetensors", config)
+    unlearned(folder / "prior_fine.safetensors", replace(config, given=6))
+    return folder / "prior.safetensors"
+
+
+def unlearned(path: Path, config: UNetConfig) -> None:
+    """The file of a prior with random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         unet = UNet(config).requires_grad_(False)
@@ -39,9 +49,7 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.add_(0.05 * torch.randn(parameter.shape))
     table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_views", "rms_none")}
     prior = builtin.BuiltinPrior(edm.Preconditioned(unet), Vocabulary(words()), table, (64, 64), {"images": 48})
-    path = tmp_path_factory.mktemp("tiny_prior") / "prior.safetensors"
     builtin.save(path, prior)
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -27,10 +27,19 @@ MLP_IMAGE = ("representation=mlp_image", *IMAGE[1:], "representation.hidden=8", 
 
 @cache
 def settings(prior: Path, *overrides: str) -> dict[str, Any]:
-    """The configuration of a tiny run of a NeRF, unless `overrides` ask for an image."""
+    """The configuration of a tiny run of a NeRF, unless `overrides` ask for an image. Its last iterations see windows
+    by the prior of them that lies beside `prior`."""
     images = any(each.startswith("representation=") and "image" in each for each in overrides)
-    shape = LOOP[:1] + LOOP[2:] if images else (*LOOP, *NERF)
+    fine = prior.with_name("prior_fine.safetensors")
+    windows = (f"stage.weights={fine}",) if fine.exists() and takes_windows(overrides) else ("stage=none",)
+    shape = LOOP[:1] + LOOP[2:] if images else (*LOOP, *NERF, *windows)
     return compose("config", [*PROMPT, f"prior.weights={prior}", "prior.precision=float32", *shape, *overrides])
+
+
+def takes_windows(overrides: tuple[str, ...]) -> bool:
+    """Whether the settings leave the fine stage as it is."""
+    others = ("method=vsd", "views=bank", "views=one", "constraint=inpaint", "prior=", "stage=")
+    return not any(each.startswith(others) for each in overrides)
 
 
 def tiny(prior: Path, *overrides: str, ranks: Ranks = ALONE) -> tuple[RunState, Parts]:

@@ -66,9 +66,7 @@ class Cameras:
         pose[:, :3, 3], pose[:, 3, 3] = position, 1.0
         return pose
 
-    def rays(
-        self, shape: Shape, jitter: Tensor | None = None, window: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def rays(self, shape: Shape, jitter: Tensor | None = None, window: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rays through the pixels of pictures of `shape` (H, W), row 0 at the top.
 
         jitter [B, H, W, 2] in [0, 1) places each ray inside its pixel (x to the right, y down); None: the centre.

@@ -48,7 +48,7 @@ class Views(Protocol):
         ...
 
     def given(self, shape: Shape) -> Tensor | None:
-        """What a prior is shown of each view beforehand, at every place of an example: [B, K, *shape]; None: nothing."""
+        """What a prior is shown of each view beforehand, at every place of it: [B, K, *shape]; None: nothing."""
         ...
 
     def words(self) -> list[str]:

@@ -58,9 +58,7 @@ LEVELS = 0.4, 1.3
 """Mean and deviation of log sigma in training."""
 
 
-def draw_sigma(
-    n: int, generator: torch.Generator, mean: float = LEVELS[0], std: float = LEVELS[1]
-) -> Tensor:
+def draw_sigma(n: int, generator: torch.Generator, mean: float = LEVELS[0], std: float = LEVELS[1]) -> Tensor:
     """Training noise levels [n], log-normal.
 
     EDM's own mean of -1.2 and deviation of 1.2 reach the levels of 1 to 5, where a 3-D run takes its shape, in 15 % of

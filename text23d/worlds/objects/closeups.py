@@ -75,7 +75,7 @@ class ObjectCloseups(Objects):
 
 
 def softened(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Pictures [B, H, W, 4] between as they are and the means of their 5 x 5 surroundings, and noisy, each by chance."""
+    """Pictures [B, H, W, 4] between as they are and means of 5 x 5 of their pixels, and noisy, each by chance."""
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     blur, noise = (torch.from_numpy(rng.uniform(0, most, (len(x), 1, 1, 1))).float() for most in (1.0, NOISE / 2))
     x = torch.lerp(x, F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1), blur)

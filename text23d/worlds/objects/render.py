@@ -79,9 +79,7 @@ def corner_normals(mesh: Mesh) -> NDArray[np.float32]:
     return normals.reshape(-1, 3, 3).astype(np.float32)
 
 
-def render(
-    thing: Object, cameras: Cameras | Closeups, light: Light | None = None, size: int = 64
-) -> NDArray[np.uint8]:
+def render(thing: Object, cameras: Cameras | Closeups, light: Light | None = None, size: int = 64) -> NDArray[np.uint8]:
     """Pictures [B, size, size, 4] of `thing`, premultiplied RGBA uint8, with SUPERSAMPLE^2 samples a pixel."""
     light = light or Light()
     scene, normals, albedo = _scene(thing)

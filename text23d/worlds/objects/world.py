@@ -114,7 +114,7 @@ class Objects:
         images = render(thing, cameras, light, self.size)
         return Example(caption, {"images": images, "camera": to_rows(cameras)})
 
-    def decode(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Cameras]:
+    def decode(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Any]:
         return pictures(arrays["images"]), cameras_from(arrays["camera"])
 
     def labels(self, caption: Caption) -> tuple[Label, ...]:
@@ -137,7 +137,7 @@ class Objects:
     def scramble(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return corruption.scramble(x, generator)
 
-    def showcase(self) -> tuple[list[Caption], Cameras]:
+    def showcase(self) -> tuple[list[Caption], Any]:
         """Two of every kind, in the colours and from the azimuths of an even round."""
         colours = list(COLOURS)
         captions = [Caption(kind, colours[(2 * k + i) % len(colours)]) for k, kind in enumerate(KINDS) for i in (0, 1)]
