@@ -204,7 +204,7 @@ def test_runs_that_know_whole_views_only_leave_it_out_or_refuse_it(change: str, 
     cfg = settings(tiny_prior, change)
     assert not cfg["stage"] and tiny(tiny_prior, change)[1].fine is None
     asked = settings(tiny_prior)["stage"]
-    with pytest.raises(UserError, match="stage=fine: expected an object .* use stage=none"):
+    with pytest.raises(UserError, match=r"stage=fine: expected an object .* use stage=none"):
         build_run({**cfg, "stage": asked}, torch.device("cpu"))
 
 

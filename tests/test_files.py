@@ -260,7 +260,7 @@ def test_every_flipped_bit_is_seen(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_what_is_shipped_has_a_checksum(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name, kind in {"prior": "prior", "prior_small": "prior", "judge": "judge"}.items():
+    for name, kind in {"prior": "prior", "prior_fine": "prior", "prior_small": "prior", "judge": "judge"}.items():
         shipped = weights_dir() / f"{name}.safetensors"
         tensors, facts = load_tensors(shipped, kind)
         assert not caplog.records

@@ -12,6 +12,7 @@ from text23d.studies.doctor.finding import Finding, State
 
 FILES: dict[str, tuple[str, State]] = {
     "prior": ("prior", "failure"),
+    "prior_fine": ("prior", "failure"),
     "judge": ("judge", "failure"),
     "prior_small": ("prior", "warning"),
 }
