@@ -21,7 +21,7 @@ FLOORS = (
         "guide",
         "spaces",
         "words",
-        "cameras",
+        "cameras", "closeups",
         "rng",
         "clock",
         "checkpoint",
