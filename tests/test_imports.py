@@ -21,7 +21,7 @@ FLOORS = (
         "guide",
         "spaces",
         "words",
-        "cameras", "closeups",
+        "cameras",
         "rng",
         "clock",
         "checkpoint",

@@ -59,13 +59,12 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     share = torch.tensor(parts.share)
     # All views are drawn, whoever renders them, and each view's noise from a stream of its own.
     everyone = parts.views.sample(recipe.views, shared("cameras")).to(parts.device)
-    views, levels, fine = everyone.rows(share), recipe.sigma, parts.fine
+    views, levels, passed = everyone.rows(share), recipe.sigma, progress
     with stage("prepare"):
         parts.task.prepare(state.phi, state.iteration, shared)
-        if fine is not None and fine.begun(progress):
-            guide, levels = fine.guide, fine.sigma
-            views = fine.look(state.phi, views, recipe.views, share, shared("windows"))  # type: ignore[arg-type]
-    passed = progress if fine is None else fine.progress(progress)
+        if parts.fine is not None and (through := parts.fine.progress(progress)) is not None:
+            guide, levels, passed = parts.fine.guide, parts.fine.sigma, through
+            views = parts.fine.look(state.phi, views, recipe.views, share, shared("windows"))  # type: ignore[arg-type]
     sigma = levels.draw(passed, recipe.views, shared("sigma"))
     sigma = (sigma if sigma.dim() == 0 else sigma[share]).to(parts.device)
     set_rates(state, parts, progress)

@@ -26,21 +26,15 @@ Begin = Annotated[float, number(least=0, below=1)]
 @dataclass(frozen=True)
 class Fine:
     """guide: D and D' of windows; begin: the run's progress in [0, 1) from which on it sees them; sigma: noise levels,
-    as a function of the progress from there to the run's end. Those of whole views fall to their end before it."""
+    as a function of the progress from there to the run's end."""
 
     guide: Guide
     begin: float
     sigma: Schedule
 
-    def begun(self, progress: float) -> bool:
-        """Whether the run sees windows at this progress of it."""
-        return progress >= self.begin
-
-    def progress(self, progress: float) -> float:
-        """How far the stage is, or before it begins what comes before it, at this progress of the run, in [0, 1]."""
-        if self.begun(progress):
-            return (progress - self.begin) / (1 - self.begin)
-        return progress / self.begin
+    def progress(self, progress: float) -> float | None:
+        """How far the stage is at this progress of the run, in [0, 1]; None before it begins."""
+        return None if progress < self.begin else (progress - self.begin) / (1 - self.begin)
 
     def look(self, phi: Nerf, cameras: Cameras, count: int, which: torch.Tensor, stream: torch.Generator) -> Closeups:
         """A window of each of these cameras, which are those `which` of the iteration's `count`, and the whole of phi
