@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -83,9 +82,8 @@ def render_run(folder: Path, cameras: Cameras) -> Tensor:
     return read_nerf(folder).render_image(cameras, SIZE)
 
 
-def mesh_fits(suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet]) -> dict[str, dict[str, float]]:
-    """The MESH figures of each prompt's meshes, as their runs found them, the mean over seeds; prompts without a mesh
-    are left out."""
+def mesh_fits(folders: Sequence[Path], sets: Sequence[PictureSet]) -> dict[str, list[dict[str, float]]]:
+    """The MESH figures of each prompt's meshes, as their runs found them; runs without a mesh are left out."""
     found: dict[str, list[dict[str, float]]] = {}
     for folder, each in zip(folders, sets, strict=True):
         path = folder / SUMMARY
@@ -93,6 +91,5 @@ def mesh_fits(suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet])
         with reading(path):
             mesh = mapping(summary.get("mesh", {}))
             if "iou" in mesh:
-                fit = {name: number(mesh, name) for name in MESH}
-                found.setdefault(each.prompt, []).append(fit)
-    return {prompt: {name: fmean(fit[name] for fit in fits) for name in MESH} for prompt, fits in found.items()}
+                found.setdefault(each.prompt, []).append({name: number(mesh, name) for name in MESH})
+    return found
