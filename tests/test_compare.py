@@ -243,7 +243,7 @@ def test_a_budget_is_needed() -> None:
 
 
 def test_every_lineup_is_of_settings_that_exist() -> None:
-    for lineup in ("methods", "ablation", "guidance"):
+    for lineup in ("methods", "ablation", "guidance", "crisp"):
         for overrides in comparison(f"lineup={lineup}").overrides().values():
             assert overrides[:2] == ["outputs=minimal", "stages=1"]
             compose_plain("config", ["prompt=a red car", *overrides])

@@ -34,8 +34,9 @@ def portraits(mesh: trimesh.Trimesh, size: int = 192) -> list[np.ndarray]:
 
 
 def clay(mesh: trimesh.Trimesh, cameras: Cameras, size: int) -> np.ndarray:
-    """Pictures [B, size, size, 3] uint8, on white, of a mesh as grey, matte clay, shaded by its own normals: the Lambert
-    reflection of a sun over the photographer's left shoulder and of a sky brighter than the ground, without shadows."""
+    """Pictures [B, size, size, 3] uint8, on white, of a mesh as grey, matte clay, shaded by its own normals: the
+    Lambert reflection of a sun over the photographer's left shoulder and of a sky brighter than the ground, without
+    shadows."""
     hits = photograph(mesh.vertices, mesh.faces, cameras, SAMPLES * size)
     met = hits.face >= 0
     corners = np.asarray(mesh.vertex_normals)[mesh.faces[hits.face[met]]]
