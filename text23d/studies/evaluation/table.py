@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from text23d.studies.markdown import number, table
+from text23d.studies.runs import MESH
 
 HEADINGS = {
     "kind": "kind right",
@@ -28,14 +29,6 @@ SOURCES = {
     "runs": "3-D runs",
     "world": "the world itself (ceiling)",
     "world_corrupted": "the world, blurred (ceiling)",
-}
-MESHES = {
-    "roughness": "roughness, degrees",
-    "genus": "genus",
-    "bodies": "bodies",
-    "half_covered": "half-covered pixels",
-    "iou": "silhouette IoU",
-    "psnr": "colour PSNR, dB",
 }
 BY_PROMPT = {"samples": "samples", "runs": "3-D runs", "world": "the world's own"}
 """Sources whose figures are told by prompt."""
@@ -93,10 +86,10 @@ def meshes_table(
 ) -> list[str]:
     """The means over the prompts that have meshes, and each prompt's: of the runs' meshes, over their seeds, and,
     behind a stroke, of the world's own object meshed and seen in the same way."""
-    own = {prompt: {name: fmean(fit[name] for fit in fits) for name in MESHES} for prompt, fits in runs.items()}
+    own = {prompt: {name: fmean(fit[name] for fit in fits) for name in MESH} for prompt, fits in runs.items()}
 
     def cells(of: Mapping[str, float], other: Mapping[str, float], genus: str) -> list[str]:
-        pairs = {name: f"{number(of[name], 2)} / {number(other[name], 2)}" for name in MESHES}
+        pairs = {name: f"{number(of[name], 2)} / {number(other[name], 2)}" for name in MESH}
         return list((pairs | {"genus": f"{number(of['genus'], 2)} / {genus}"}).values())
 
     def genera(fit: Mapping[str, float]) -> str:
@@ -104,9 +97,9 @@ def meshes_table(
 
     rows = [[prompt, *cells(own[prompt], world[prompt], genera(world[prompt]))] for prompt in own]
     if own:
-        mean, worlds = ({name: fmean(of[prompt][name] for prompt in own) for name in MESHES} for of in (own, world))
+        mean, worlds = ({name: fmean(of[prompt][name] for prompt in own) for name in MESH} for of in (own, world))
         rows.insert(0, ["mean", *cells(mean, worlds, number(worlds["genus"], 2))])
-    return table(["3-D runs / the world's own", *MESHES.values()], rows)
+    return table(["3-D runs / the world's own", *MESH.values()], rows)
 
 
 def percentages(accuracy: Mapping[str, float]) -> str:
