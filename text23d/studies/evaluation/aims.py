@@ -29,8 +29,8 @@ class Aim:
 
 def aims(figures: Mapping[str, Mapping[str, float]], meshes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """figures: by source, over all prompts. meshes: the MESH figures of "runs", those of each prompt's meshes, and of
-    the "world", and how many meshes were "asked" for; empty where no run was."""
-    found = of_meshes(meshes["runs"], meshes["world"], meshes["asked"]) if meshes and meshes["runs"] else []
+    the "world", and how many meshes were "asked" for; empty where there are none."""
+    found = of_meshes(meshes["runs"], meshes["world"], meshes["asked"]) if meshes else []
     return [asdict(each) for each in (*found, *of_pictures(figures))]
 
 
@@ -42,7 +42,7 @@ def of_meshes(runs: Mapping[str, Sequence[Fit]], world: Mapping[str, Fit], asked
         ("half_covered", "half-covered pixels", SOFT, lambda value: f"{100 * value:.1f} %"),
     ):
         own, other = (fmean(pair[index][name] for pair in pairs) for index in (0, 1))
-        times = own / other
+        times = own / max(other, 1e-9)
         yield Aim(
             what, f"{unit(own)}, {times:.2f} x", unit(other), f"at most {most:g} x the world's own", times <= most
         )

@@ -113,15 +113,16 @@ def mesh_figures(
     suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet], failed: Sequence[str], where: Path
 ) -> dict[str, Any]:
     """Of the meshes of runs and, made below `where` with the same settings, of the world's own objects; "asked" is the
-    number of runs, also of those that failed. Empty where no run is there."""
-    if not folders:
+    number of runs, also of those that failed. Empty where no run has a mesh."""
+    runs = mesh_fits(folders, sets)
+    if not runs:
         return {}
     settings = read(MeshSettings, read_config(folders[0]).get("mesh", {}), "mesh.")
     world = world_meshes(suite, where / "world", CEILING_SEED, settings)
     own = {prompt: world_folder(where / "world", prompt) for prompt in world}
     mesh_sheet(own.items(), where / "world.png")
     mesh_sheet([(each.prompt, folder) for folder, each in zip(folders, sets, strict=True)], where / "meshes.png")
-    return {"asked": len(folders) + len(failed), "runs": mesh_fits(folders, sets), "world": world}
+    return {"asked": len(folders) + len(failed), "runs": runs, "world": world}
 
 
 def score(judge: Judge, suite: Suite, sources: Sources) -> dict[str, Any]:
