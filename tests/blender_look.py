@@ -1,5 +1,7 @@
-"""Run by Blender (`blender -b --python-exit-code 1 --python blender_look.py -- <file> <picture>`): import one file as a
-person would, say what is in it in one line of JSON, and render it with Cycles from the front on nothing."""
+"""Run by Blender (`blender -b --python-exit-code 1 --python blender_look.py -- <file> <picture> <clay> <x> <y> <z>`):
+import one file as a person would, say what is in it in one line of JSON, and render it with Cycles from the front on
+nothing: as it is under a white sky and, into a second picture, as matte clay under a sun of irradiance pi from x, y, z,
+without shadows."""
 
 import json
 import math
@@ -7,9 +9,10 @@ import sys
 
 import bpy
 import numpy as np
+from mathutils import Vector
 
 np.bool = np.bool_  # type: ignore[misc]  # Blender 3.4's glTF importer still asks for it
-file, picture = sys.argv[sys.argv.index("--") + 1 :]
+file, picture, clay, *towards = sys.argv[sys.argv.index("--") + 1 :]
 bpy.ops.wm.read_factory_settings(use_empty=True)
 importer = {
     "glb": lambda: bpy.ops.import_scene.gltf(filepath=file),
@@ -65,5 +68,20 @@ scene.view_settings.view_transform = "Standard"
 scene.render.resolution_x = scene.render.resolution_y = 96
 scene.render.film_transparent, scene.render.image_settings.color_mode = True, "RGBA"
 scene.render.filepath = picture
+bpy.ops.render.render(write_still=True)
+scene.world.node_tree.nodes["Background"].inputs["Color"].default_value = (0, 0, 0, 1)
+matte = bpy.data.materials.new("clay")
+matte.use_nodes = True
+links, nodes = matte.node_tree.links, matte.node_tree.nodes
+diffuse = nodes.new("ShaderNodeBsdfDiffuse")
+diffuse.inputs["Color"].default_value, diffuse.inputs["Roughness"].default_value = (0.5, 0.5, 0.5, 1), 0
+links.new(diffuse.outputs["BSDF"], nodes["Material Output"].inputs["Surface"])
+mesh.materials.clear()
+mesh.materials.append(matte)
+sun = bpy.data.objects.new("sun", bpy.data.lights.new("sun", "SUN"))
+sun.data.energy, sun.data.angle, sun.data.cycles.cast_shadow = math.pi, 0, False
+sun.rotation_mode, sun.rotation_quaternion = "QUATERNION", Vector(map(float, towards)).to_track_quat("Z", "Y")
+scene.collection.objects.link(sun)
+scene.render.filepath, scene.cycles.max_bounces = clay, 0
 bpy.ops.render.render(write_still=True)
 print("TOLD " + json.dumps(told))

@@ -26,7 +26,7 @@ from text23d.spaces import to_picture
 from text23d.studies import runs
 from text23d.studies.comparison.appearance import appearance
 from text23d.studies.comparison.budget import Calibration, Cost, affordable, read_cost
-from text23d.studies.comparison.figures import run_means
+from text23d.studies.comparison.figures import mesh_means, run_means
 from text23d.studies.comparison.study import Comparison
 from text23d.studies.comparison.table import cell
 from text23d.studies.launcher import Job, Outcome
@@ -85,6 +85,16 @@ def test_means_of_runs(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"odd/metrics\.jsonl is damaged or of another kind"):
             run_means([tmp_path / "odd"])
     assert "residual" not in run_means([tmp_path / "b"]) and run_means([]) == {}
+
+
+def test_means_of_meshes(tmp_path: Path) -> None:
+    """Over the runs that have one."""
+    fits = [dict.fromkeys(runs.MESH, value) | {"iou": 0.9} for value in (1, 4)]
+    for name, mesh in (("a", fits[0]), ("b", fits[1]), ("c", {"faces": 0})):
+        write_json(tmp_path / name / "summary.json", {"mesh": mesh})
+    write_json(tmp_path / "d" / "summary.json", {})
+    assert mesh_means([tmp_path / name for name in "abcd"]) == dict.fromkeys(runs.MESH, 2.5) | {"iou": 0.9}
+    assert mesh_means([tmp_path / "c", tmp_path / "d"]) == {}
 
 
 # Budgets
@@ -218,6 +228,7 @@ def test_the_verb_compares_goes_on_and_tells_failures(
         ("+lineup.variants.Big=[]", r"lineup\.variants\.Big: expected a name in small letters"),
         ("+lineup.variants.big=[sds]", r"lineup\.variants\.big=\[sds\]: expected a list of settings as method"),
         ("+lineup.variants.big=['seed=1']", r"lineup\.variants\.big has seed=1: the study itself"),
+        ("+lineup.settings=['seed=1']", r"lineup\.settings has seed=1: the study itself"),
         ("lineup.variants=null", r"lineup\.variants=null: expected variants, as"),
         (
             "budget.seconds=-1",
@@ -243,10 +254,11 @@ def test_a_budget_is_needed() -> None:
 
 
 def test_every_lineup_is_of_settings_that_exist() -> None:
-    for lineup in ("methods", "ablation", "guidance"):
+    for lineup in ("methods", "ablation", "guidance", "crisp"):
         for overrides in comparison(f"lineup={lineup}").overrides().values():
             assert overrides[:2] == ["outputs=minimal", "stages=1"]
-            compose_plain("config", ["prompt=a red car", *overrides])
+            cfg = compose_plain("config", ["prompt=a red car", *overrides])
+            assert cfg["outputs"] == ("all" if lineup == "crisp" else "minimal"), "crisp compares meshes"
 
 
 def test_cells() -> None:

@@ -41,11 +41,14 @@ from text23d.rng import generator
 from text23d.settings import checked
 from text23d.studies import figures, member, runs
 from text23d.studies.evaluation import samples
+from text23d.studies.evaluation.aims import aims
 from text23d.studies.evaluation.samples import Sampling
+from text23d.studies.evaluation.solids import world_folder, world_meshes
 from text23d.studies.evaluation.table import HEADINGS, results_table
 from text23d.studies.figures import PictureSet
 from text23d.studies.launcher import Job, Outcome
 from text23d.studies.suite import GROUPS, Prompts, Suite, read_suite
+from text23d.tasks.meshing import MeshSettings
 from text23d.worlds.objects.caption import Caption, parse
 from text23d.worlds.objects.scene import HELD_OUT
 from text23d.worlds.objects.world import Objects
@@ -437,6 +440,8 @@ class Launch:
         return None
 
 
+WORLDS = {"roughness": 2, "genus": 1, "bodies": 1, "half_covered": 0.12, "iou": 0.5, "psnr": 20.0}
+WORLDS |= {"genus_least": 1, "genus_most": 2}  # what the world's own objects have
 FIT = {"roughness": 4.0, "genus": 1, "bodies": 1, "half_covered": 0.12, "iou": 0.5, "psnr": 20.0}
 
 
@@ -454,15 +459,15 @@ def test_runs_are_jobs_of_the_launcher(
     expected = read_nerf(field).render_image(runs.run_cameras(), 64)
     assert len(sets[0].pictures) == 24 and sets[0].azimuth.tolist() == [45.0 * i for i in range(8)] * 3
     assert (sets[0].pictures - expected).abs().max() <= 1 / 255 + 1e-6
-    fits = runs.mesh_fits(suite, folders, sets)
-    assert fits == {"a red car": {**FIT, "psnr": 36.0}, "a mug": {**FIT, "psnr": 32.0}}
+    fits = runs.mesh_fits(folders, sets)
+    assert fits == {"a red car": [{**FIT, "psnr": 36.0}] * 2, "a mug": [{**FIT, "psnr": 32.0}] * 2}
     write_json(folders[0] / "summary.json", {})
     write_json(folders[1] / "summary.json", {"mesh": {**FIT, "iou": 0.7, "psnr": 30}})
-    assert runs.mesh_fits(suite, folders[:2], sets[:2]) == {"a red car": {**FIT, "iou": 0.7, "psnr": 30}}
+    assert runs.mesh_fits(folders[:2], sets[:2]) == {"a red car": [{**FIT, "iou": 0.7, "psnr": 30}]}
     for odd in ({"mesh": 5}, {"mesh": {**FIT, "iou": "good"}}, {"mesh": {"iou": 0.5}}):
         write_json(folders[0] / "summary.json", odd)
         with pytest.raises(UserError, match=r"summary\.json is damaged or of another kind"):
-            runs.mesh_fits(suite, folders, sets)
+            runs.mesh_fits(folders, sets)
 
 
 def test_runs_that_failed_are_made_again_and_those_that_are_there_are_not(
@@ -539,7 +544,8 @@ def test_the_verb_scores_samples_and_goes_on(
             shares = row.keys() - {"kid", "diversity"}
             assert all(0 <= row[name] <= 1 for name in shares) and row["diversity"] > 0
     assert first["prompts"].keys() == {"a red car", "a blue car with yellow wheels", "a mug"}
-    assert all(list(row) == ["samples"] for row in first["prompts"].values())
+    assert all(list(row) == ["samples", "world"] for row in first["prompts"].values())
+    assert [each["what"] for each in first["aims"]] == ["samples of the prior: KID"]
     mine = [row["samples"]["kind"] for row in first["prompts"].values()]
     assert first["figures"]["all"]["samples"]["kind"] == pytest.approx(sum(mine) / 3)
     written = (tmp_path / "results.md").read_text()
@@ -609,8 +615,8 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     found = read_results(tmp_path)
     assert found["failed"] == [f"'a mug' with seed 1 failed: {why}"]
     assert "Without 1 3-D runs that failed." in said.out
-    assert set(found["prompts"]["a red car"]) == {"samples", "runs"}
-    assert set(found["prompts"]["a mug"]) == {"samples"}
+    assert set(found["prompts"]["a red car"]) == {"samples", "runs", "world"}
+    assert set(found["prompts"]["a mug"]) == {"samples", "world"}
     assert found["figures"]["all"]["runs"].keys() >= {"kind", "colour", "kid", "janus", "consistency"}
     assert "runs" not in found["figures"]["held_out"]
     assert Image.open(tmp_path / "runs.png").size[0] > 4 * 64
@@ -619,13 +625,31 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
     assert configuration.prior.weights == str(tiny_prior) and configuration.seed == 1
     summary = json.loads((folder / "summary.json").read_text())
     score, fits = summary["score"], found["meshes"]["runs"]
-    assert fits == {"a red car": {name: summary["mesh"][name] for name in runs.MESH}}
-    assert set(found["meshes"]["world"]) == {"a red car", "a mug"}
+    assert fits == {"a red car": [{name: summary["mesh"][name] for name in runs.MESH}]}
+    assert set(found["meshes"]["world"]) == {"a red car", "a mug"} and found["meshes"]["asked"] == 2
+    assert all(each["genus_least"] <= each["genus"] <= each["genus_most"] for each in found["meshes"]["world"].values())
+    assert found["aims"] == json.loads(json.dumps(aims(found["figures"]["all"], found["meshes"])))
+    wide = 4 + 4 * (192 + 4)
+    assert [Image.open(tmp_path / f"{name}.png").width for name in ("meshes", "world")] == [4 + 2 * (192 + 4), wide]
     mine = found["prompts"]["a red car"]["runs"]
     for what in ("kind", "colour"):  # the same 24 views, but for 8 bits
         assert mine[f"{what}_probability"] == pytest.approx(score[f"{what}_probability"], abs=2e-2)
     with pytest.raises(UserError, match="runs holds results of another settings"):
         evaluate.run(verb(tmp_path, tiny_prior, tiny_judge, "runs.seeds=[1]"))
+
+
+def test_meshes_of_the_world_are_made_once(tiny_judge: Path, tmp_path: Path) -> None:
+    suite, settings = suite_of(tiny_judge, plain=["a red car"]), MeshSettings(resolution=24, texture=64)
+    first = world_meshes(suite, tmp_path, 5, settings)
+    path = world_folder(tmp_path, "a red car") / "mesh.glb"
+    made = path.stat().st_mtime_ns
+    assert world_meshes(suite, tmp_path, 5, settings) == first and path.stat().st_mtime_ns == made
+    for seed, other, named in ((6, settings, "seed"), (5, replace(settings, resolution=32), "mesh")):
+        with pytest.raises(UserError, match=f"holds results of another {named}"):
+            world_meshes(suite, tmp_path, seed, other)
+    write_text(path.parent / "mesh.json", "{}")
+    with pytest.raises(UserError, match=r"mesh\.json is damaged or of another kind"):
+        world_meshes(suite, tmp_path, 5, settings)
 
 
 @pytest.mark.parametrize(
@@ -694,9 +718,10 @@ def test_the_table() -> None:
                 "a mug": {"runs": {"kind": 0.125}},
             },
             "failed": [],
+            "aims": [{"what": "bodies", "own": "1 of 2", "world": "-", "aim": "at least 2", "reached": False}],
             "meshes": {
-                "runs": {"a red car": {**FIT, "genus": 3}, "a mug": FIT},
-                "world": {prompt: {**FIT, "roughness": 2} for prompt in ("a red car", "a mug", "a bus")},
+                "runs": {"a red car": [{**FIT, "genus": 3}, {**FIT, "genus": 2}], "a mug": [FIT]},
+                "world": {"a red car": WORLDS, "a mug": {**WORLDS, "genus_most": 1}, "a bus": WORLDS},
             },
         }
     )
@@ -709,14 +734,48 @@ def test_the_table() -> None:
         "| the world itself (ceiling) | 1.000 | - |",
     ]
     assert lines[lines.index("## own group") + 2] == "| source | part's colour |"
+    assert lines[lines.index("## Aims") + 4] == "| bodies | 1 of 2 | - | at least 2 | no |"
     own = lines[lines.index("## By prompt") + 2 :]
-    assert own[0].startswith("| prompt | 2-D kind right | 2-D colour right | 2-D part's colour | 3-D kind right |")
-    assert own[2:4] == ["| a red car | 0.500 | - | - | - | - | - |", "| a mug | - | - | - | 0.125 | - | - |"]
-    assert lines[lines.index("## Meshes") + 4 :] == [
-        "| mean | 4.00 / 2.00 | 2.00 / 1.00 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
-        "| a red car | 4.00 / 2.00 | 3.00 / 1.00 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
-        "| a mug | 4.00 / 2.00 | 1.00 / 1.00 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
+    assert own[0] == "| samples / 3-D runs | kind right | colour right | part's colour | Janus rate | KID |"
+    assert own[2:4] == [
+        "| a red car | 0.500 / - | - / - | - / - | - / - | 1.235 / - |",
+        "| a mug | - / 0.125 | - / - | - / - | - / - | - / - |",
     ]
+    assert lines[lines.index("## Meshes") + 4 :] == [
+        "| mean | 4.00 / 2.00 | 1.75 / 1.00 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
+        "| a red car | 4.00 / 2.00 | 2.50 / 1 to 2 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
+        "| a mug | 4.00 / 2.00 | 1.00 / 1 | 1.00 / 1.00 | 0.12 / 0.12 | 0.50 / 0.50 | 20.00 / 20.00 |",
+    ]
+
+
+def test_aims_by_hand() -> None:
+    """Four meshes were asked for; one is missing, and one has a handle too many and two bodies."""
+    good, odd = {**FIT, "iou": 0.98, "psnr": 27.0}, {**FIT, "genus": 3, "bodies": 2, "psnr": 40.0}
+    meshes = {
+        "asked": 4,
+        "runs": {"a red car": [good, odd], "a mug": [{**good, "roughness": 7.0, "genus": 2}]},
+        "world": {"a red car": {**WORLDS, "iou": 0.97, "psnr": 30.0}, "a mug": {**WORLDS, "bodies": 2}},
+    }
+    world = {"kind": 1.0, "colour": 0.5, "kid": -0.001}
+    figures = {"runs": {"kind": 0.97, "colour": 0.96, "janus": 0.04, "kid": 0.01}, "samples": {"kid": 0.004}}
+    found = {each["what"]: each for each in aims({**figures, "world": world}, meshes)}
+    told = {name: (each["own"], each["world"], each["reached"]) for name, each in found.items()}
+    assert told == {
+        "mean angle between faces": ("5.00 degrees, 2.50 x", "2.00 degrees", False),
+        "half-covered pixels": ("12.0 %, 1.00 x", "12.0 %", True),
+        "genus as the world's own of that prompt have": ("2 of 4", "-", False),
+        "of one body": ("2 of 4", "1 of 2", False),
+        "silhouette IoU of 0.97 and colours of 27 dB or more": ("2 of 4", "1 of 2", False),
+        "3-D: kind right": ("0.970", "1.000", True),
+        "3-D: colour right": ("0.960", "0.500", False),
+        "3-D: Janus rate": ("0.040", "-", True),
+        "3-D: KID": ("0.010", "-0.001", False),
+        "samples of the prior: KID": ("0.004", "-0.001", True),
+    }
+    everything = {"asked": 36, "runs": {"a red car": [good] * 34 + [odd] * 2}, "world": meshes["world"]}
+    reached = {each["what"]: each["reached"] for each in aims({"world": world}, everything)}
+    assert list(reached.values()) == [False, True, True, True, True], "34 of 36 are enough"
+    assert aims({"world": world}, {}) == [], "nothing was made"
 
 
 # What a finished run is read and scored by

@@ -62,12 +62,12 @@ def look(mesh: trimesh.Trimesh, cameras: Cameras, size: int) -> tuple[np.ndarray
     hits = photograph(mesh.vertices, mesh.faces, cameras, size)
     met = hits.face >= 0
     shade = np.zeros((len(met), 3))
-    shade[met] = _colour_at(mesh, hits.face[met], hits.weight[met])
+    shade[met] = colour_at(mesh, hits.face[met], hits.weight[met])
     shape = (len(cameras), size, size)
     return met.reshape(shape), shade.reshape(*shape, 3)
 
 
-def _colour_at(mesh: trimesh.Trimesh, face: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def colour_at(mesh: trimesh.Trimesh, face: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Display colour [N, 3] of points on faces [N] by weights [N, 3]; vertex colours blend as light, texels as they are
     in the file."""
     corners = mesh.faces[face]

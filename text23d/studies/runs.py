@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -26,7 +25,14 @@ SIZE = 64
 """Side of the pictures that the judge sees."""
 VIEWS = "views.safetensors"
 """What a study adds to the folder: what the judge sees of it."""
-MESH = ("roughness", "genus", "bodies", "half_covered", "iou", "psnr")
+MESH = {
+    "roughness": "roughness, degrees",
+    "genus": "genus",
+    "bodies": "bodies",
+    "half_covered": "half-covered pixels",
+    "iou": "silhouette IoU",
+    "psnr": "colour PSNR, dB",
+}
 """Of what a run says of its mesh, the figures that studies compare."""
 
 
@@ -83,16 +89,19 @@ def render_run(folder: Path, cameras: Cameras) -> Tensor:
     return read_nerf(folder).render_image(cameras, SIZE)
 
 
-def mesh_fits(suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet]) -> dict[str, dict[str, float]]:
-    """The MESH figures of each prompt's meshes, as their runs found them, the mean over seeds; prompts without a mesh
-    are left out."""
+def mesh_fits(folders: Sequence[Path], sets: Sequence[PictureSet]) -> dict[str, list[dict[str, float]]]:
+    """The MESH figures of each prompt's meshes, as their runs found them; runs without a mesh are left out."""
     found: dict[str, list[dict[str, float]]] = {}
     for folder, each in zip(folders, sets, strict=True):
-        path = folder / SUMMARY
-        summary = read_json(path)
-        with reading(path):
-            mesh = mapping(summary.get("mesh", {}))
-            if "iou" in mesh:
-                fit = {name: number(mesh, name) for name in MESH}
-                found.setdefault(each.prompt, []).append(fit)
-    return {prompt: {name: fmean(fit[name] for fit in fits) for name in MESH} for prompt, fits in found.items()}
+        if fit := mesh_fit(folder):
+            found.setdefault(each.prompt, []).append(fit)
+    return found
+
+
+def mesh_fit(folder: Path) -> dict[str, float]:
+    """The MESH figures of a run's mesh; empty where it has none. Raises UserError where its summary is damaged."""
+    path = folder / SUMMARY
+    summary = read_json(path)
+    with reading(path):
+        mesh = mapping(summary.get("mesh", {}))
+        return {name: number(mesh, name) for name in MESH} if "iou" in mesh else {}

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from pydantic import BeforeValidator, Field
+from torch import Tensor
 
 from text23d.artifact.albedo import Light, lit, shading, unlit
 from text23d.artifact.atlas import UnwrapError, textured
@@ -25,7 +26,6 @@ from text23d.cameras import Cameras, orbit
 from text23d.errors import UserError
 from text23d.files import read_json, write_json
 from text23d.memory import free_bytes
-from text23d.representation.nerf import Nerf
 from text23d.settings import number, whole
 
 RINGS = (8, 10.0), (8, 45.0), (8, -25.0), (2, 85.0)  # of the cameras whose pictures the colours are taken from
@@ -48,6 +48,23 @@ Formats = Annotated[
     BeforeValidator(_words),
     Field(min_length=1, description="one or more of glb, obj, ply (as in glb,obj)"),
 ]
+
+
+class Occupied(Protocol):
+    """Where a field may be dense."""
+
+    def occupied(self, points: Tensor) -> Tensor:
+        """[N, 3] -> [N] bool."""
+
+
+class Radiance(Protocol):
+    """What a mesh is made of: a NeRF, or whatever else has a density and colours; see `representation.nerf.Nerf`."""
+
+    @property
+    def occupancy(self) -> Occupied: ...
+    def density(self, x: Tensor) -> Tensor: ...
+    def query(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
+    def render_image(self, views: Cameras, shape: int) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ def _taken(paths: list[Path]) -> list[Path]:
 
 
 def export(
-    nerf: Nerf,
+    nerf: Radiance,
     name: str,
     where: Path,
     settings: MeshSettings,
@@ -167,7 +184,7 @@ def finest() -> int:
 
 
 def build(
-    nerf: Nerf, settings: MeshSettings, device: torch.device, light: Light | None = None
+    nerf: Radiance, settings: MeshSettings, device: torch.device, light: Light | None = None
 ) -> tuple[Model, float, list[str]]:
     """The coloured surface in scene units, its level (see `extract`), and notes on what could not be had. Raises
     EmptyField."""

@@ -13,6 +13,7 @@ from text23d.judge.network import Asked, Judge
 from text23d.studies.comparison.appearance import appearance
 from text23d.studies.figures import Judged, summary
 from text23d.studies.records import number, read_json_lines, reading
+from text23d.studies.runs import MESH, mesh_fit
 
 APPEARANCE = ("saturation", "contrast")
 
@@ -26,6 +27,7 @@ def figures(
     judge_error             its standard error over things, which are independent where views of one thing are not
     saturation, contrast    relative to the world's for the same prompts
     seconds, iterations, noise_ratio, residual   means over the runs in `folders`, as far as they are known
+    roughness, genus, ... of MESH                means over those of them that have a mesh
     """
     found = summary(judge, judged, prompts, world)
     scores = [judge.log_likelihood(opinion, each.asked).exp().mean().item() for each, opinion in judged]
@@ -35,7 +37,7 @@ def figures(
     same_prompts = [pair for pair in world if pair[0].prompt in {each.prompt for each, _ in judged}]
     own, natural = (appearance(torch.cat([each.pictures for each, _ in sets])) for sets in (judged, same_prompts))
     found |= {name: own[name] / natural[name] for name in APPEARANCE if natural[name] > 0 and own[name] >= 0}
-    return found | run_means(folders)
+    return found | run_means(folders) | mesh_means(folders)
 
 
 def run_means(folders: Sequence[Path]) -> dict[str, float]:
@@ -51,3 +53,10 @@ def run_means(folders: Sequence[Path]) -> dict[str, float]:
                 if known := [number(line, name) for line in lines if line.get(name) is not None]:
                     rows.setdefault(name, []).append(statistics.fmean(known))
     return {name: statistics.fmean(values) for name, values in rows.items()}
+
+
+def mesh_means(folders: Sequence[Path]) -> dict[str, float]:
+    """Means of the MESH figures over the runs that have a mesh; empty where none has. Raises UserError where a summary
+    is damaged."""
+    fits = [fit for folder in folders if (fit := mesh_fit(folder))]
+    return {name: statistics.fmean(fit[name] for fit in fits) for name in MESH} if fits else {}

@@ -31,15 +31,16 @@ WORLD_SEED, COMPARED_SEED = (Objects().splits[f"comparison_{name}"] for name in 
 """Of the world's renders that runs are compared with, and of those in the row of the world itself."""
 WORLD = "the world itself"
 QUICK = ("outputs=minimal", "stages=1")
-"""What no figure here looks at is not made."""
+"""What most lineups do not look at is not made."""
 
 
 @dataclass(frozen=True)
 class Lineup:
-    """`conf/lineup/*.yaml`: a name, and the settings of each variant."""
+    """`conf/lineup/*.yaml`: a name, the settings of each variant, and those of all of them."""
 
     name: str
     variants: Annotated[dict[str, Any], Field(min_length=1, description="variants, as {sds: [method=sds]}")]
+    settings: list[Override] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Comparison:
         if not self.budgets:
             raise UserError("no budget: give budget.seconds or budget.evaluations")
         check_overrides(self.settings, "settings")
+        check_overrides(self.lineup.settings, "lineup.settings")
         for name, settings in self.variants().items():
             if slug(name) != name:
                 raise UserError(f"lineup.variants.{name}: expected a name in small letters, digits and dashes")
@@ -93,7 +95,7 @@ class Comparison:
 
     def overrides(self) -> dict[str, list[str]]:
         """All settings of each variant's runs but their number of iterations."""
-        return {name: [*QUICK, *self.settings, *own] for name, own in self.variants().items()}
+        return {name: [*QUICK, *self.lineup.settings, *self.settings, *own] for name, own in self.variants().items()}
 
 
 @dataclass

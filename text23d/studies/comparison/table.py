@@ -13,6 +13,7 @@ from text23d.spaces import from_picture
 from text23d.studies.comparison.budget import BUDGETS
 from text23d.studies.figures import Judged, PictureSet
 from text23d.studies.markdown import number, table
+from text23d.studies.runs import MESH
 
 COLUMNS = {
     "judge": "judge",
@@ -27,6 +28,7 @@ COLUMNS = {
     "saturation": "saturation",
     "contrast": "contrast",
     "diversity": "diversity",
+    **MESH,
     "noise_ratio": "noise ratio",
     "residual": "residual",
     "evaluations": "evaluations",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +14,15 @@ from torch.nn.functional import grid_sample
 
 from text23d.artifact.cast import cast
 from text23d.artifact.mesh import SIDE, extract
-from text23d.artifact.score import half_covered, look, overlap
 from text23d.artifact.shape import shape
+from text23d.cameras import Cameras
+from text23d.files import read_json, write_json
 from text23d.meter import Meter
-from text23d.studies.suite import Suite
-from text23d.tasks.meshing import SCORED_SIZE, MeshSettings, scored
+from text23d.paths import slug
+from text23d.studies.records import check_settings, number, reading
+from text23d.studies.runs import MESH
+from text23d.studies.suite import WORLD, Suite
+from text23d.tasks.meshing import MeshSettings, export
 from text23d.worlds.objects.parts import Mesh, Object
 from text23d.worlds.objects.render import pictures, render
 from text23d.worlds.objects.scene import make
@@ -23,30 +30,71 @@ from text23d.worlds.objects.scene import make
 DENSE = 100.0  # per scene unit, of a solid: a ray is half absorbed within half a cell of the default resolution
 COLUMNS = 2  # along a side of a cell, by whose centres its share is measured
 PASSED = 1e-5  # scene units behind a face from which the next one is looked for
+OBJECTS = 4  # of a prompt whose genus is looked at: that of one kind differs with the bars and loops it is given
+GENUS = ("genus_least", "genus_most")
+REPORT = "mesh.json"
 
 
-def world_meshes(suite: Suite, seed: int, settings: MeshSettings) -> dict[str, dict[str, float]]:
-    """For each prompt, what the mesh of an object of the world measures, as the mesh of a run is measured."""
-    cameras, found = scored(), {}
-    for number, prompt in enumerate(Meter().along(suite.prompts, "meshes of the world, prompt")):
-        thing = make(suite.caption[prompt], np.random.default_rng([seed, number, 0]))
-        seen = pictures(render(thing, cameras, size=SCORED_SIZE))
-        found[prompt] = measured(filled(thing, settings.resolution), seen, settings)
+def world_meshes(suite: Suite, folder: Path, seed: int, settings: MeshSettings) -> dict[str, dict[str, float]]:
+    """For each prompt the MESH figures of an object of the world, exported below `folder` as a run exports its mesh,
+    and the least and the greatest GENUS of OBJECTS of them. What is there already is not made again.
+
+    Raises UserError where the folder holds meshes of other settings.
+    """
+    check_settings(folder, {"mesh": asdict(settings), "seed": seed})
+    found = {}
+    for index, prompt in enumerate(Meter().along(suite.prompts, "meshes of the world, prompt")):
+        path = world_folder(folder, prompt) / REPORT
+        if not path.exists():
+            solids = [
+                Solid(make(suite.caption[prompt], np.random.default_rng([seed, index, one])), settings.resolution)
+                for one in range(OBJECTS)
+            ]
+            write_json(path, measured(solids, prompt, path.parent, settings))
+        report = read_json(path)
+        with reading(path):
+            found[prompt] = {name: number(report, name) for name in (*MESH, *GENUS)}
     return found
 
 
-def measured(volume: np.ndarray, seen: Tensor, settings: MeshSettings) -> dict[str, Any]:
-    """The figures of the mesh of what fills the cells by `volume` [R, R, R], beside pictures of it in picture space by
-    the `scored` cameras."""
-    field = DENSE * torch.from_numpy(volume).permute(2, 1, 0)[None, None]
+def world_folder(folder: Path, prompt: str) -> Path:
+    """Where the mesh of the world's own object for a prompt lies."""
+    return folder / slug(prompt)
 
-    def density(points: Tensor) -> Tensor:
-        return grid_sample(field, points.view(1, 1, 1, -1, 3), align_corners=False).view(-1)
 
-    mesh = extract(density, len(volume), settings.threshold, settings.faces)
-    hit, _ = look(mesh, scored(), seen.shape[-1])
-    covered = (seen[:, 3] > 0).numpy()  # alpha above 1/2
-    return {**shape(mesh), "iou": overlap(covered, hit), "half_covered": half_covered(seen)}
+class Solid:
+    """An object of the world as a field, of which an export asks what it asks of a NeRF (`meshing.Radiance`)."""
+
+    def __init__(self, thing: Object, resolution: int) -> None:
+        self.thing = thing
+        share = torch.from_numpy(filled(thing, resolution)).permute(2, 1, 0)  # z, y, x, as grid_sample takes a volume
+        self.field = DENSE * share[None, None]
+        self.colour = torch.tensor([part.colour for part in thing.parts], dtype=torch.float32).mean(0)
+
+    @property
+    def occupancy(self) -> Solid:
+        return self
+
+    def occupied(self, points: Tensor) -> Tensor:
+        return self.density(points) > 0
+
+    def density(self, x: Tensor) -> Tensor:
+        return grid_sample(self.field, x.view(1, 1, 1, -1, 3), align_corners=False).view(-1)
+
+    def query(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The colour, which paints what no picture shows, is the mean of the parts'."""
+        return self.density(x), self.colour.expand(len(x), 3)
+
+    def render_image(self, views: Cameras, shape: int) -> Tensor:
+        return pictures(render(self.thing, views, size=shape))
+
+
+def measured(solids: Sequence[Solid], name: str, folder: Path, settings: MeshSettings) -> dict[str, Any]:
+    """What the export of the first of the solids finds of its mesh, and the least and the greatest GENUS of all."""
+    report = export(solids[0], name, folder, replace(settings, format=("glb",)), torch.device("cpu"), light=WORLD.light)
+    others = (extract(each.density, settings.resolution, settings.threshold, settings.faces) for each in solids[1:])
+    genera = [report["genus"], *(shape(mesh)["genus"] for mesh in others)]
+    return {**report, **dict(zip(GENUS, (min(genera), max(genera)), strict=True))}
 
 
 def filled(thing: Object, resolution: int) -> np.ndarray:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import Field
 
+from text23d.artifact.formats import WRITERS
+from text23d.artifact.formats import read as read_mesh
 from text23d.artifact.media import contact_sheet, on_white
+from text23d.artifact.portrait import portraits
+from text23d.engine.resume import read_config
 from text23d.files import write_json, write_text
 from text23d.judge import network
 from text23d.judge.network import Judge
 from text23d.prior.builtin import prior as builtin
-from text23d.settings import Count, Seed
+from text23d.settings import Count, Seed, read
+from text23d.studies.evaluation.aims import aims
 from text23d.studies.evaluation.samples import Sampling, corrupted, renders, samples
-from text23d.studies.evaluation.solids import world_meshes
-from text23d.studies.evaluation.table import results_table
-from text23d.studies.figures import Judged, PictureSet, accuracies, judge_all, summary
+from text23d.studies.evaluation.solids import world_folder, world_meshes
+from text23d.studies.evaluation.table import BY_PROMPT, results_table
+from text23d.studies.figures import Judged, PictureSet, judge_all, summary
 from text23d.studies.overrides import Override, check_overrides, quoted
 from text23d.studies.records import Name, check_settings
 from text23d.studies.runs import mesh_fits, run_cameras, suite_runs
@@ -88,22 +94,39 @@ def evaluate(settings: Evaluation, device: torch.device) -> dict[str, Any]:
     sources: Sources = {}
     reference = renders(suite, how.sets, REFERENCE_SEED, how.cameras)
     sources["samples"] = samples(prior, suite, folder / "samples", how), reference
-    failed, meshes = list[str](), dict[str, dict[str, dict[str, float]]]()
+    failed, meshes = list[str](), dict[str, Any]()
     if seeds := settings.runs.seeds:
         where, overrides = folder / "runs", settings.overrides
         check_settings(where, {"prior": prior.card, "settings": overrides})
         sets, folders, failed = suite_runs(suite, where, seeds, settings.runs.workers, overrides, settings.device)
-        meshes = {"runs": mesh_fits(suite, folders, sets), "world": world_meshes(suite, CEILING_SEED, MeshSettings())}
+        meshes = mesh_figures(suite, folders, sets, failed, folder)
         sources["runs"] = sets, renders(suite, how.sets, REFERENCE_SEED, run_cameras())
     ceiling = renders(suite, how.sets, CEILING_SEED, how.cameras)
     sources |= {"world": (ceiling, reference), "world_corrupted": (corrupted(ceiling), reference)}
     results |= {**score(judge, suite, sources), "failed": failed, "meshes": meshes}
+    results["aims"] = aims(results["figures"]["all"], meshes)
     write(results, sources, folder)
     return results
 
 
+def mesh_figures(
+    suite: Suite, folders: Sequence[Path], sets: Sequence[PictureSet], failed: Sequence[str], where: Path
+) -> dict[str, Any]:
+    """Of the meshes of runs and, made below `where` with the same settings, of the world's own objects; "asked" is the
+    number of runs, also of those that failed. Empty where no run has a mesh."""
+    runs = mesh_fits(folders, sets)
+    if not runs:
+        return {}
+    settings = read(MeshSettings, read_config(folders[0]).get("mesh", {}), "mesh.")
+    world = world_meshes(suite, where / "world", CEILING_SEED, settings)
+    own = {prompt: world_folder(where / "world", prompt) for prompt in world}
+    mesh_sheet(own.items(), where / "world.png")
+    mesh_sheet([(each.prompt, folder) for folder, each in zip(folders, sets, strict=True)], where / "meshes.png")
+    return {"asked": len(folders) + len(failed), "runs": runs, "world": world}
+
+
 def score(judge: Judge, suite: Suite, sources: Sources) -> dict[str, Any]:
-    """Every figure by group and source, and the accuracies of samples and runs by prompt."""
+    """Every figure by group and source, and by prompt and source, of those BY_PROMPT."""
     asked = {prompt: suite.asked(prompt) for prompt in suite.prompts}
     judged = {name: (judge_all(judge, sets), judge_all(judge, others)) for name, (sets, others) in sources.items()}
     groups = {"all": set(asked)} | {
@@ -117,9 +140,12 @@ def score(judge: Judge, suite: Suite, sources: Sources) -> dict[str, Any]:
         }
         for group, inside in groups.items()
     }
-    made = {name: sets for name, (sets, _) in judged.items() if name in ("samples", "runs")}
     rows = {
-        prompt: {name: accuracies(judge, own) for name, sets in made.items() if (own := of_prompts(sets, {prompt}))}
+        prompt: {
+            name: summary(judge, own, asked, of_prompts(reference, {prompt}))
+            for name, (sets, reference) in judged.items()
+            if name in BY_PROMPT and (own := of_prompts(sets, {prompt}))
+        }
         for prompt in asked
     }
     return {"figures": figures, "prompts": rows}
@@ -139,9 +165,25 @@ def write(results: Mapping[str, Any], sources: Sources, folder: Path) -> None:
 
 
 def picture_sheet(sets: Sequence[PictureSet], path: Path) -> None:
-    """The first thing of each prompt from four sides, SHEET_COLUMNS prompts a row."""
+    """The first thing of each prompt from four sides."""
     first = {each.prompt: each for each in reversed(sets)}
     prompts = dict.fromkeys(each.prompt for each in sets)
-    cells = [(prompt, list(on_white(first[prompt].pictures[SIDES]))) for prompt in prompts]
+    sheet([(prompt, list(on_white(first[prompt].pictures[SIDES]))) for prompt in prompts], path)
+
+
+def mesh_sheet(folders: Iterable[tuple[str, Path]], path: Path) -> None:
+    """The first mesh of each prompt in these folders as clay and, beside it, unlit. Raises UserError where a file is
+    damaged."""
+    cells: dict[str, list[np.ndarray]] = {}
+    for prompt, folder in folders:
+        file = next((name for each in WRITERS if (name := folder / f"mesh.{each}").is_file()), None)
+        if file is not None and prompt not in cells:
+            cells[prompt] = portraits(read_mesh(file))
+    if cells:
+        sheet(list(cells.items()), path)
+
+
+def sheet(cells: Sequence[tuple[str, list[np.ndarray]]], path: Path) -> None:
+    """Pictures under their names, SHEET_COLUMNS of them in a row."""
     rows = [cells[start : start + SHEET_COLUMNS] for start in range(0, len(cells), SHEET_COLUMNS)]
     contact_sheet([(" | ".join(name for name, _ in row), [p for _, each in row for p in each]) for row in rows], path)
