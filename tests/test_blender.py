@@ -153,7 +153,7 @@ def test_blender_sees_the_clay_that_we_draw(
     ours = portrait.clay(mesh, FRONT, 96)[0].astype(int)
     inside = binary_erosion((clay[..., 3] == 255) & (ours < 255).all(-1), iterations=2)
     assert inside.sum() > 500 and 100 < ours[inside].mean() < 180
-    assert np.abs(clay[inside][:, :3] - ours[inside]).mean() < 2.5
+    assert np.abs(clay[inside][:, :3] - ours[inside]).mean() < 1.5
 
 
 @pytest.mark.needs("gltf-validator")
