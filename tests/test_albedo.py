@@ -23,6 +23,7 @@ from text23d.artifact.score import look, score
 from text23d.cameras import Cameras, orbit
 from text23d.compose import compose
 from text23d.errors import UserError
+from text23d.representation.nerf import Nerf
 from text23d.tasks import meshing
 from text23d.tasks.lighting import light_of
 from text23d.worlds.objects.parts import Mesh, Object, Part
@@ -133,7 +134,7 @@ def test_scores_compare_what_both_show_lit() -> None:
     assert score(mesh, cameras, seen, factors)["psnr"] > 30 > 20 > score(mesh, cameras, seen)["psnr"]
 
 
-def shaded_ball(share: float) -> meshing.Nerf:
+def shaded_ball(share: float) -> Nerf:
     """An orange ball, lit by so much of the world's light."""
 
     def colour(p: Tensor) -> Tensor:
