@@ -425,8 +425,8 @@ def test_march_of_nothing(chosen: str) -> None:
 def rendering(dtype: torch.dtype, least: float, count: int = 3000) -> tuple[Tensor, Tensor]:
     """Random rays through a field that is opaque in places."""
     layout = GridLayout.spanning(5, 2, 9, 4, 32)
-    field = table_for(layout, dtype), mlp_for(layout, 8, dtype), layout, 200.0, 2.0, 0.5
-    return ops.render(*rays(count, dtype), blobs(16), 0.05, least, *field)
+    table, mlp, (origins, directions) = table_for(layout, dtype), mlp_for(layout, 8, dtype), rays(count, dtype)
+    return ops.render(origins, directions, blobs(16), 0.05, least, table, mlp, layout, 200.0, 2.0, 0.5)
 
 
 @needs_compiler

@@ -38,7 +38,8 @@ class Nerf(nn.Module):
     hidden     width of the one hidden layer.
     steps      samples a ray takes along an edge of the cube: dt = 2 / steps.
     occupancy  where samples are worth taking; None: the default grid.
-    refresh    iterations between updates of the occupancy.
+    refresh    iterations between updates of the occupancy. It forgets by the update, so that the
+               ball which every field begins as is let go after four of them.
     surface    what keeps its surfaces together; None: nothing.
     generator  draws the initial weights, on the CPU (None: torch's global one).
 
@@ -58,7 +59,7 @@ class Nerf(nn.Module):
         blob: Annotated[float, number(least=-1000, most=1000)] = 1.0,
         radius: Annotated[float, number(least=0.01, most=100)] = 0.5,
         occupancy: Occupancy | None = None,
-        refresh: Count = 8,
+        refresh: Count = 4,
         surface: Surface | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -132,17 +133,17 @@ class Nerf(nn.Module):
 
     def _look(self, origins: Tensor, directions: Tensor) -> Tensor:
         """Premultiplied colour and alpha [R, 4] along rays [R, 3] (unit directions), without gradients and as far as
-        light of transmittance HIDDEN or more reaches."""
+        light of half the transmittance HIDDEN reaches, which is HIDDEN in picture space."""
         if not isinstance(self.encoding, HashGrid) or origins.is_cuda:
             return self._shade(points_on_rays(origins, directions, self.occupancy.mask, self.dt))
         field = self.encoding.table, self._network(), self.encoding.layout, self.gain, self.blob, self.radius
-        colour, alpha = ops.render(origins, directions, self.occupancy.mask, self.dt, HIDDEN, *field)
+        colour, alpha = ops.render(origins, directions, self.occupancy.mask, self.dt, HIDDEN / 2, *field)
         return torch.cat([colour, alpha[:, None]], -1)
 
     @torch.no_grad()
     def render_image(self, views: Cameras, shape: Shape | int, chunk: int | None = None) -> Tensor:
-        """`render` to `shape`, or to a square of that side, without gradients or jitter, and without what
-        lies behind a transmittance of HIDDEN.
+        """`render` to `shape`, or to a square of that side, without gradients or jitter, and to HIDDEN
+        without what lies behind.
 
         A view and at most `chunk` rays at a time, so that memory is bounded for any shape; None: as many as suit the
         device, on a CPU those whose temporaries stay in its cache.

@@ -54,7 +54,7 @@ class SdfNerf(Nerf):
         radius: Annotated[float, number(least=0.01, most=100)] = 0.5,
         beta: Annotated[float, number(least=0.001, most=10)] = 0.1,
         occupancy: Occupancy | None = None,
-        refresh: Count = 8,
+        refresh: Count = 4,
         distance: Eikonal | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
