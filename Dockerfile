@@ -10,8 +10,6 @@ ARG BUILD=${BASE}
 FROM ${BUILD} AS build
 # Where torch comes from: its builds for CPUs are small. https://pypi.org/simple has those for CUDA.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# The processors that the image is for. Those of the machine that builds (native) may not be those that run it.
-ARG TEXT23D_ARCH=x86-64-v3
 # Compute capabilities of the GPUs, where BUILD has CUDA's nvcc.
 ARG TEXT23D_CUDA_ARCH="80 86 89 90"
 # Optional packages, as in [hub,tensorboard].

@@ -1,13 +1,15 @@
 """Builds the kernels of cuda_ext into text23d/kernels, if there is a C++ compiler; with nvcc, those for CUDA as well.
 
-It needs no torch and never fails. TEXT23D_ARCH names the processor to build for (default "native", this machine's), for
-instance x86-64-v3; TEXT23D_CUDA_ARCH the compute capabilities, for instance "90" (default "80 86 89 90", and PTX of the
-last for later ones).
+It needs no torch and never fails. On x86-64 a library is built for each of LEVELS, of which kernels/backend.py chooses
+one at run time; elsewhere one for all processors of the kind. TEXT23D_ARCH names one processor to build for instead, as
+the compiler's -march does: native, x86-64-v3. TEXT23D_CUDA_ARCH names the compute capabilities, for instance "90"
+(default "80 86 89 90", and PTX of the last for later ones).
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,9 @@ from setuptools.modified import newer_group
 CPU_SOURCES = sorted(path.as_posix() for path in Path("cuda_ext/cpu").glob("*.cpp"))
 CUDA_SOURCES = sorted(path.as_posix() for path in Path("cuda_ext/cuda").glob("*.cu"))
 HEADERS = sorted(path.as_posix() for path in Path("cuda_ext").rglob("*.h"))
+NATIVE = "text23d.kernels._native"
+LEVELS = {"": "x86-64", "_v3": "x86-64-v3", "_v4": "x86-64-v4"}
+"""Suffixes of the libraries -> what they are built for: any x86-64, and those with AVX2 or AVX-512."""
 
 
 class BuildKernels(build_ext):
@@ -32,12 +37,17 @@ class BuildKernels(build_ext):
         return []
 
     def build_extension(self, ext: Extension) -> None:
-        if ext.name.endswith("_cuda"):
-            # nvcc works through the C++ compiler: where that one failed there is nothing to try.
-            if Path(self.get_ext_fullpath("text23d.kernels._native")).exists():
-                self.build_cuda(ext)
+        # Where the C++ compiler failed, through which nvcc works, too, there is nothing to try.
+        if ext.name != NATIVE and not Path(self.get_ext_fullpath(NATIVE)).exists():
             return
-        for compile_flags, link_flags in flag_sets(self.compiler.compiler_type):
+        if ext.name.endswith("_cuda"):
+            self.build_cuda(ext)
+            return
+        if len(libraries()) == 1:  # those of an earlier build would be preferred
+            for suffix in filter(None, LEVELS):
+                Path(self.get_ext_fullpath(NATIVE + suffix)).unlink(missing_ok=True)
+        reason: Exception | None = None
+        for compile_flags, link_flags in flag_sets(self.compiler.compiler_type, processor(ext.name)):
             ext.extra_compile_args, ext.extra_link_args = compile_flags, link_flags
             try:
                 super().build_extension(ext)
@@ -45,7 +55,8 @@ class BuildKernels(build_ext):
             # Whatever stops the compiler, the package works without it.
             except Exception as error:
                 reason = error
-        print(f"text23d: kernels not compiled ({reason}); the slower torch twins will serve", file=sys.stderr)
+        if ext.name == NATIVE:
+            print(f"text23d: kernels not compiled ({reason}); the slower torch twins will serve", file=sys.stderr)
 
     def build_cuda(self, ext: Extension) -> None:
         out = Path(self.get_ext_fullpath(ext.name))
@@ -60,20 +71,27 @@ class BuildKernels(build_ext):
             print(f"text23d: CUDA kernels not compiled ({said}); torch will serve on CUDA", file=sys.stderr)
 
 
-def flag_sets(compiler: str) -> list[tuple[list[str], list[str]]]:
+def libraries() -> list[str]:
+    """The modules' names of the CPU libraries to build."""
+    several = platform.machine() in ("x86_64", "AMD64") and sys.platform != "win32" and "TEXT23D_ARCH" not in os.environ
+    return [NATIVE + suffix for suffix in LEVELS] if several else [NATIVE]
+
+
+def processor(name: str) -> str:
+    """What the library of this name is built for, as -march says it; empty: what the compiler takes for granted."""
+    several = len(libraries()) > 1
+    return LEVELS[name.removeprefix(NATIVE)] if several else os.environ.get("TEXT23D_ARCH", "")
+
+
+def flag_sets(compiler: str, processor: str) -> list[tuple[list[str], list[str]]]:
     """Compiler and linker flags, the fastest first. No contraction to fused multiply-adds and no fast maths: marching
     then takes the very decisions of its torch twin. errno and the processor's exception flags, which nobody reads,
     would keep loops from being vectorised."""
     if compiler == "msvc":
         return [(["/std:c++17", "/O2", "/fp:precise", *openmp], []) for openmp in (["/openmp"], [])]
     common = ["-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-    march = f"-march={os.environ.get('TEXT23D_ARCH', 'native')}"
-    return [
-        ([*common, march, "-fopenmp"], ["-fopenmp"]),
-        ([*common, "-fopenmp"], ["-fopenmp"]),
-        ([*common, march], []),
-        (common, []),
-    ]
+    march = [f"-march={processor}"] if processor else []
+    return [([*common, *march, *openmp], openmp) for openmp in (["-fopenmp"], [])]
 
 
 def nvcc_flags(compiler: str) -> list[str]:
@@ -95,7 +113,7 @@ def find_nvcc() -> Path | None:
     return Path(found) if found else None
 
 
-kernels = [Extension("text23d.kernels._native", CPU_SOURCES, depends=HEADERS, language="c++", optional=True)]
+kernels = [Extension(name, CPU_SOURCES, depends=HEADERS, language="c++", optional=True) for name in libraries()]
 if find_nvcc() is not None:
     kernels.append(Extension("text23d.kernels._cuda", CUDA_SOURCES, depends=HEADERS, optional=True))
 setup(

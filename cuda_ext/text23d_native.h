@@ -23,7 +23,7 @@
 #endif
 
 /* Raised with every change of this file, together with ABI_VERSION in text23d/kernels/backend.py. */
-#define TEXT23D_ABI_VERSION 3
+#define TEXT23D_ABI_VERSION 4
 #define TEXT23D_MAX_LEVELS 64
 
 #ifdef __cplusplus
@@ -83,6 +83,21 @@ TEXT23D_EXPORT const char* text23d_error(int32_t code);
     TEXT23D_EXPORT int32_t text23d_composite_backward_##suffix(                                                        \
         int64_t rays, int64_t channels, const T* sigma_dt, const T* values, const int64_t* offsets,                    \
         const T* grad_sums, const T* grad_opacity, T* grad_sigma_dt, T* grad_values, int32_t threads, void* stream);
+
+TEXT23D_DECLARE(float, f32)
+TEXT23D_DECLARE(double, f64)
+
+#undef TEXT23D_DECLARE
+
+/* CPU only. The samples of march from near_t 0, field and composite in one: rays, occupancy and jitter as there, table,
+   grid and network as there -> colour [rays][3], opacity [rays], of each ray's samples until its transmittance has
+   fallen below `least` */
+#define TEXT23D_DECLARE(T, suffix)                                                                                     \
+    TEXT23D_EXPORT int32_t text23d_render_##suffix(                                                                    \
+        int64_t rays, const T* origins, const T* directions, const uint8_t* occupancy, int64_t cells, const T* jitter, \
+        double dt, int64_t max_steps, const T* table, const Text23dLevel* grid, int64_t levels, int64_t features,      \
+        int64_t hidden, const T* w1, const T* b1, const T* w2, const T* b2, double gain, double blob, double radius,   \
+        double least, T* colour, T* opacity, int32_t threads, void* stream);
 
 TEXT23D_DECLARE(float, f32)
 TEXT23D_DECLARE(double, f64)

@@ -66,12 +66,34 @@ def test_library_of_another_interface_is_refused(monkeypatch: pytest.MonkeyPatch
     backend._load.cache_clear()
     try:
         assert backend.select("auto") == "torch"
-        with pytest.raises(UserError, match=r"interface version 3, expected -1"):
+        with pytest.raises(UserError, match=r"interface version 4, expected -1"):
             backend.library()
     finally:
         monkeypatch.undo()
         backend._load.cache_clear()
         backend.select("auto")
+
+
+@pytest.mark.parametrize(
+    ("capability", "built", "chosen"),
+    [
+        ("AVX512", ("", "_v3", "_v4"), "_v4"),
+        ("AVX512", ("", "_v3"), "_v3"),
+        ("AVX2", ("", "_v3", "_v4"), "_v3"),
+        ("DEFAULT", ("", "_v3", "_v4"), ""),
+        ("NO AVX", ("", "_v3", "_v4"), ""),
+        ("AVX512", ("",), ""),
+    ],
+)
+def test_the_library_is_the_one_for_the_most_that_the_processor_can_do(
+    capability: str, built: tuple[str, ...], chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "__file__", str(tmp_path / "backend.py"))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    for suffix in (*built, "_notes"):
+        (tmp_path / f"_native{suffix}.so").touch()
+    assert backend._find("cpu") == tmp_path / f"_native{chosen}.so"
+    assert backend._find("cuda") is None
 
 
 def test_cuda_half_is_chosen_apart_from_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +122,7 @@ def test_libraries_export_the_whole_interface(device: str) -> None:
     names = ("hashgrid_forward", "hashgrid_backward_table", "hashgrid_backward_x", "field_forward", "field_backward")
     for name in (*names, "march_count", "march_fill", "composite_forward", "composite_backward"):
         assert getattr(library, f"text23d_{name}_f32") and getattr(library, f"text23d_{name}_f64")
+    assert device == "cuda" or (library.text23d_render_f32 and library.text23d_render_f64)
     assert library.text23d_error(0) in (b"none", b"no error")
 
 

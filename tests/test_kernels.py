@@ -10,7 +10,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -422,6 +422,67 @@ def test_march_of_nothing(chosen: str) -> None:
     assert len(empty.rays) == 0 and empty.offsets.tolist() == [0] * 6
 
 
+def rendering(dtype: torch.dtype, least: float, count: int = 3000) -> tuple[Tensor, Tensor]:
+    """Random rays through a field that is opaque in places."""
+    layout = GridLayout.spanning(5, 2, 9, 4, 32)
+    table, mlp, (origins, directions) = table_for(layout, dtype), mlp_for(layout, 8, dtype), rays(count, dtype)
+    return ops.render(origins, directions, blobs(16), 0.05, least, table, mlp, layout, 200.0, 2.0, 0.5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_rendering_is_march_field_and_composite_in_turn(dtype: torch.dtype) -> None:
+    close = 2e-5 if dtype == torch.float32 else 1e-12
+    backend.select("torch")
+    whole = rendering(dtype, 0.1)
+    backend.select("native")
+    for least in (1e-30, 1e-4, 0.1):
+        for all_of_it, seen in zip(whole, rendering(dtype, least), strict=True):
+            missing = all_of_it - seen
+            assert missing.min() >= -close and missing.max() <= least + close
+            assert least < 0.1 or missing.max() > 0.01
+    backend.select("auto")
+
+
+@needs_compiler
+def test_compiled_rendering_ends_where_a_loop_along_each_ray_does() -> None:
+    backend.select("native")
+    seen, opacity = rendering(torch.float64, 0.1, 300)
+    layout, given = GridLayout.spanning(5, 2, 9, 4, 32), rays(300, torch.float64)
+    samples = ops.march(*given, blobs(16), 0.05)
+    at = (samples.positions(*given) + 1) / 2
+    density, rgb = ops.field(at, table_for(layout), mlp_for(layout, 8), layout, 200.0, 2.0, 0.5)
+    backend.select("auto")
+    ended = 0
+    for ray, (first, last) in enumerate(pairwise(samples.offsets.tolist())):
+        colour, clear = torch.zeros(3, dtype=torch.float64), 1.0
+        for index in range(first, last):
+            if clear < 0.1:
+                ended += 1
+                break
+            alpha = 1 - math.exp(-density[index].item() * 0.05)
+            colour, clear = colour + clear * alpha * rgb[index], clear * (1 - alpha)
+        assert opacity[ray].item() == pytest.approx(1 - clear, abs=1e-10)
+        assert torch.allclose(seen[ray], colour, atol=1e-10)
+    assert ended > 30
+
+
+@needs_compiler
+def test_rendering_is_the_same_bits_for_any_number_of_threads_and_of_no_rays_nothing() -> None:
+    before = torch.get_num_threads()
+    backend.select("native")
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(rendering(torch.float32, 1e-4))
+    torch.set_num_threads(before)
+    none = rendering(torch.float32, 1e-4, 0)
+    backend.select("auto")
+    for one, two in zip(*results, strict=True):
+        assert torch.equal(one, two)
+    assert [len(each) for each in none] == [0, 0]
+
+
 OFFSETS = torch.tensor([0, 0, 3, 4, 4, 9, 10, 10])
 
 
@@ -497,6 +558,9 @@ def test_operators_are_registered_as_torch_expects() -> None:
         given = (torch.ones_like(out[0]), torch.ones_like(out[1]), x.detach(), *(each.detach() for each in mlp[:3]))
         torch.library.opcheck(native.field_backward, (*given, *out, *arguments, SHAPE[0]))
     torch.library.opcheck(native.march, (origins, directions, blobs(4), torch.zeros(20), 0.1, 0.0, 40))
+    learned = [each.detach().float() for each in (table, *mlp)]
+    march = (origins, directions, blobs(4), torch.zeros(20), 0.1, 40)
+    torch.library.opcheck(native.render, (*march, *learned, *arguments, *SHAPE, 1e-4))
     torch.library.opcheck(native.composite, (sigma_dt, values, OFFSETS))
     torch.library.opcheck(native.composite_backward, (*ones, sigma_dt.detach(), values.detach(), OFFSETS))
 

@@ -8,6 +8,7 @@ Ctrl-C heard, while torch is not there yet.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -189,7 +190,7 @@ def perform(verb: str, arguments: Sequence[str]) -> Any:
             from text23d.door import libraries
 
             libraries.check(verb)
-        return import_module(f"text23d.{verb}").main(list(arguments))
+        return module(verb).main(list(arguments))
     if {"-h", "--help"} & set(arguments):
         from text23d.door import manual
 
@@ -216,10 +217,10 @@ def under_hydra(verb: str, arguments: Sequence[str]) -> int:
     import hydra
 
     if line.runs:
-        import_module(f"text23d.{verb}")  # here, where nothing is made yet and Ctrl-C may end it at once
+        module(verb)  # here, where nothing is made yet and Ctrl-C may end it at once
         watch(interrupt)
     if line.sweep:
-        import_module(f"text23d.{verb}").sweep(line, arguments)
+        module(verb).sweep(line, arguments)
         return 0
     sys.argv[1:] = line.arguments
     job = Job(verb, line.folder)
@@ -242,7 +243,18 @@ class Job:
         register_resolvers()
 
     def __call__(self, cfg: DictConfig) -> None:
-        plain_spoken(import_module(f"text23d.{self.verb}").run)(cfg)
+        plain_spoken(module(self.verb).run)(cfg)
+
+
+def module(verb: str) -> Any:
+    """The verb's module. What it imports stays as long as the process does: to look through that for garbage, again and
+    again while it grows, would take a tenth of the start."""
+    gc.disable()
+    try:
+        return import_module(f"text23d.{verb}")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def plain_spoken(verb: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:

@@ -79,14 +79,12 @@ struct HashGrid {
     }
 };
 
-// Calls `work` with the HashGrid specialised for this number of features.
+// Calls `work` with the HashGrid specialised for this number of features, if it is a usual one.
 template <typename T, typename Work>
 void specialise(const Text23dLevel* grid, int64_t levels, int64_t features, int64_t point, int64_t number, Work work) {
     switch (features) {
-        case 1: return work(HashGrid<T, 1>{grid, levels, features, point, number});
         case 2: return work(HashGrid<T, 2>{grid, levels, features, point, number});
         case 4: return work(HashGrid<T, 4>{grid, levels, features, point, number});
-        case 8: return work(HashGrid<T, 8>{grid, levels, features, point, number});
         default: return work(HashGrid<T, 0>{grid, levels, features, point, number});
     }
 }

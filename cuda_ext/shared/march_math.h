@@ -48,34 +48,38 @@ struct March {
     T dt, near_t;
     int64_t max_steps;
 
-    // Calls visit(k, t) for every kept step of ray r, in order.
+    TEXT23D_HD Span<T> span(int64_t r) const { return enter_cube(origins + 3 * r, directions + 3 * r, near_t); }
+
+    // Calls visit(k, t) for the kept steps of ray r from step k on, in order, until one says false. The step after
+    // that; -1 where the ray has no more.
     template <typename Visit>
-    TEXT23D_HD void walk(int64_t r, Visit visit) const {
+    TEXT23D_HD int64_t walk(int64_t r, const Span<T>& span, int64_t k, Visit visit) const {
         const T *o = origins + 3 * r, *d = directions + 3 * r;
-        const Span<T> span = enter_cube(o, d, near_t);
         const T half = T(cells) / T(2);
-        for (int64_t k = 0; k < max_steps; ++k) {
+        for (; k < max_steps; ++k) {
             const T t = span.enter + (T(k) + jitter[r]) * dt;
-            if (!(t < span.leave)) return;
+            if (!(t < span.leave)) return -1;
             const int64_t i = cell_along(o[0] + t * d[0], half, cells);
             const int64_t j = cell_along(o[1] + t * d[1], half, cells);
             const int64_t l = cell_along(o[2] + t * d[2], half, cells);
-            if (occupancy[(i * cells + j) * cells + l]) visit(k, t);
+            if (occupancy[(i * cells + j) * cells + l] && !visit(k, t)) return k + 1;
         }
+        return -1;
     }
 
     TEXT23D_HD int64_t count(int64_t r) const {
         int64_t kept = 0;
-        walk(r, [&](int64_t, T) { ++kept; });
+        walk(r, span(r), 0, [&](int64_t, T) { return ++kept > 0; });
         return kept;
     }
 
     // The samples of ray r, from row `at` on.
     TEXT23D_HD void fill(int64_t r, int64_t at, int64_t* ray, T* t, int64_t* step) const {
-        walk(r, [&](int64_t k, T distance) {
+        walk(r, span(r), 0, [&](int64_t k, T distance) {
             ray[at] = r;
             t[at] = distance;
             step[at++] = k;
+            return true;
         });
     }
 };

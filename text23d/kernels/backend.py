@@ -10,11 +10,15 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from text23d.errors import UserError
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 CHOICES = ("auto", "native", "torch")
 LIBRARIES = {"cpu": "_native", "cuda": "_cuda"}
+LEVELS = {"AVX512": ("_v4", "_v3"), "AVX2": ("_v3",)}
+"""What the processor can do, in torch's word -> the libraries that are faster there, in the order of preference."""
 HOW_TO_BUILD = {
     "cpu": "install a C++ compiler (g++ or clang++), then `pip install -e .` in the checkout again",
     "cuda": "install CUDA's nvcc beside a C++ compiler, then `pip install -e .` in the checkout again",
@@ -92,8 +96,10 @@ def library(device: str = "cpu") -> ctypes.CDLL:
 
 
 def _find(device: str) -> Path | None:
-    found = sorted(Path(__file__).parent.glob(f"{LIBRARIES[device]}*"))
-    return next((path for path in found if path.suffix in (".so", ".dll", ".dylib")), None)
+    """The library for `device`; on the CPU the one for the most that this processor can do, always the same."""
+    levels = LEVELS.get(torch.backends.cpu.get_cpu_capability(), ()) if device == "cpu" else ()
+    names = (f"{LIBRARIES[device]}{level}{kind}" for level in (*levels, "") for kind in (".so", ".dll", ".dylib"))
+    return next((path for path in map(Path(__file__).parent.joinpath, names) if path.exists()), None)
 
 
 @cache

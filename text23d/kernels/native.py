@@ -284,3 +284,32 @@ def _composite_backward(ctx: Any, grad_sums: Tensor, grad_opacity: Tensor) -> tu
 
 
 composite.register_autograd(_composite_backward, setup_context=_composite_context)
+
+
+@torch.library.custom_op("text23d::render", mutates_args=())
+def render(
+    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, dt: float, max_steps: int, table: Tensor,
+    w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int, log2_table: int, base: int,
+    growth: float, gain: float, blob: float, radius: float, least: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """`ops.render`, on the CPU."""
+    grid = _layout(levels, features, log2_table, base, growth)[1]
+    origins, directions, jitter, table, w1, b1, w2, b2 = (
+        each.contiguous() for each in (origins, directions, jitter, table, w1, b1, w2, b2)
+    )
+    rays, occupied = len(origins), occupancy.contiguous().view(torch.uint8)
+    march = (rays, origins, directions, occupied, occupancy.shape[0], jitter, dt, max_steps)
+    field = (table, grid, levels, features, len(b1), w1, b1, w2, b2, gain, blob, radius)
+    out = origins.new_empty(rays, 3), origins.new_empty(rays)
+    _call("render", origins, *march, *field, least, *out)
+    return out
+
+
+@render.register_fake
+def _(
+    origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, dt: float, max_steps: int, table: Tensor,
+    w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int, log2_table: int, base: int,
+    growth: float, gain: float, blob: float, radius: float, least: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    rays = origins.shape[0]
+    return origins.new_empty(rays, 3), origins.new_empty(rays)

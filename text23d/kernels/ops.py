@@ -131,7 +131,7 @@ def march(
         raise ValueError(f"march: occupancy is on {occupancy.device}, origins on {origins.device}: move one")
     jitter = origins.new_full((rays,), 0.5) if jitter is None else jitter
     _expect(jitter, "jitter", (rays,), origins)
-    steps = math.ceil(2 * math.sqrt(3) / dt) + 1 if max_steps is None else max_steps
+    steps = _steps_across(dt) if max_steps is None else max_steps
     arguments = (origins.detach(), directions.detach(), occupancy, jitter.detach(), float(dt), float(near), steps)
     if choice() == "auto" and nerfacc_march.serves(origins):
         return Samples(*nerfacc_march.march(*arguments))
@@ -165,6 +165,41 @@ def composite(sigma_dt: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor
     if _compiled(sigma_dt):
         return native.composite(sigma_dt, values, offsets)
     return reference.composite(sigma_dt, values, offsets)
+
+
+@torch.no_grad()
+def render(
+    origins: Tensor,
+    directions: Tensor,
+    occupancy: Tensor,
+    dt: float,
+    least: float,
+    table: Tensor,
+    mlp: Mlp,
+    layout: GridLayout,
+    gain: float,
+    blob: float,
+    radius: float,
+) -> tuple[Tensor, Tensor]:
+    """`composite` of the `field` at the samples of `march`: colour [R, 3] and opacity [R]. Rays, occupancy and dt are
+    as there, and the others as in `field`.
+
+    least  transmittance: nothing is asked behind samples that leave less, on the CPU's compiled backend, which does all
+           in one. Results are at most so much below those of whole rays.
+    """
+    if _compiled(origins) and origins.device.type == "cpu":
+        jitter, steps = origins.new_full((len(origins),), 0.5), _steps_across(dt)
+        arguments = (*native.layout_arguments(layout), float(gain), float(blob), float(radius), float(least))
+        return native.render(origins, directions, occupancy, jitter, float(dt), steps, table, *mlp, *arguments)
+    samples = march(origins, directions, occupancy, dt)
+    at = (samples.positions(origins, directions) + 1) / 2
+    density, rgb = field(at, table, mlp, layout, gain, blob, radius)
+    return composite(density * dt, rgb, samples.offsets)
+
+
+def _steps_across(dt: float) -> int:
+    """Steps that cross the cube along its diagonal."""
+    return math.ceil(2 * math.sqrt(3) / dt) + 1
 
 
 def _compiled(x: Tensor) -> bool:

@@ -27,7 +27,9 @@ class Adam:
     eps: Annotated[float, number(above=0, most=1e-3)] = 1e-15
 
     def __call__(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(groups, betas=self.betas, eps=self.eps)
+        # One pass over a table instead of six. On a GPU it would count its steps there, which checkpoints do not.
+        fused = all(each.device.type == "cpu" for group in groups for each in group["params"])
+        return torch.optim.Adam(groups, betas=self.betas, eps=self.eps, fused=fused or None)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from text23d.memory import recomputed
 from text23d.representation.hashgrid import Encoding, HashGrid
 from text23d.representation.occupancy import Occupancy
 from text23d.representation.surface import Surface
-from text23d.representation.volume import Points, Remembered, points_on_rays, render_points
+from text23d.representation.volume import HIDDEN, Points, Remembered, points_on_rays, render_points
 from text23d.settings import Count, number, whole
 from text23d.spaces import to_picture
 
@@ -38,7 +38,8 @@ class Nerf(nn.Module):
     hidden     width of the one hidden layer.
     steps      samples a ray takes along an edge of the cube: dt = 2 / steps.
     occupancy  where samples are worth taking; None: the default grid.
-    refresh    iterations between updates of the occupancy.
+    refresh    iterations between updates of the occupancy. It forgets by the update, so that the
+               ball which every field begins as is let go after four of them.
     surface    what keeps its surfaces together; None: nothing.
     generator  draws the initial weights, on the CPU (None: torch's global one).
 
@@ -58,7 +59,7 @@ class Nerf(nn.Module):
         blob: Annotated[float, number(least=-1000, most=1000)] = 1.0,
         radius: Annotated[float, number(least=0.01, most=100)] = 0.5,
         occupancy: Occupancy | None = None,
-        refresh: Count = 8,
+        refresh: Count = 4,
         surface: Surface | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -79,9 +80,11 @@ class Nerf(nn.Module):
         shape = (self.gain, self.blob, self.radius)
         if not isinstance(self.encoding, HashGrid):
             return reference.activate(self.mlp(self.encoding(x)), x, *shape)
+        return ops.field((x + 1) / 2, self.encoding.table, self._network(), self.encoding.layout, *shape)
+
+    def _network(self) -> ops.Mlp:
         first, last = cast(nn.Linear, self.mlp[0]), cast(nn.Linear, self.mlp[2])
-        mlp = ops.Mlp(first.weight, first.bias, last.weight, last.bias)
-        return ops.field((x + 1) / 2, self.encoding.table, mlp, self.encoding.layout, *shape)
+        return ops.Mlp(first.weight, first.bias, last.weight, last.bias)
 
     def density(self, x: Tensor) -> Tensor:
         """Points [N, 3] -> density [N] per scene unit, >= 0; zero outside the ball of radius 1."""
@@ -128,9 +131,19 @@ class Nerf(nn.Module):
             self._remembered[views] = mask, state, points
         return points
 
+    def _look(self, origins: Tensor, directions: Tensor) -> Tensor:
+        """Premultiplied colour and alpha [R, 4] along rays [R, 3] (unit directions), without gradients and as far as
+        light of half the transmittance HIDDEN reaches, which is HIDDEN in picture space."""
+        if not isinstance(self.encoding, HashGrid) or origins.is_cuda:
+            return self._shade(points_on_rays(origins, directions, self.occupancy.mask, self.dt))
+        field = self.encoding.table, self._network(), self.encoding.layout, self.gain, self.blob, self.radius
+        colour, alpha = ops.render(origins, directions, self.occupancy.mask, self.dt, HIDDEN / 2, *field)
+        return torch.cat([colour, alpha[:, None]], -1)
+
     @torch.no_grad()
     def render_image(self, views: Cameras, shape: Shape | int, chunk: int | None = None) -> Tensor:
-        """`render` to `shape`, or to a square of that side, without gradients or jitter.
+        """`render` to `shape`, or to a square of that side, without gradients or jitter, and to HIDDEN
+        without what lies behind.
 
         A view and at most `chunk` rays at a time, so that memory is bounded for any shape; None: as many as suit the
         device, on a CPU those whose temporaries stay in its cache.
@@ -140,10 +153,7 @@ class Nerf(nn.Module):
         pictures, chunk = [], chunk or min(self.chunk or suited, suited)
         for view in each(views):
             rays = self._rays(view, shape)
-            parts = [
-                self._shade(points_on_rays(o, d, self.occupancy.mask, self.dt))
-                for o, d in zip(*(r.split(chunk) for r in rays), strict=True)
-            ]
+            parts = [self._look(o, d) for o, d in zip(*(r.split(chunk) for r in rays), strict=True)]
             pixels = torch.cat(parts).T.reshape(4, *shape)
             pictures.append(to_picture(pixels[:3], pixels[3:]))
         return torch.stack(pictures)

@@ -15,6 +15,7 @@ from text23d.representation.hashgrid import Encoding
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
 from text23d.representation.surface import CANDIDATES, differences, lateness, undecided
+from text23d.representation.volume import points_on_rays
 from text23d.settings import Count, NonNegative, Positive, number, whole
 
 Distance = Callable[[Tensor], Tensor]
@@ -53,7 +54,7 @@ class SdfNerf(Nerf):
         radius: Annotated[float, number(least=0.01, most=100)] = 0.5,
         beta: Annotated[float, number(least=0.001, most=10)] = 0.1,
         occupancy: Occupancy | None = None,
-        refresh: Count = 8,
+        refresh: Count = 4,
         distance: Eikonal | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -83,6 +84,9 @@ class SdfNerf(Nerf):
     def query(self, x: Tensor) -> tuple[Tensor, Tensor]:
         sdf, rgb = self.signed(x)
         return laplace_density(sdf, self.beta), rgb
+
+    def _look(self, origins: Tensor, directions: Tensor) -> Tensor:
+        return self._shade(points_on_rays(origins, directions, self.occupancy.mask, self.dt))
 
     def penalty(self, progress: float, generator: torch.Generator) -> Callable[[], Tensor] | None:
         return None if self.distance is None else self.distance.penalty(self, progress, generator)

@@ -28,6 +28,7 @@ OPERATORS = {
     "text23d::march": "march",
     "text23d::composite": "composite",
     "text23d::composite_backward": "composite",
+    "text23d::render": "picture",
 }
 """The operators of the compiled kernels, and the part of the time that each belongs to."""
 KERNELS = tuple(dict.fromkeys(OPERATORS.values()))
