@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_unlit_is_the_colour_itself_and_portraits_fill_their_pictures() -> None:
     brick.apply_translation([100, 0, 7])
     brick.visual = trimesh.visual.ColorVisuals(brick, vertex_colors=np.tile([200, 40, 90], (8, 1)))
     shaded, plain = portraits(brick, 64)
-    covered = (shaded < 255).all(-1)
+    covered: Any = (shaded < 255).all(-1)
     assert 0.15 < covered.mean() < 0.6 and not covered[[0, -1]].any() and not covered[:, [0, -1]].any()
     assert float((np.abs(plain[covered].astype(int) - (200, 40, 90)).max(-1) <= 1).mean()) > 0.9, "but for its outline"
     assert len(np.unique(shaded[covered][:, 0])) >= 3, "three sides in three greys"
