@@ -48,6 +48,9 @@ class Turns:
         turn = torch.deg2rad(self.angle)
         return torch.stack([turn.sin(), turn.cos()], -1)
 
+    def given(self, shape: tuple[int, ...]) -> None:
+        """Nothing."""
+
 
 @dataclass(frozen=True)
 class Bumps:
