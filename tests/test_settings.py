@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from inspect import isclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 import torch
@@ -41,6 +41,7 @@ from text23d.settings import (
     checked,
     described,
     number,
+    parameters_of,
     read,
     shown,
     targets,
@@ -329,8 +330,7 @@ PACKAGED = [
 
 def hints_of(target: str) -> dict[str, Any]:
     module, _, name = target.rpartition(".")
-    made = getattr(import_module(module), name)
-    return get_type_hints(made.__init__ if isclass(made) else made, include_extras=True)
+    return parameters_of(getattr(import_module(module), name))
 
 
 def is_loose(annotation: Any) -> bool:
@@ -552,8 +552,8 @@ def test_defaults_of_constructors_are_their_own_settings() -> None:
         module, _, name = target.rpartition(".")
         made: Any = getattr(import_module(module), name)
         function = made.__init__ if isclass(made) else made
-        hints = get_type_hints(function, include_extras=True)
-        values = dict(zip(reversed(list(hints)[: -1 or None]), reversed(function.__defaults__ or ()), strict=False))
+        hints = {key: each for key, each in hints_of(target).items() if key != "return"}
+        values = dict(zip(reversed(list(hints)), reversed(function.__defaults__ or ()), strict=False))
         for key, value in values.items():
             if isinstance(value, int | float | str | bool) and key in hints:
                 checked(value, hints[key], f"{target}.{key}")

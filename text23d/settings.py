@@ -75,8 +75,8 @@ def read(cls: type[T], section: Mapping[str, Any], prefix: str = "") -> T:
     return _call(cls, {name: checked(value, hints[name], prefix + name) for name, value in given.items()}, prefix)
 
 
-def _hints(target: Any) -> dict[str, Any]:
-    """The types of what `target` takes; those of a dataclass may be its bases', written in other modules."""
+def parameters_of(target: Any) -> dict[str, Any]:
+    """The annotations of what a function or class takes; a dataclass may have them of bases in other modules."""
     if is_dataclass(target):
         hints = get_type_hints(target, include_extras=True)
         return {each.name: hints[each.name] for each in fields(target) if each.init}
@@ -91,7 +91,7 @@ def build(node: Any, where: str, kind: Any = Any, **given: Any) -> Any:
     them, before anything is made; and for values that do not fit its annotations.
     """
     target = target_of(node, where)
-    hints = _hints(target)
+    hints = parameters_of(target)
     made = target if isclass(target) else hints["return"]
     if not any(_fits(made, each) for each in _members(kind)):
         raise UserError(f"{where}.{TARGET}={node[TARGET]}: expected {described(kind)}")
