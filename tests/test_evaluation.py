@@ -603,7 +603,7 @@ def test_the_verb_scores_runs_and_reports_those_that_fail(
 ) -> None:
     monkeypatch.setattr(member, "COMMAND", (sys.executable, "-c", WORKER.format(judge=str(tiny_judge.parent))))
     cfg = verb(tmp_path, tiny_prior, tiny_judge, "suite.held_out=[a mug]", "runs.seeds=[1]", "samples.sets=1")
-    cfg.runs.settings = list(SMALL)
+    cfg.runs.settings = [*SMALL, "stage=none"]
     write_text(tmp_path / "runs" / "a-mug-1", "a file where the run's folder should be")
     with pytest.raises(SystemExit) as stopped:
         cli.plain_spoken(evaluate.run)(cfg)

@@ -22,6 +22,7 @@ FLOORS = (
         "spaces",
         "words",
         "cameras",
+        "closeups",
         "rng",
         "clock",
         "checkpoint",

@@ -158,7 +158,7 @@ def test_its_levels_are_edms_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edm, "draw_sigma", told)
     for network in (TINY, WITH):
         TrainState.fresh(network, TrainConfig(batch=4), CPU).accumulate(batch(0))
-    assert asked == [(), (-1.2, 1.2)]
+    assert asked == [edm.LEVELS, (-1.2, 1.2)]
 
 
 def test_it_comes_back_with_the_weights(tmp_path: Path) -> None:

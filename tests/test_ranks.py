@@ -29,8 +29,9 @@ from text23d.files import load_tensors
 
 pytestmark = pytest.mark.timeout(900)  # one fixture does the work of most tests here
 TESTS = Path(__file__).parent
-SAME = 1e-5
-"""How far two ranks may be from one process, relatively."""
+SAME, FIGURES = 5e-4, 2e-3
+"""How far two ranks may be from one process, relatively: a ray that ends a step earlier, by the last bit of its
+transmittance, changes a pixel by up to 1e-4."""
 
 
 TRAINED = 1e-4
@@ -103,7 +104,7 @@ def test_two_ranks_give_what_one_process_gives(case: str, done: Path) -> None:
         assert not apart(second["state"][part], first["state"][part]), "the ranks have the same bits"
     for found, figures in zip(first["figures"], whole["figures"], strict=True):
         measured = {name: value for name, value in figures.items() if value is not None}
-        assert {name: found[name] for name in measured} == pytest.approx(measured, rel=1e-4)
+        assert {name: found[name] for name in measured} == pytest.approx(measured, rel=FIGURES)
 
 
 @pytest.mark.parametrize("case", list(CASES)[::2])

@@ -112,8 +112,9 @@ def test_a_run_saved_and_loaded_elsewhere_ends_with_the_same_bytes(name: str, fo
     assert differences(resumed, whole) == []
     moved = differences(whole["phi"], begun["phi"])
     assert moved and any("weight" in each or "table" in each or "pixels" in each for each in moved)
-    evaluations = 2 * begun["counts"]["evaluations"]
-    assert whole["counts"] == {"iteration": ALL, "evaluations": evaluations, "rate": 1.0, "stream": 0}
+    spent, first = whole["counts"].pop("evaluations"), begun["counts"]["evaluations"]
+    assert 1.8 * first <= spent <= 2 * first, "D' of windows is D without guidance, and may be shared"
+    assert whole["counts"] == {"iteration": ALL, "rate": 1.0, "stream": 0}
     assert whole["sheet"]["labels"] == [f"iteration {i + 1}" for i in range(ALL)]
     assert set(whole["sheet"]["pictures"]) == {str(i) for i in range(ALL)}
 
