@@ -195,6 +195,7 @@ def test_a_run_under_any_limit_ends_done_or_in_one_line(tiny_prior: Path, tmp_pa
     for tenths in (3, 6, 7, 8, 9, 16):
         out = tmp_path / str(tenths)
         overrides = ["prompt=a red car", "outputs=minimal", f"prior.weights={tiny_prior}", *LOOP, *NERF]
+        overrides.append(f"stage.weights={tiny_prior.with_name('prior_fine.safetensors')}")
         line = ["", "run", *overrides, f"hydra.run.dir={out}"]
         code = f"import sys; sys.argv = {line}; from text23d import cli; cli.main()"
         done = limited(int(tenths * 0.1 * 2**30), code)
