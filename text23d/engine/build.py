@@ -23,7 +23,7 @@ from text23d.representation.nerf import Nerf
 from text23d.rng import generator
 from text23d.settings import Seed, Text, build, checked
 from text23d.tasks.constraints import Known
-from text23d.tasks.fine import Fine, FineSettings
+from text23d.tasks.fine import Fine
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     views: Sampler = build(cfg.get("views"), "views", Sampler)
     share = ranks.share(recipe.views)
     world: World[Any] = build(cfg.get("world"), "world", World)
-    guide: Guide = build(cfg.get("prior"), "prior", Guide, request=Request(prompt, world, views.words, device))
+    request = Request(prompt, world, views.words, device)
+    guide: Guide = build(cfg.get("prior"), "prior", Guide, request=request)
     guide, phi = replace(guide, watched=True), task.build(cfg.get("representation", {}), seed, device)
     constraint: Constraint[Any] = Unconstrained()
     if cfg.get("constraint"):
@@ -110,9 +111,8 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     )
     fine = None
     if cfg.get("stage"):
-        section: FineSettings = build(cfg["stage"], "stage", FineSettings)
         require_windows(phi, views, constraint, state)
-        fine = section.prepare(prompt, world, device).watched()
+        fine = build(cfg["stage"], "stage", Fine, request=request)
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
     one_by_one = device.type == "cpu"
     return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine)

@@ -10,7 +10,6 @@ import torch
 
 from text23d.cameras import Cameras
 from text23d.closeups import Closeups, draw_corners
-from text23d.contracts import World
 from text23d.guide import Guide, Request
 from text23d.method.schedule import Schedule
 from text23d.paths import weights_dir
@@ -42,26 +41,9 @@ class Fine:
         corner = draw_corners(count, stream)[which].to(cameras.azimuth.device)
         return Closeups(cameras, corner, phi.render_image(cameras, self.guide.shape))
 
-    def watched(self) -> Fine:
-        """See `Guide.watched`."""
-        return replace(self, guide=replace(self.guide, watched=True))
 
-
-@dataclass(frozen=True)
-class FineSettings:
-    """What `conf/stage/fine.yaml` explains."""
-
-    begin: float
-    sigma: Schedule
-    guidance: float
-    weights: str | None
-
-    def prepare(self, prompt: str, world: World[object], device: torch.device) -> Fine:
-        """The stage for this prompt. Raises UserError for bad weights and for words that they do not know."""
-        weights = self.weights or str(weights_dir() / WEIGHTS)
-        return Fine(guide(Request(prompt, world, (), device), weights, self.guidance), self.begin, self.sigma)
-
-
-def fine(begin: Begin, sigma: Schedule, guidance: Scale = 1.5, weights: str | None = None) -> FineSettings:
-    """`FineSettings` as a configuration says it."""
-    return FineSettings(begin, sigma, guidance, weights)
+def fine(request: Request, begin: Begin, sigma: Schedule, guidance: Scale = 1.5, weights: str | None = None) -> Fine:
+    """The stage for what is asked, as `conf/stage/fine.yaml` explains it. Raises UserError for bad weights and for
+    words that they do not know."""
+    windows = guide(request, weights or str(weights_dir() / WEIGHTS), guidance)
+    return Fine(replace(windows, watched=True), begin, sigma)

@@ -17,9 +17,9 @@ from text23d.cameras import Cameras
 from text23d.closeups import Closeups
 from text23d.contracts import Example
 from text23d.worlds.objects.caption import Caption
-from text23d.worlds.objects.render import pictures, render, sample_light
-from text23d.worlds.objects.scene import draw_caption, make
-from text23d.worlds.objects.views import cameras_from, sample_cameras, to_rows
+from text23d.worlds.objects.render import pictures, render
+from text23d.worlds.objects.scene import make
+from text23d.worlds.objects.views import cameras_from, to_rows
 from text23d.worlds.objects.world import Objects
 
 NOISE = 0.1
@@ -45,9 +45,7 @@ class ObjectCloseups(Objects):
         return {**super().arrays, "whole": (picture, "uint8"), "corner": ((2,), "float32")}
 
     def example(self, seed: int, index: int, views: int) -> Example:
-        rng = np.random.default_rng(np.random.SeedSequence((seed, index)))
-        caption = draw_caption(index, rng, self.held_out, self.pairs)
-        thing, light, cameras = make(caption, rng), sample_light(rng, self.light_variation), sample_cameras(views, rng)
+        caption, thing, light, cameras, rng = self.scene(seed, index, views)
         corner = torch.from_numpy(rng.uniform(0, 1 - closeups.SHARE, (views, 2)).astype(np.float32))
         whole = softened(render(thing, cameras, light, self.size), rng)
         images = render(thing, Closeups(cameras, corner, pictures(whole)), light, self.size)

@@ -19,6 +19,7 @@ from text23d.worlds.objects import caption as grammar
 from text23d.worlds.objects.caption import Caption
 from text23d.worlds.objects.colours import COLOURS
 from text23d.worlds.objects.kinds import KINDS
+from text23d.worlds.objects.parts import Object
 from text23d.worlds.objects.render import Light, pictures, render, sample_light
 from text23d.worlds.objects.scene import HELD_OUT, draw_caption, make
 from text23d.worlds.objects.views import cameras_from, sample_cameras, to_rows
@@ -106,13 +107,15 @@ class Objects:
         return grammar.read_caption(fields)
 
     def example(self, seed: int, index: int, views: int) -> Example:
-        rng = np.random.default_rng(np.random.SeedSequence((seed, index)))
-        caption = draw_caption(index, rng, self.held_out, self.pairs)
-        thing = make(caption, rng)
-        light = sample_light(rng, self.light_variation)
-        cameras = sample_cameras(views, rng)
+        caption, thing, light, cameras, _ = self.scene(seed, index, views)
         images = render(thing, cameras, light, self.size)
         return Example(caption, {"images": images, "camera": to_rows(cameras)})
+
+    def scene(self, seed: int, index: int, views: int) -> tuple[Caption, Object, Light, Cameras, np.random.Generator]:
+        """What example `index` shows, in which light and from where, and the generator that all was drawn from."""
+        rng = np.random.default_rng(np.random.SeedSequence((seed, index)))
+        caption = draw_caption(index, rng, self.held_out, self.pairs)
+        return caption, make(caption, rng), sample_light(rng, self.light_variation), sample_cameras(views, rng), rng
 
     def decode(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Any]:
         return pictures(arrays["images"]), cameras_from(arrays["camera"])
