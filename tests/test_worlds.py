@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -94,6 +97,15 @@ def test_one_trainer_of_judges_serves_every_world(world: World[Any], tmp_path: P
     x = torch.randn(3, world.channels, *world.shape)
     scores = back.score(x, world.labels(captions[0]))
     assert all(0 <= value <= 1 for value in scores.values()) and len(scores) >= 4
+
+
+def test_trainings_on_clips_do_not_read_fresh_memory(tmp_path: Path) -> None:
+    """glibc fills what it hands out, which is zero otherwise as often as not."""
+    tests = [f"{__file__}::test_one_trainer_of_{what}_serves_every_world[clips]" for what in ("priors", "judges")]
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/made"]
+    environment = {**os.environ, "MALLOC_PERTURB_": "129"}
+    done = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout[-2000:]
 
 
 @pytest.mark.parametrize(("dimensions", "images", "loss"), [(1, 800, 0.7), (3, 240, 0.5)])

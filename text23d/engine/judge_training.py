@@ -17,7 +17,7 @@ from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.training import Progress, load, train, unheard
 from text23d.judge.network import Judge, save
 from text23d.judge.training import Targets, TrainConfig, TrainState, accuracy, hardened, targets
-from text23d.prior.builtin.prior import fast_precision
+from text23d.prior.builtin.prior import training_precision
 from text23d.rng import generator
 from text23d.settings import Count, Natural, Seed
 from text23d.worlds.dataset import Dataset, Recipe, open_or_build
@@ -63,7 +63,7 @@ def train_judge(
     """
     folder, config, world = Path(settings.folder), settings.train, world.judged()
     data, test = ranks.in_turn(lambda: datasets(world, settings.data, folder, progress))
-    state = TrainState.fresh(world, config, device, fast_precision(device))
+    state = TrainState.fresh(world, config, device, training_precision(device, len(world.shape)))
     checkpoint = folder / "training.safetensors"
     if ranks.first and checkpoint.exists():
         load(checkpoint, state)
