@@ -59,6 +59,7 @@ class Bumps:
     dimensions: int = 1
     negatives: bool = False
 
+    name = "bumps"
     channels = 2
     medium = "bumps, conditioned on a caption and a turn"
     words = ("a", "big", "bump", "negative", "positive", "small")

@@ -15,7 +15,7 @@ from torch import Tensor
 from text23d.cameras import Cameras
 from text23d.errors import UserError
 from text23d.method.constraints import Inpaint, Reference, Unconstrained
-from text23d.method.update import Update
+from text23d.method.update import Update, resample
 from text23d.pictures import read_picture
 from text23d.prior.wrappers.codec import Encoded
 from text23d.representation.image import PixelImage, resized
@@ -50,7 +50,9 @@ def files(folder: Path, size: int = 16) -> tuple[str, str]:
 def test_what_is_known_is_exactly_so_and_the_rest_is_the_target() -> None:
     known, x0_hat, mask = PixelImage.of(normal(0, 4, 8, 8)), normal(1, 3, 4, 8, 8), left_half(8)
     here = torch.tensor([1.0, 0.0, 1.0])
-    found = Inpaint(known, mask, lambda views: here).project(x0_hat, FRONT.sample(3))
+    found = Inpaint(known, lambda views, shape: resample(mask, shape) * here.reshape(-1, 1, 1, 1)).project(
+        x0_hat, FRONT.sample(3)
+    )
     for row in (0, 2):
         assert torch.equal(found[row, :, :, :4], known.pixels[0, :, :, :4])
         assert torch.equal(found[row, :, :, 4:], x0_hat[row, :, :, 4:])
@@ -60,7 +62,7 @@ def test_what_is_known_is_exactly_so_and_the_rest_is_the_target() -> None:
 def test_a_coarser_target_mixes_along_the_masks_edge() -> None:
     known, x0_hat, mask = PixelImage.of(normal(0, 4, 8, 8)), normal(1, 1, 4, 4, 4), left_half(8).clone()
     mask[..., 4] = 1  # five columns of eight: of the third of four, one half
-    found = Inpaint(known, mask, lambda views: torch.ones(1)).project(x0_hat, FRONT.sample(1))
+    found = Inpaint(known, lambda views, shape: resample(mask, shape)).project(x0_hat, FRONT.sample(1))
     coarse = resized(known.pixels, (4, 4))
     assert torch.equal(found[..., :2], coarse[..., :2]) and torch.equal(found[..., 3], x0_hat[..., 3])
     torch.testing.assert_close(found[..., 2], (coarse[..., 2] + x0_hat[..., 2]) / 2)
@@ -81,7 +83,9 @@ class Halving:
 
 def test_in_a_latent_space_what_is_known_is_encoded() -> None:
     known = PixelImage.of(torch.cat([normal(0, 3, 8, 8), torch.ones(1, 8, 8)]))
-    inside = Inpaint(known, left_half(8), lambda views: torch.ones(1)).within(lambda phi: Encoded(phi, Halving()))
+    inside = Inpaint(known, lambda views, shape: resample(left_half(8), shape)).within(
+        lambda phi: Encoded(phi, Halving())
+    )
     x0_hat = normal(1, 1, 3, 4, 4)
     found = inside.project(x0_hat, FRONT.sample(1))
     torch.testing.assert_close(found[..., :2], -resized(known.pixels[:, :3], (4, 4))[..., :2])

@@ -53,7 +53,7 @@ def test_the_denoiser_is_exact_and_told_nothing(folder: Path) -> None:
     assert 0.02 < max(weight) / sum(weight) < 0.98, "no one-sided mixture"
     assert made.aux is made.main and made.shape == (16, 16)
     assert made.conditioned_on(None).c is made.conditioned_on(None).c_aux is None
-    assert made.caption is None and made.latents is None and made.reference_rms is None
+    assert not made.captions and made.latents is None and made.reference_rms is None
 
 
 def test_an_image_becomes_one_of_the_folder(folder: Path) -> None:

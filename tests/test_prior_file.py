@@ -206,7 +206,7 @@ def test_what_the_auxiliary_denoiser_is_told() -> None:
 def test_only_the_main_denoiser_is_guided(weights: Path) -> None:
     made = guided("car", weights=str(weights), guidance=3.0, auxiliary="camera")
     assert isinstance(made.main, Guided) and made.main.scale == 3.0 and made.shape == (SIDE, SIDE)
-    assert made.main.denoiser is made.aux and made.caption == "car"
+    assert made.main.denoiser is made.aux and list(made.captions) == ["car"]
     assert made.reference_rms is not None and made.reference_rms(1.0) == pytest.approx(0.95)
     c, c_aux = made.conditions(orbit(2))
     assert (c_aux.text == PAD).all() and c.text[:, 0].tolist() == [3, 3] and torch.equal(c.views, c_aux.views)

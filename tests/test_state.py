@@ -61,7 +61,7 @@ def go(state: RunState, parts: Parts, iterations: int) -> None:
 
 def look(state: RunState, parts: Parts) -> Tensor:
     """Small pictures of what results show."""
-    return parts.task.judged(state.result(), (8, 8))
+    return torch.cat([*parts.task.judged(state.result(), (8, 8))])
 
 
 def resume(folder: Path) -> None:
@@ -261,7 +261,7 @@ def test_interrupted_finished_and_resumed_runs_show_the_same_average(tiny_prior:
 
     shown = [look(state, parts) for state in (finished, interrupted, resumed)]
     assert all(torch.equal(each, shown[0]) for each in shown)
-    assert not torch.equal(shown[0], parts.task.judged(finished.phi, (8, 8))), "an average is not phi"
+    assert not torch.equal(shown[0], torch.cat([*parts.task.judged(finished.phi, (8, 8))])), "an average is not phi"
     before = finished.snapshot()
     finished.result()
     assert differences(finished.snapshot(), before) == []

@@ -46,17 +46,17 @@ def test_what_a_bank_cannot_do() -> None:
 
 def test_noise_comes_back_to_its_camera(tmp_path: Path) -> None:
     warm, around = WarmStarts(), orbit(4)
-    assert warm.recall(around, stream(0)) is None
+    assert warm.recall(around, stream(0), (5, 5)) is None
     n = torch.randn(2, 3, 5, 5, generator=stream(1))
     warm.keep(around.rows(slice(0, 2)), n)
     n_new = torch.randn(1, 3, 5, 5, generator=stream(2))
     warm.keep(around.rows(slice(1, 2)), n_new)
 
-    found = warm.recall(around.rows(torch.tensor([2, 1, 0])), stream(3))
+    found = warm.recall(around.rows(torch.tensor([2, 1, 0])), stream(3), (5, 5))
     assert found is not None
     assert torch.equal(found[0], torch.randn(3, 3, 5, 5, generator=stream(3))[0]), "fresh where nobody was"
     assert torch.equal(found[1], n_new[0]) and torch.equal(found[2], n[0])
-    own = warm.recall(around.rows(torch.tensor([1, 2])), generators(0, [6, 7], 5, "inversion"))
+    own = warm.recall(around.rows(torch.tensor([1, 2])), generators(0, [6, 7], 5, "inversion"), (5, 5))
     assert own is not None and torch.equal(own[0], n_new[0])
     (fresh,) = generators(0, [7], 5, "inversion")
     assert torch.equal(own[1], torch.randn(3, 5, 5, generator=fresh)), "from the stream of its own view"
@@ -64,10 +64,10 @@ def test_noise_comes_back_to_its_camera(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "warm.safetensors", warm.state())
     restored, nothing = WarmStarts(), WarmStarts()
     restored.load(checkpoint.load(tmp_path / "warm.safetensors"))
-    again = restored.recall(around.rows(torch.tensor([2, 1, 0])), stream(3))
+    again = restored.recall(around.rows(torch.tensor([2, 1, 0])), stream(3), (5, 5))
     assert again is not None and torch.equal(again, found)
     nothing.load(WarmStarts().state())
-    assert nothing.recall(around, stream(0)) is None
+    assert nothing.recall(around, stream(0), (5, 5)) is None
 
 
 def job(*overrides: str) -> tuple[RunState, Parts]:
@@ -86,7 +86,7 @@ def test_a_run_goes_on_with_the_noise_it_ended_with() -> None:
     state, parts = job("views=bank", "views.count=2", "method/inversion=naive")
     advance(state, parts)
     warm = state.warm
-    assert warm is not None
+    assert isinstance(warm, WarmStarts)
     kept = {key: value.clone() for key, value in warm.noise.items()}
     assert kept.keys() == set(keys(parts.views.sample(2, stream(0))))
     begun: list[torch.Tensor | None] = []

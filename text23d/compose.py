@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,8 +26,27 @@ _HYDRA = threading.Lock()
 
 
 def register_resolvers() -> None:
-    """What the packaged configuration computes: `${slug:text}`, see `paths.slug`."""
+    """What the packaged configuration computes: `${slug:text}`, see `paths.slug`; `${covering:extent,side,times}`, the
+    number of windows that see each place of an axis so many times; `${grid:extent,side,stride,wrap}`, that of those on
+    a grid."""
     OmegaConf.register_new_resolver("slug", slug, replace=True)
+    OmegaConf.register_new_resolver("covering", covering, replace=True)
+    OmegaConf.register_new_resolver("grid", grid, replace=True)
+
+
+def covering(extent: float, side: float, times: float) -> int:
+    """How many windows of `side` see each place of an axis of `extent` so many times. What is no number is told later,
+    where it is checked."""
+    numbers = all(isinstance(each, int | float) for each in (extent, side, times))
+    return max(1, math.ceil(times * extent / side)) if numbers and side > 0 and math.isfinite(extent) else 1
+
+
+def grid(extent: int, side: int, stride: int, wrap: bool) -> int:
+    """How many windows of `side` lie on an axis of `extent`, `stride` apart, as `representation.windowing.starts` has
+    them."""
+    if not all(isinstance(each, int) for each in (extent, side, stride)) or stride < 1 or extent < side:
+        return 1
+    return -(-extent // stride) if wrap else -(-(extent - side) // stride) + 1
 
 
 @contextmanager

@@ -185,6 +185,7 @@ class World(Protocol[Said]):
 
     A world is a frozen dataclass whose fields are its settings: equal worlds give equal examples.
 
+    name             in one word, as the world's files of weights have it
     channels, shape  an example as priors see it is x [B, channels, *shape], in about [-1, 1]
     medium           in words, what a prior of it sees and is conditioned on
     words            the vocabulary of its captions, sorted
@@ -196,6 +197,9 @@ class World(Protocol[Said]):
     light            unit normals [N, 3] -> irradiance [N] > 0 of the surfaces that examples show, about which each
                      example's own may vary: display colour = min(albedo * irradiance, 1); None: there is none to know
     """
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def channels(self) -> int: ...
@@ -295,12 +299,23 @@ Progress = Callable[[str, int, int], None]
 """(what, done, total): told while something long is written."""
 
 
+class Parted(Protocol):
+    """Prompts, one for each of R parts of phi, and how much each counts at each place of phi: weights [R, *S]."""
+
+    @property
+    def prompts(self) -> Sequence[str]: ...
+
+    @property
+    def weights(self) -> Tensor: ...
+
+
 class Task(Protocol):
     """What is made, and all that depends on it: how phi is built and prepared, shown, judged and exported.
 
     file      name of the file of phi's parameters
     columns   titles of the pictures that the contact sheet has of a stage
     single    whether one view shows all of phi, as of a picture
+    regions   prompts for parts of phi; None: one is for all of it
     """
 
     @property
@@ -311,6 +326,9 @@ class Task(Protocol):
 
     @property
     def single(self) -> bool: ...
+
+    @property
+    def regions(self) -> Parted | None: ...
 
     def build(self, section: Mapping[str, Any], seed: int, device: torch.device) -> Any:
         """phi as the configuration's section describes it, its first values from `seed`. Raises UserError for a
@@ -333,8 +351,8 @@ class Task(Protocol):
     def preview(self, phi: Any) -> Tensor:
         """The contact sheet's pictures of phi as it is, in picture space [len(columns), 4, H, W]."""
 
-    def judged(self, phi: Any, shape: Shape) -> Tensor:
-        """What the judge is to see of phi, [B, C, *shape]."""
+    def judged(self, phi: Any, shape: Shape) -> Sequence[Tensor]:
+        """What the judge is to see of phi for each of the run's prompts, [B, C, *shape]; B may be 0."""
 
     def export(self, phi: Any, prompt: str, folder: Path, stage: Stage, progress: Progress) -> Exported:
         """Write the results into `folder`, each in a stage of its own. Raises UserError if one cannot be written."""

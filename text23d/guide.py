@@ -36,12 +36,17 @@ class Latents(Protocol):
 @dataclass(frozen=True)
 class Request:
     """What is asked of a prior: the prompt, the world whose captions prompts may be, all the words that views may say
-    of themselves, and where to compute."""
+    of themselves, and where to compute; and `others`: further prompts, for other parts of what is made."""
 
     prompt: str
     world: Any
     view_words: Sequence[str]
     device: torch.device
+    others: Sequence[str] = ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return (self.prompt, *self.others)
 
 
 def unconditioned(views: Any) -> tuple[None, None]:
@@ -57,8 +62,9 @@ class Guide:
     reference_rms   sigma -> rms(x - D'(x)) on real data; None where that is not known
     shape           S of what they see, [B, C, *S]
     conditions      views -> (c, c_aux), on the priors' device
+    others          the same for each of the request's other prompts
     latents         how they see phi where they see no pictures; None: as it renders
-    caption         what the prior's world understood of the prompt; None for other priors
+    captions        what the prior's world understood of each prompt; empty for other priors
     learner         what the method itself learns of the renderings; None: nothing
     watched         whether what the denoisers return is checked: see `sound`
     """
@@ -70,8 +76,9 @@ class Guide:
     reference_rms: Callable[[float], float] | None = None
     shape: Shape = ()
     conditions: Callable[[Any], tuple[Any, Any]] = unconditioned
+    others: Sequence[Callable[[Any], tuple[Any, Any]]] = ()
     latents: Latents | None = None
-    caption: Any = None
+    captions: Sequence[Any] = ()
     learner: Learner | None = None
     watched: bool = False
 

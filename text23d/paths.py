@@ -30,8 +30,14 @@ def config_of(verb: str) -> Path | None:
 
 
 def weights_dir() -> Path:
-    """The folder of the built-in prior's weights."""
+    """The folder of the weights that come with the package."""
     return PACKAGE / "weights"
+
+
+def weights_of(what: str, world: str) -> Path:
+    """The shipped weights of a world's prior or judge: `what`.safetensors of objects, `what`_<world>.safetensors of
+    others."""
+    return weights_dir() / (f"{what}.safetensors" if world == "objects" else f"{what}_{world}.safetensors")
 
 
 def slug(text: object) -> str:

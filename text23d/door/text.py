@@ -13,9 +13,9 @@ PROSE = ("prompt", "prior.negative")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """The texts among Hydra's own settings; they may refer to others, as in ${now:%H-%M} and ${seed}."""
 CAMERA = ("azimuth", "elevation", "distance", "fov")
-NO_TEXTS = (*CAMERA, "threshold", "seed", "threads", "seconds", "stable_diffusion", "optimizer")
+NO_TEXTS = (*CAMERA, "threshold", "seed", "threads", "seconds", "stable_diffusion", "optimizer", "regions")
 """The last names of the settings that are null, and else a number or a section."""
-RESOLVERS = r"now|slug|hydra|oc\.\w+"
+RESOLVERS = r"now|slug|covering|grid|hydra|oc\.\w+"
 QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
 
 

@@ -17,8 +17,11 @@ from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.method.average import Average
 from text23d.method.constraints import Inpaint, Unconstrained
+from text23d.method.noise import gaussian
 from text23d.method.update import InPixels, Reduce, Replace, Update, Updater
-from text23d.method.warm import WarmStarts
+from text23d.method.warm import SharedNoise, WarmStarts
+from text23d.prior.wrappers.regional import regional
+from text23d.representation.canvas import Canvas
 from text23d.representation.nerf import Nerf
 from text23d.rng import generator
 from text23d.settings import Seed, Text, build, checked
@@ -65,7 +68,8 @@ class Parts:
 
     def update_shape(self, progress: float) -> Shape:
         """The shape of the update's rendering ([0036])."""
-        return tuple(int(self.recipe.size(progress)) for _ in self.guide.shape)
+        size = self.recipe.size
+        return self.guide.shape if size is None else tuple(int(size(progress)) for _ in self.guide.shape)
 
 
 def reduction(recipe: Recipe, ranks: Ranks) -> Reduce | None:
@@ -90,9 +94,12 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     views: Sampler = build(cfg.get("views"), "views", Sampler)
     share = ranks.share(recipe.views)
     world: World[Any] = build(cfg.get("world"), "world", World)
-    request = Request(prompt, world, views.words, device)
+    asked = (prompt,) if task.regions is None else tuple(task.regions.prompts)
+    request = Request(asked[0], world, views.words, device, asked[1:])
     guide: Guide = build(cfg.get("prior"), "prior", Guide, request=request)
     guide, phi = replace(guide, watched=True), task.build(cfg.get("representation", {}), seed, device)
+    if task.regions is not None:
+        guide = regional(guide, task.regions.weights)
     constraint: Constraint[Any] = Unconstrained()
     if cfg.get("constraint"):
         known: Known = build(cfg["constraint"], "constraint", Known)
@@ -106,7 +113,7 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
         phi,
         optimizer,
         Average(phi.parameters(), recipe.ema) if recipe.ema else None,
-        WarmStarts() if views.warm else None,
+        noise_kept(views, phi, seed, device),
         recipe.learner(guide.unguided, generator(seed, 0, 0, "learner"), reduction(recipe, ranks)),
     )
     fine = None
@@ -114,8 +121,17 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
         require_windows(phi, views, constraint, state)
         fine = build(cfg["stage"], "stage", Fine, request=request)
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
-    one_by_one = device.type == "cpu"
+    one_by_one = device.type == "cpu" and not isinstance(phi, Canvas)  # whose gradient is as large as all of it
     return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine)
+
+
+def noise_kept(views: Sampler, phi: Any, seed: int, device: torch.device) -> WarmStarts | SharedNoise | None:
+    """Where views that come again find their noise."""
+    if not views.warm:
+        return None
+    if not isinstance(phi, Canvas):
+        return WarmStarts()
+    return SharedNoise(gaussian(phi.values[None].detach(), generator(seed, 0, 0, "shared noise"))[0].to(device))
 
 
 def require_windows(phi: Any, views: Sampler, constraint: Constraint[Any], state: RunState) -> None:

@@ -36,6 +36,7 @@ from text23d.judge.network import load as load_judge
 from text23d.kernels.backend import describe, using
 from text23d.kernels.threads import flush_denormals
 from text23d.memory import is_out_of_memory, lack, let_go
+from text23d.paths import weights_of
 from text23d.rng import global_generator
 from text23d.settings import Count, Flag, read
 
@@ -163,7 +164,8 @@ class Maker:
     def __call__(self, cfg: Mapping[str, Any], folder: Path, on_event: OnEvent) -> Run:
         started, self.started = time.perf_counter() if self.started is None else self.started, None
         with global_generator(0):  # networks draw their weights when they are made, before they are read
-            (state, parts), judge = build_run(cfg, self.device, self.ranks), load_judge()
+            state, parts = build_run(cfg, self.device, self.ranks)
+            judge = load_judge(weights_of("judge", parts.world.name))
         self.notes += filter(None, [prepare(state, parts)])
         health, watchdog = Health(self.settings.health), Watchdog(self.settings.health.stall)
         checkpoints = Checkpoints(folder, self.settings.checkpoint)

@@ -78,7 +78,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         draw,
         shape=guide.shape,
         update_shape=parts.update_shape(progress),
-        noise=state.warm.recall(views, draw("inversion")) if state.warm else None,
+        noise=state.warm.recall(views, draw("inversion"), guide.shape) if state.warm else None,
         project=parts.constraint.project,
         stage=stage,
     )

@@ -36,7 +36,8 @@ LOOKS = 1000
 class Recipe(ABC):
     """What every method shares: the loop round its step.
 
-    sigma, size                  noise level and side of the update's rendering ([0036]), by progress in [0, 1]
+    sigma, size                  noise level and side of the update's rendering ([0036]), by progress in [0, 1]; size
+                                 None: the prior's own shape
     iterations, views, inner     iterations of `views` renderings each, `inner` optimiser steps a target
     optimizer                    of phi; None: the target replaces phi's pixels
     lr_grid, lr_mlp, lr_end      its rates, and the share of themselves to which they fall linearly
@@ -47,7 +48,7 @@ class Recipe(ABC):
     """
 
     sigma: Schedule = field(default_factory=lambda: LogLinear(4.0, 0.8))
-    size: Schedule = field(default_factory=lambda: Constant(64))
+    size: Schedule | None = field(default_factory=lambda: Constant(64))
     iterations: Annotated[int, whole(1, 10_000_000)] = 200
     views: Annotated[int, whole(1, 1024)] = 4
     inner: Annotated[int, whole(1, 1000)] = 2
@@ -61,7 +62,8 @@ class Recipe(ABC):
     def __post_init__(self) -> None:
         last = min(self.iterations, LOOKS) - 1
         for progress in [step / max(1, last) for step in range(last + 1)]:
-            checked(self.size(progress), Side, "method.size")
+            if self.size is not None:
+                checked(self.size(progress), Side, "method.size")
             checked(self.sigma(progress), Level, "method.sigma")
             self.method_at(progress)
 

@@ -16,7 +16,7 @@ from text23d.engine.sheet import Sheet
 from text23d.engine.thrift import Thrift
 from text23d.errors import UserError
 from text23d.method.average import Average
-from text23d.method.warm import WarmStarts
+from text23d.method.warm import SharedNoise, WarmStarts
 
 COUNTS = ("iteration", "evaluations", "rate", "stream")
 
@@ -40,7 +40,7 @@ class RunState:
     phi: nn.Module
     optimizer: torch.optim.Optimizer | None
     average: Average | None = None
-    warm: WarmStarts | None = None
+    warm: WarmStarts | SharedNoise | None = None
     learner: Learner | None = None
     iteration: int = 0
     evaluations: int = 0

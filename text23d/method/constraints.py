@@ -8,9 +8,7 @@ from typing import Generic
 
 from torch import Tensor, lerp
 
-from text23d.contracts import Psi, Representation
-from text23d.method.noise import spread
-from text23d.method.update import resample
+from text23d.contracts import Psi, Representation, Shape
 
 Wrap = Callable[[Representation[Psi]], Representation[Psi]]
 
@@ -29,15 +27,14 @@ class Unconstrained:
 
 @dataclass(frozen=True)
 class Inpaint(Generic[Psi]):
-    """Pixels that are known, as a projection of the target: x0_hat <- m known + (1 - m) x0_hat.
+    """Elements that are known, as a projection of the target: x0_hat <- m known + (1 - m) x0_hat.
 
-    known  renders what is known. mask [1, 1, *S]: m, 1 where it is to be kept; averaged over areas where it shrinks.
-    here   which of B views see it, [B] of 0 and 1.
+    known  renders what is known.
+    keep   (views, shape) -> m [B, 1, *shape], 1 where it is to be kept, 0 where it is not known.
     """
 
     known: Representation[Psi]
-    mask: Tensor
-    here: Callable[[Psi], Tensor]
+    keep: Callable[[Psi, Shape], Tensor]
 
     penalty = None
 
@@ -46,9 +43,8 @@ class Inpaint(Generic[Psi]):
 
     def project(self, x0_hat: Tensor, views: Psi) -> Tensor:
         """The target x0_hat [B, C, *S], where m = 1 exactly what is known."""
-        known = self.known.render(views, tuple(x0_hat.shape[2:]))
-        keep = resample(self.mask.to(x0_hat), x0_hat.shape[2:])
-        return lerp(x0_hat, known.to(x0_hat), keep * spread(self.here(views).to(x0_hat), x0_hat))
+        shape = tuple(x0_hat.shape[2:])
+        return lerp(x0_hat, self.known.render(views, shape).to(x0_hat), self.keep(views, shape).to(x0_hat))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from text23d.contracts import Views
+from text23d.contracts import Shape, Views
 from text23d.method.noise import gaussian
 from text23d.rng import Stream
 
@@ -21,9 +22,9 @@ class WarmStarts:
     def __init__(self) -> None:
         self.noise: dict[Key, Tensor] = {}
 
-    def recall(self, views: Views, stream: Stream) -> Tensor | None:
-        """n [B, C, *S] to begin with: what was kept, or fresh for views that were not visited before. None before any
-        visit."""
+    def recall(self, views: Views, stream: Stream, shape: Shape) -> Tensor | None:
+        """n [B, C, *shape] to begin with: what was kept, or fresh for views that were not visited before. None before
+        any visit."""
         if not self.noise:
             return None
         known = [self.noise.get(key) for key in keys(views)]
@@ -45,6 +46,33 @@ class WarmStarts:
     def load(self, state: Mapping[str, Tensor]) -> None:
         rows = map(tuple, state["views"].tolist()) if state else ()
         self.noise = dict(zip(rows, state.get("noise", ()), strict=True))
+
+
+class SharedNoise:
+    """n = (x - D(x)) / sigma of the whole that windows show parts of, so that those which overlap begin from the same
+    noise: as `WarmStarts`, for views that `cut` and `paste`.
+
+    noise  [C, *S] of the whole at first, ~ N(0, I).
+    """
+
+    def __init__(self, noise: Tensor) -> None:
+        self.noise = noise
+
+    def recall(self, views: Any, stream: Stream, shape: Shape) -> Tensor:
+        """n [B, C, *shape] to begin with; nothing is drawn."""
+        found: Tensor = views.cut(self.noise, shape)
+        return found
+
+    def keep(self, views: Any, n: Tensor) -> None:
+        """n [B, C, *S]: what a visit ended with; the mean where windows overlap."""
+        total, count = views.paste(n.to(self.noise), tuple(self.noise.shape[1:]))
+        self.noise = torch.where(count > 0, total / count.clamp(min=1), self.noise)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"noise": self.noise}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.noise = state["noise"].to(self.noise)
 
 
 def keys(views: Views) -> list[Key]:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from text23d.cameras import Cameras
-from text23d.contracts import Constraint, Sampler
+from text23d.contracts import Constraint, Sampler, Shape
 from text23d.errors import UserError
 from text23d.method.constraints import Inpaint, Reference
+from text23d.method.noise import spread
+from text23d.method.update import resample
 from text23d.pictures import read_mask, read_picture
 from text23d.representation.image import PixelImage, resized
 from text23d.representation.views import Angle, FixedCamera, WithCamera
@@ -70,12 +72,14 @@ class KnownPixels:
         if mask.all():
             raise UserError(f"constraint.mask={self.mask}: it is white everywhere, so that nothing is left to complete")
 
-        def here(cameras: Cameras) -> Tensor:
-            return torch.isclose(cameras.features(), view.features()).all(1)
+        mask = mask[None].to(device)
 
-        known = PixelImage.of(picture).to(device)
+        def keep(cameras: Cameras, shape: Shape) -> Tensor:
+            here = torch.isclose(cameras.features(), view.features()).all(1)
+            return resample(mask, shape) * spread(here.to(mask), mask)
+
         joined = views if views == camera else WithCamera(views, camera)
-        return Inpaint(known, mask[None].to(device), here), joined
+        return Inpaint(PixelImage.of(picture).to(device), keep), joined
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class ObjectTask:
     file = "nerf.safetensors"
     columns = tuple(f"azimuth {360 * index // AZIMUTHS}" for index in range(AZIMUTHS))
     single = False
+    regions = None
 
     def build(self, section: Mapping[str, Any], seed: int, device: torch.device) -> Nerf:
         return seeded(section, seed, device, (Nerf, SdfNerf), "object")
@@ -87,8 +88,8 @@ class ObjectTask:
         """From AZIMUTHS sides."""
         return phi.render_image(orbit(AZIMUTHS, 15.0).to(self.device), PREVIEW_SIZE)
 
-    def judged(self, phi: Nerf, shape: Shape) -> Tensor:
-        return phi.render_image(judged_views(self.device), shape)
+    def judged(self, phi: Nerf, shape: Shape) -> list[Tensor]:
+        return [phi.render_image(judged_views(self.device), shape)]
 
     def export(self, phi: Nerf, prompt: str, folder: Path, stage: Stage, progress: Progress) -> Exported:
         """turntable.mp4 and the mesh's files."""

@@ -32,6 +32,7 @@ class PictureTask:
     file = "image.safetensors"
     columns = ("picture",)
     single = True
+    regions = None
 
     def build(self, section: Mapping[str, Any], seed: int, device: torch.device) -> Image:
         image: Image = seeded(section, seed, device, (PixelImage, MlpImage), "picture")
@@ -50,23 +51,27 @@ class PictureTask:
 
     def fault(self, phi: Image) -> str:
         """Whether the picture is of one colour."""
-        picture = self.judged(phi, (phi.size, phi.size))
+        picture = self.picture(phi, (phi.size, phi.size))
         return "the picture is of one colour" if bool((picture == picture[..., :1, :1]).all()) else ""
 
     def preview(self, phi: Image) -> Tensor:
         size = max(phi.size, PREVIEW_SIZE)
-        return self.judged(phi, (size, size))
+        return self.picture(phi, (size, size))
 
     @torch.no_grad()
-    def judged(self, phi: Image, shape: Shape) -> Tensor:
+    def picture(self, phi: Image, shape: Shape) -> Tensor:
+        """[1, 4, *shape], what is known of it kept."""
         assert self.view is not None and self.constraint is not None, "the task of a run is bound to its views"
         return self.constraint.project(phi.render(self.view, shape), self.view)
+
+    def judged(self, phi: Image, shape: Shape) -> list[Tensor]:
+        return [self.picture(phi, shape)]
 
     def export(self, phi: Image, prompt: str, folder: Path, stage: Stage, progress: Progress) -> Exported:
         """image.png, at phi's own resolution."""
         size = phi.size
         with stage("image"):
-            write_picture(folder / IMAGE, self.judged(phi, (size, size))[0])
+            write_picture(folder / IMAGE, self.picture(phi, (size, size))[0])
         return Exported({"image": {"file": IMAGE, "size": size}}, f"{IMAGE} of {size} x {size} pixels")
 
 

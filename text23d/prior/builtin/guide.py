@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from text23d.contracts import Views
+from text23d.contracts import Views, World
 from text23d.guide import Guide, Request
-from text23d.paths import weights_dir
+from text23d.paths import weights_dir, weights_of
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition
 from text23d.prior.wrappers.guidance import Guided, Scale
@@ -34,28 +34,31 @@ def guide(
     """The shipped prior as D with classifier-free guidance, and as D' without, conditioned on `auxiliary`.
 
     negative: a prompt that guidance moves away from; None: from no caption at all. Both are of the request's world.
-    weights, auxiliary_weights: files of D and of D'; None: the shipped prior, and the same as D. SMALL: the shipped
-    small prior.
+    weights, auxiliary_weights: files of D and of D'; None: the shipped prior of the world, and the same as D. SMALL:
+    the shipped small prior of objects.
     precision: auto (bfloat16 where the processor multiplies it natively), float32 or bfloat16.
     Raises UserError for bad weights and unknown words.
     """
     world, device = request.world, request.device
-    caption, words = world.read(request.prompt), world.tokens(request.prompt)
+    captions = [world.read(prompt) for prompt in request.prompts]
+    said = [world.tokens(prompt) for prompt in request.prompts]
     unwanted = world.tokens(negative, "prior.negative") if negative else ()
     dtypes = {"auto": builtin.fast_precision(device), "float32": torch.float32, "bfloat16": torch.bfloat16}
-    prior = builtin.load(shipped(weights), device, dtypes[precision])
-    aux = builtin.load(shipped(auxiliary_weights), device, dtypes[precision]) if auxiliary_weights else prior
+    prior = builtin.load(shipped(weights, world), device, dtypes[precision])
+    aux = builtin.load(shipped(auxiliary_weights, world), device, dtypes[precision]) if auxiliary_weights else prior
     for each in (prior, aux):
-        each.vocabulary.encode([words])
+        each.vocabulary.encode(said)
     away = prior.vocabulary.encode([unwanted])[0]  # no words: no caption
     main = Guided(prior.denoiser, guidance, lambda c: c.saying(away)) if guidance != 1 else prior.denoiser
+    asked = [partial(conditions, prior, aux, words, auxiliary) for words in said]
     return Guide(
         main,
         aux.denoiser,
         reference_rms=partial(aux.reference_rms, conditioning=CONDITIONINGS[auxiliary]),
         shape=prior.shape,
-        conditions=partial(conditions, prior, aux, words, auxiliary),
-        caption=caption,
+        conditions=asked[0],
+        others=asked[1:],
+        captions=captions,
     )
 
 
@@ -74,6 +77,8 @@ def hide(c: Condition, auxiliary: str) -> Condition:
     return c.unconditional() if auxiliary == "camera" else c.unconditional().without_views()
 
 
-def shipped(weights: str | None) -> str | Path | None:
-    """The file meant by a setting that may be SMALL."""
-    return weights_dir() / "prior_small.safetensors" if weights == SMALL else weights
+def shipped(weights: str | None, world: World[Any]) -> str | Path:
+    """The file meant by a setting that may be SMALL; None: the shipped one of the world."""
+    if weights == SMALL:
+        return weights_dir() / "prior_small.safetensors"
+    return weights_of("prior", world.name) if weights is None else weights

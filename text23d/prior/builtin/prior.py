@@ -85,8 +85,8 @@ def fast_precision(device: torch.device) -> torch.dtype:
 
 
 def training_precision(device: torch.device, dimensions: int) -> torch.dtype:
-    """`fast_precision`, but float32 for the clips of a CPU: in bfloat16 the gradient of a three-dimensional convolution's
-    weights, on maps of two elements a side or less, holds what oneDNN found in fresh memory."""
+    """`fast_precision`, but float32 for the clips of a CPU: in bfloat16 the gradient of a three-dimensional
+    convolution's weights, on maps of two elements a side or less, holds what oneDNN found in fresh memory."""
     return torch.float32 if device.type == "cpu" and dimensions == 3 else fast_precision(device)
 
 

@@ -86,18 +86,24 @@ def stable_diffusion(
     precision       of the UNet: auto (float16 on a GPU, float32 elsewhere), float32, float16 or bfloat16.
     Raises UserError for an empty or too long prompt, and a model that cannot be had or read.
     """
-    prompt, device = request.prompt, request.device
+    device = request.device
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     dtypes["auto"] = torch.float16 if device.type == "cuda" else torch.float32
-    if not prompt.strip():
+    if not all(prompt.strip() for prompt in request.prompts):
         raise UserError('prompt is empty: say what to make, for example "a corgi in a hat"')
     require_diffusers()
     parts = load(hub.locate(path, MIRRORS, PIPELINE))
     views = dict.fromkeys(["", *request.view_words])
-    asked = [f"{prompt.strip()}, {words}" if words and view_dependent else prompt.strip() for words in views]
-    *prompts, empty, unwanted = encode_text(
+    asked = [
+        f"{prompt.strip()}, {words}" if words and view_dependent else prompt.strip()
+        for prompt in request.prompts
+        for words in views
+    ]
+    *encoded, empty, unwanted = encode_text(
         [*asked, "", (negative or "").strip()], parts.tokenizer, parts.text_encoder.to(device)
     )
+    prompts = [encoded[start : start + len(views)] for start in range(0, len(encoded), len(views))]
+    told = [partial(conditions, dict(zip(views, each, strict=True)), empty, auxiliary) for each in prompts]
     unet = Unet(parts.unet.to(device, dtypes[precision]), dtypes[precision])
     denoiser = Rescaled(VariancePreserving(unet, parts.sigmas.to(device), parts.prediction), LATENT_STD)
     away = partial(saying, unwanted) if negative else nothing_said
@@ -106,7 +112,8 @@ def stable_diffusion(
         denoiser,
         # Nobody tabulated rms(x - D'(x)): sigma itself, that of a perfect denoiser of points, stands in.
         shape=(int(parts.unet.config.sample_size),) * 2,
-        conditions=partial(conditions, dict(zip(views, prompts, strict=True)), empty, auxiliary),
+        conditions=told[0],
+        others=told[1:],
         # The autoencoder stays in float32: the gradient of a mean over a batch of latents underflows in float16.
         latents=Latents(LatentCodec(parts.vae.to(device), LATENT_STD), background),
     )

@@ -110,6 +110,9 @@ class OnGrey(Generic[Seen]):
 
 
 def on_grey(x: Tensor, background: float) -> Tensor:
-    """Picture space [B, 4, H, W] -> colour [B, 3, H, W] in [-1, 1] over a grey of `background` in [0, 1]."""
+    """Picture space [B, 4, H, W] -> colour [B, 3, H, W] in [-1, 1] over a grey of `background` in [0, 1]; colour
+    [B, 3, H, W] as it is."""
+    if x.shape[1] == 3:
+        return x
     transparency = (1 - x[:, 3:]) / 2
     return x[:, :3] + transparency * (2 * background - 1)  # picture space is already over a background of 0.5

@@ -46,6 +46,10 @@ class Objects:
     pairs: Flag = True
 
     @property
+    def name(self) -> str:
+        return "objects"
+
+    @property
     def channels(self) -> int:
         return 4
 

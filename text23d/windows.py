@@ -1,0 +1,70 @@
+"""Windows into what is larger than a prior's examples: crops of a panorama, stretches of a clip or of a sound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from text23d.contracts import Shape
+
+
+@dataclass(frozen=True)
+class Windows:
+    """B windows into a whole of D axes; implements `contracts.Views`.
+
+    start  [B, D] int64: the first element of each window along each axis.
+    wrap   whether the whole goes on at its beginning, along each axis.
+    told   what a prior is told of every window, in about [-1, 1]; empty: nothing.
+    """
+
+    start: Tensor
+    wrap: tuple[bool, ...]
+    told: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def rows(self, which: slice | Tensor) -> Windows:
+        return replace(self, start=self.start[which])
+
+    def to(self, device: torch.device | str) -> Windows:
+        return replace(self, start=self.start.to(device))
+
+    def words(self) -> list[str]:
+        return [""] * len(self)
+
+    def features(self) -> Tensor:
+        return torch.tensor(self.told, device=self.start.device).expand(len(self), len(self.told))
+
+    def given(self, shape: Shape) -> None:
+        """Nothing."""
+
+    def cut(self, whole: Tensor, shape: Shape) -> Tensor:
+        """What the windows show of whole [K, *S]: [B, K, *shape], differentiable in it. Raises IndexError where a
+        window reaches beyond the end of an axis that does not wrap."""
+        flat = self._flat(tuple(whole.shape[1:]), shape)
+        return whole.flatten(1).index_select(1, flat).unflatten(1, (len(self), *shape)).transpose(0, 1)
+
+    def paste(self, pieces: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+        """The transpose of `cut`: the sum [K, *shape] of pieces [B, K, *S] where they lie in a whole, and the number
+        [1, *shape] of the windows that see each place."""
+        flat = self._flat(shape, tuple(pieces.shape[2:]))
+        total, count = pieces.new_zeros(pieces.shape[1], math.prod(shape)), pieces.new_zeros(1, math.prod(shape))
+        total.index_add_(1, flat, pieces.transpose(0, 1).reshape(len(total), -1))
+        count.index_add_(1, flat, torch.ones_like(flat, dtype=pieces.dtype)[None])
+        return total.reshape(-1, *shape), count.reshape(1, *shape)
+
+    def _flat(self, whole: Shape, shape: Shape) -> Tensor:
+        """Where the windows' elements lie in the flattened whole, [B * prod(shape)]."""
+        flat = self.start.new_zeros(len(self), *[1] * len(shape))
+        for axis, (side, extent) in enumerate(zip(shape, whole, strict=True)):
+            index = self.start[:, axis, None] + torch.arange(side, device=self.start.device)
+            index = index % extent if self.wrap[axis] else index
+            if index.amax() >= extent:
+                raise IndexError(f"a window of {side} reaches beyond an axis of {extent}")
+            view = [len(self), *(side if each == axis else 1 for each in range(len(shape)))]
+            flat = flat * extent + index.reshape(view)
+        return flat.flatten()
