@@ -23,6 +23,7 @@ FLOORS = (
         "words",
         "cameras",
         "closeups",
+        "windows",
         "rng",
         "clock",
         "checkpoint",
