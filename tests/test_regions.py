@@ -9,8 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from text23d.compose import compose, register_resolvers
+from text23d.door import commandline
+from text23d.door.layout import configuration
+from text23d.door.overrides import check
+from text23d.engine.build import build_run
 from text23d.errors import UserError
 from text23d.guide import Guide
+from text23d.paths import conf_dir
 from text23d.prior.wrappers.batches import in_batches
 from text23d.prior.wrappers.guidance import Guided
 from text23d.prior.wrappers.regional import Blend, regional
@@ -173,3 +179,25 @@ def test_rows_of_a_blend_are_those_of_its_examples() -> None:
 def test_a_prior_without_prompts_has_no_regions() -> None:
     with pytest.raises(UserError, match="this prior reads no prompts"):
         regional(Guide(Says(), Says(), shape=(6,)), torch.ones(2, 12) / 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "prompt"),
+    [
+        (["regions={left: snowy mountains, right: a beach}"], "snowy mountains, a beach"),
+        (["regions=[{mask: a.png, prompt: 'it''s \"snow\"'}]".replace("''", "\\'")], 'it\'s "snow"'),
+        (["regions={left: a}", "prompt=mine"], "mine"),
+    ],
+)
+def test_a_run_is_named_after_its_parts(said: list[str], prompt: str) -> None:
+    register_resolvers()
+    for multirun in (False, True):
+        with configuration(conf_dir()):
+            _, cfg = check("config", commandline.named(said, multirun), multirun, runs=False)
+        assert cfg.prompt == prompt
+
+
+def test_an_object_has_no_parts() -> None:
+    cfg = compose("config", regions={"left": "a red car", "right": "a blue car"}, prompt="a red car")
+    with pytest.raises(UserError, match="regions: this has one prompt"):
+        build_run(cfg, torch.device("cpu"))

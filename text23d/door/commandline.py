@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from text23d.company import following
 from text23d.compose import in_full, plain
 from text23d.door import foreign, hints
-from text23d.door.layout import configuration, key_of
+from text23d.door.layout import configuration, key_of, parsed
 from text23d.door.overrides import check
 from text23d.door.prompts import read_prompts, runs_of
 from text23d.door.text import QUOTED, quoted
@@ -76,6 +76,8 @@ def read(verb: str, arguments: Sequence[str]) -> CommandLine:
     if others:
         foreign.forbid([path, *([given.config_dir] if given.config_dir else [])], name)
     with configuration(path, given.config_dir):
+        if verb == "run":
+            given.overrides = named(given.overrides, multirun)
         settings, cfg = check(name, given.overrides, multirun, runs and past in (None, AUTO))
         sweep = None
         if verb == "run" and runs and multirun:
@@ -107,6 +109,21 @@ def listed(overrides: Sequence[str]) -> list[str]:
         raise UserError(f"prompts={files[-1]} and prompt= exclude each other: give one")
     name = files[-1][1:-1] if re.fullmatch(QUOTED, files[-1], re.S) else files[-1]
     return read_prompts(Path(name))
+
+
+def named(overrides: Sequence[str], multirun: bool) -> list[str]:
+    """The overrides, with a prompt that names the run where all that is asked for is for parts: their prompts."""
+    keys = [key_of(each) for each in overrides]
+    if "regions" not in keys or "prompt" in keys:
+        return list(overrides)
+    override = parsed([each for each in overrides if key_of(each) == "regions"][-1])
+    said = None if override is None or override.is_sweep_override() else override.value()
+    prompts = list(said.values()) if isinstance(said, dict) else []
+    if isinstance(said, list):
+        prompts = [each["prompt"] for each in said if isinstance(each, dict) and "prompt" in each]
+    prompts = [each for each in prompts if isinstance(each, str) and each.strip()]
+    name = ", ".join(prompts)  # which is read as it is typed, but for a sweep
+    return [*overrides, f"prompt={quoted(name) if multirun else name}"] if prompts else list(overrides)
 
 
 def divided(settings: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -94,6 +94,8 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     views: Sampler = build(cfg.get("views"), "views", Sampler)
     share = ranks.share(recipe.views)
     world: World[Any] = build(cfg.get("world"), "world", World)
+    if cfg.get("regions") and task.regions is None:
+        raise UserError("regions: this has one prompt; they are for panoramas, videos and sounds, so leave them out")
     asked = (prompt,) if task.regions is None else tuple(task.regions.prompts)
     request = Request(asked[0], world, views.words, device, asked[1:])
     guide: Guide = build(cfg.get("prior"), "prior", Guide, request=request)
