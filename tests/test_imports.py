@@ -24,6 +24,7 @@ FLOORS = (
         "cameras",
         "closeups",
         "windows",
+        "interlaced",
         "rng",
         "clock",
         "checkpoint",

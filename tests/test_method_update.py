@@ -79,6 +79,46 @@ def test_inner_steps_and_penalty_are_the_optimisers(split: Callable[[Tensor], An
     assert expected[0] > expected[1] > expected[2]
 
 
+class Rows(torch.nn.Module):
+    """A picture [B, 1, H, W] of its own parameters, of which views (a batch, first, step) are every step-th row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phi = torch.nn.Parameter(normal(3, 2, 1, 8, 6))
+
+    def render(self, views: tuple[Tensor, int, int], shape: Shape) -> Tensor:
+        which, first, step = views
+        picture = self.phi[which, :, first::step]
+        assert tuple(picture.shape[2:]) == tuple(shape)
+        return picture
+
+
+@pytest.mark.parametrize("fields", [2, 4])
+def test_inner_steps_see_the_fields_of_a_picture_in_turn(fields: int) -> None:
+    """Each step moves the rows of its own field alone; after one round all have been moved, as by hand."""
+    phi, x0_hat = Rows(), normal(0, 2, 1, 8, 6)
+    before = phi.phi.detach().clone()
+    update = Update(
+        torch.optim.SGD(phi.parameters(), lr=1.0),
+        fields,
+        split=lambda views: [torch.tensor([index]) for index in views],
+        fields=lambda which: [(which, first, fields) for first in range(fields)],
+    )
+    losses = update(phi, (0, 1), x0_hat, (8, 6))
+    error = before - x0_hat
+    assert losses == pytest.approx([error[:, :, first::fields].square().mean().item() for first in range(fields)])
+    torch.testing.assert_close(phi.phi.detach(), before - 2 * error / (error.numel() / fields))
+
+
+def test_a_height_without_whole_fields_is_seen_at_once() -> None:
+    phi, x0_hat = Waves(), normal(0, 2, 1, 7, 8)
+    whole, parted = (
+        Update(torch.optim.SGD(phi.parameters(), lr=0.0), inner=2, fields=fields)(phi, VIEWS, x0_hat, (7, 8))
+        for fields in (None, lambda views: [views, views])
+    )
+    assert parted == whole
+
+
 def test_coarser_update_sees_area_means() -> None:
     phi, x0_hat = Waves(), normal(0, 2, 1, 8, 8)
     corners = [(i, j) for i in (0, 2, 4, 6) for j in (0, 2, 4, 6)]

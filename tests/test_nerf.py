@@ -11,7 +11,9 @@ from slopes import expect_finite_differences
 from torch import Tensor
 
 from text23d.cameras import Cameras, orbit
+from text23d.closeups import Closeups, draw_corners
 from text23d.errors import UserError
+from text23d.interlaced import FIELDS, Interlaced
 from text23d.representation.hashgrid import HashGrid
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
@@ -106,6 +108,17 @@ def test_the_generator_decides_a_rendering_bit_by_bit() -> None:
     assert torch.equal(nerf.render(views(), (12, 12)), nerf.render(views(), (12, 12)))
     twin = small(spread=1.0)
     assert all(torch.equal(a, b) for a, b in zip(nerf.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("window", [False, True], ids=["whole views", "windows"])
+def test_the_fields_of_a_picture_are_its_rows(window: bool) -> None:
+    nerf, seen = small(3, spread=1.0), views(2)
+    if window:
+        seen = Closeups(seen, draw_corners(2, seeded(1)), torch.zeros(2, 4, 6, 6))  # type: ignore[assignment]
+    whole = nerf.render(seen, (6, 5))
+    for first in range(FIELDS):
+        rows = nerf.render(Interlaced(seen, first), (3, 5))  # type: ignore[arg-type]
+        torch.testing.assert_close(rows, whole[:, :, first::FIELDS], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("chunk", [7, 100, 1 << 14])

@@ -15,6 +15,7 @@ from text23d.engine.recipe import Recipe
 from text23d.engine.state import RunState
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
+from text23d.interlaced import FIELDS, Interlaced
 from text23d.method.average import Average
 from text23d.method.constraints import Inpaint, Unconstrained
 from text23d.method.noise import gaussian
@@ -60,8 +61,10 @@ class Parts:
         constrained = self.constraint.penalty and partial(self.constraint.penalty, state.phi)  # type: ignore[arg-type]
         penalties = [each for each in (constrained, self.task.penalty(state.phi, progress, draw)) if each is not None]
         apart = split if self.one_by_one else None
-        update = Update(state.optimizer, self.recipe.inner, penalties, apart, reduction(self.recipe, self.ranks))
-        latents = self.guide.latents
+        latents, inner = self.guide.latents, self.recipe.inner
+        seen_by_rays = isinstance(state.phi, Nerf) and latents is None and inner % FIELDS == 0
+        fields = interlaced if seen_by_rays else None
+        update = Update(state.optimizer, inner, penalties, apart, reduction(self.recipe, self.ranks), fields)
         if self.recipe.loss == "pixels" and latents is not None:
             return InPixels(update, latents.shown(state.phi), latents.decode, latents.factor)  # type: ignore[arg-type]
         return update
@@ -80,6 +83,11 @@ def reduction(recipe: Recipe, ranks: Ranks) -> Reduce | None:
 def split(views: Any) -> list[Any]:
     """One view after another."""
     return list(each(views))
+
+
+def interlaced(views: Any) -> list[Interlaced]:
+    """Their fields."""
+    return [Interlaced(views, first) for first in range(FIELDS)]
 
 
 def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE) -> tuple[RunState, Parts]:

@@ -34,6 +34,8 @@ class Update:
     it. `penalties` return one number each, differentiable in phi: regularisers of the representation. `split` parts
     views into batches of one, which are rendered one after another while their gradients add up: on a CPU the
     temporaries of one view stay in its cache. None: all at once. `reduce`: see `Reduce`; None: all views are here.
+    `fields` parts views into n that see every n-th row each, from the first, the second, ... on; the inner steps then
+    look at one after another, for an n-th of the work. None, or a height that is no multiple of n: all rows.
     """
 
     optimizer: torch.optim.Optimizer
@@ -41,6 +43,7 @@ class Update:
     penalties: Sequence[Callable[[], Tensor]] = ()
     split: Callable[[Any], Sequence[Any]] | None = None
     reduce: Reduce | None = None
+    fields: Callable[[Any], Sequence[Any]] | None = None
 
     def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
         """x0_hat [B, C, *S] -> the total loss before each inner step.
@@ -48,7 +51,12 @@ class Update:
         Raises FloatingPointError, before phi is touched by that inner step, when its loss or gradient is not finite.
         """
         x0_hat, parts = x0_hat.detach(), [views] if self.split is None else self.split(views)
-        return [self._descend(phi, parts, x0_hat, shape) for _ in range(self.inner)]
+        turns: list[tuple[Sequence[Any], Tensor, Shape]] = [(parts, x0_hat, shape)]
+        fields = [] if self.fields is None else list(zip(*map(self.fields, parts), strict=True))
+        if fields and shape[0] % len(fields) == 0:
+            x0_hat, rows = resample(x0_hat, shape), (shape[0] // len(fields), *shape[1:])
+            turns = [(seen, x0_hat[:, :, first :: len(fields)], rows) for first, seen in enumerate(fields)]
+        return [self._descend(phi, *turns[step % len(turns)]) for step in range(self.inner)]
 
     def _descend(self, phi: Representation[Any], parts: Sequence[Any], x0_hat: Tensor, shape: Shape) -> float:
         self.optimizer.zero_grad()
