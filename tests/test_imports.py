@@ -25,6 +25,7 @@ FLOORS = (
         "closeups",
         "windows",
         "interlaced",
+        "crops",
         "rng",
         "clock",
         "checkpoint",

@@ -24,10 +24,16 @@ from text23d.judge import training as judging
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin import training
 from text23d.worlds.dataset import Recipe, open_or_build
+from text23d.worlds.landscapes.world import Landscapes
 from text23d.worlds.objects.world import Objects
 
 CPU = torch.device("cpu")
-WORLDS: dict[str, World[Any]] = {"objects": Objects(size=16), "sounds": Bumps(1), "clips": Bumps(3)}
+WORLDS: dict[str, World[Any]] = {
+    "objects": Objects(size=16),
+    "landscapes": Landscapes(size=16),
+    "sounds": Bumps(1),
+    "clips": Bumps(3),
+}
 NETWORK = {"patch": 2, "widths": [16, 16], "blocks": 1, "attention": [False, True], "embedding": 32, "text_width": 32}
 
 

@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,9 @@ from text23d.tasks.lighting import light_of
 from text23d.tasks.meshing import MeshSettings, export
 from text23d.worlds.objects.world import Objects
 
-TURNTABLE, PICTURE = "turntable.mp4", "image.png"
+VIDEOS, PICTURES = ("turntable.mp4", "pan.mp4"), ("image.png", "panorama.png")
+PARAMETERS = ("nerf.safetensors", "image.safetensors", "panorama.safetensors")
+"""What runs leave, one of each at most."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,11 @@ class Result:
         return loaded
 
     def turntable(self) -> Path:
-        """The video of one turn around the object. Raises UserError where the run wrote none."""
-        return self._file(TURNTABLE)
+        """The video of one turn, around an object or of a panorama. Raises UserError where the run wrote none."""
+        return self._file(self._first(VIDEOS))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what the suffix of `path` names: .glb, .obj or .ply the mesh, .mp4 the turntable, .png the picture or,
+        """Write what the suffix of `path` names: .glb, .obj or .ply the mesh, .mp4 the video, .png the picture or,
         of an object, the contact sheet; .safetensors phi's parameters. Returns the path.
 
         Raises UserError for another suffix, for what this run has not made, and where it cannot be written.
@@ -80,9 +82,9 @@ class Result:
             return self._convert(path, kind)
         names = {
             **{name: f"mesh.{name}" for name in WRITERS},
-            "mp4": TURNTABLE,
-            "png": PICTURE if (self.folder / PICTURE).is_file() else SHEET,
-            "safetensors": "nerf.safetensors" if (self.folder / "nerf.safetensors").is_file() else "image.safetensors",
+            "mp4": self._first(VIDEOS),
+            "png": self._first((*PICTURES, SHEET)),
+            "safetensors": self._first(PARAMETERS),
         }
         if kind not in names:
             raise UserError(f"cannot save {path}: expected a name that ends in one of .{', .'.join(names)}")
@@ -96,6 +98,10 @@ class Result:
         export(self.nerf, str(self.summary["prompt"]), path, settings, torch.device("cpu"), light=light)
         return path
 
+    def _first(self, names: Sequence[str]) -> str:
+        """The one of these files that this run wrote; the first one where it wrote none of them."""
+        return next((name for name in names if (self.folder / name).is_file()), names[0])
+
     def _file(self, name: str) -> Path:
         if not (self.folder / name).is_file():
             raise UserError(f"this run wrote no {name}: it made {', '.join(sorted(self._written()))}")
@@ -106,7 +112,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The contact sheet, or the picture, under the prompt and the score: what a notebook shows."""
-        shown = self.folder / (PICTURE if (self.folder / PICTURE).is_file() else SHEET)
+        shown = self.folder / self._first((*PICTURES, SHEET))
         data = base64.b64encode(shown.read_bytes()).decode()
         score = ", ".join(f"{name} {value:.2f}" for name, value in (self.summary["score"] or {}).items())
         title = html.escape(f"{self.summary['prompt']} ({score})" if score else self.summary["prompt"])

@@ -24,22 +24,22 @@ EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a TIFF's tag, which Pillow heeds for 8 bits alone
 
 
-def read_picture(path: str | os.PathLike[str], setting: str) -> Tensor:
-    """The square picture in a file, upright, in picture space [4, S, S] float32; without an alpha channel it is covered
-    everywhere. `setting` is what the person set to `path`.
+def read_picture(path: str | os.PathLike[str], setting: str, square: bool = True) -> Tensor:
+    """The picture in a file, upright, in picture space [4, H, W] float32; without an alpha channel it is covered
+    everywhere. `setting` is what the person set to `path`; square: whether it has to be.
 
     Levels are display (sRGB) levels of 8 or 16 bits, or floats from 0 to 1. Raises UserError where the file is missing,
-    damaged, no picture, of other levels, not square, or has fewer than SMALLEST or more than LARGEST pixels along a
-    side.
+    damaged, no picture, of other levels, not square where it has to be, or has fewer than SMALLEST or more than LARGEST
+    pixels along a side.
     """
-    straight, alpha = _levels(path, setting).split([3, 1])
+    straight, alpha = _levels(path, setting, square).split([3, 1])
     return to_picture(straight * alpha, alpha)
 
 
-def read_mask(path: str | os.PathLike[str], setting: str) -> Tensor:
-    """A picture as a mask [1, S, S] float32: 1 where it is white and opaque, that is, shown over black, lighter than
+def read_mask(path: str | os.PathLike[str], setting: str, square: bool = True) -> Tensor:
+    """A picture as a mask [1, H, W] float32: 1 where it is white and opaque, that is, shown over black, lighter than
     middle grey; else 0. Raises UserError as `read_picture`."""
-    levels = _levels(path, setting)
+    levels = _levels(path, setting, square)
     grey = torch.einsum("c,chw->hw", torch.tensor(LUMA), levels[:3])
     return (grey * levels[3] >= 0.5).float()[None]
 
@@ -59,9 +59,9 @@ def write_picture(path: str | os.PathLike[str], x: Tensor) -> None:
         Image.fromarray(np.ascontiguousarray(levels.numpy())).save(temporary, "PNG")
 
 
-def _levels(path: str | os.PathLike[str], setting: str) -> Tensor:
-    """Red, green, blue and alpha [4, S, S] float32 in [0, 1], of any kind of picture that says what its white is."""
-    picture, given = _opened(path, setting), f"{setting}={path}"
+def _levels(path: str | os.PathLike[str], setting: str, square: bool) -> Tensor:
+    """Red, green, blue and alpha [4, H, W] float32 in [0, 1], of any kind of picture that says what its white is."""
+    picture, given = _opened(path, setting, square), f"{setting}={path}"
     if picture.mode in EIGHT_BITS:
         return torch.from_numpy(np.asarray(picture.convert("RGBA"), np.float32) / 255).movedim(-1, 0)
     sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.info["format"] in ("PNG", "PPM"))
@@ -84,7 +84,7 @@ def _levels(path: str | os.PathLike[str], setting: str) -> Tensor:
     return torch.stack([grey, grey, grey, alpha])
 
 
-def _opened(path: str | os.PathLike[str], setting: str) -> Image.Image:
+def _opened(path: str | os.PathLike[str], setting: str, square: bool) -> Image.Image:
     """The picture in a file, upright; its `info` also says its format, and whether its white is zero."""
     from PIL import Image, ImageOps
 
@@ -102,7 +102,7 @@ def _opened(path: str | os.PathLike[str], setting: str) -> Image.Image:
     except Exception as error:  # Pillow lets struct, zlib, key and value errors of a damaged file through alike
         raise UserError(f"{given}: cannot be read as a picture; expected a whole PNG or JPEG file") from error
     wide, high = picture.size
-    if wide != high or not SMALLEST <= wide <= LARGEST:
-        expected = f"expected a square of {SMALLEST} to {LARGEST} pixels along a side"
+    if (square and wide != high) or not all(SMALLEST <= side <= LARGEST for side in picture.size):
+        expected = f"expected {'a square of ' if square else ''}{SMALLEST} to {LARGEST} pixels along a side"
         raise UserError(f"{given}: the picture is {wide} x {high}; {expected}: crop or scale it")
     return picture

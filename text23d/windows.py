@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from text23d.contracts import Shape
+
+
+class Telling(Protocol):
+    """What a prior is told of windows."""
+
+    def __call__(self, start: Tensor) -> Tensor:
+        """Of those that begin at start [B, D]: [B, F], in about [-1, 1]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -17,12 +26,12 @@ class Windows:
 
     start  [B, D] int64: the first element of each window along each axis.
     wrap   whether the whole goes on at its beginning, along each axis.
-    told   what a prior is told of every window, in about [-1, 1]; empty: nothing.
+    told   what a prior is told of every window, in about [-1, 1], or of each as it begins; empty: nothing.
     """
 
     start: Tensor
     wrap: tuple[bool, ...]
-    told: tuple[float, ...] = ()
+    told: tuple[float, ...] | Telling = ()
 
     def __len__(self) -> int:
         return len(self.start)
@@ -37,6 +46,8 @@ class Windows:
         return [""] * len(self)
 
     def features(self) -> Tensor:
+        if not isinstance(self.told, tuple):
+            return self.told(self.start)
         return torch.tensor(self.told, device=self.start.device).expand(len(self), len(self.told))
 
     def given(self, shape: Shape) -> None:

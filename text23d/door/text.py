@@ -13,8 +13,22 @@ PROSE = ("prompt", "prior.negative")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """The texts among Hydra's own settings; they may refer to others, as in ${now:%H-%M} and ${seed}."""
 CAMERA = ("azimuth", "elevation", "distance", "fov")
-NO_TEXTS = (*CAMERA, "threshold", "seed", "threads", "seconds", "stable_diffusion", "optimizer", "regions")
-"""The last names of the settings that are null, and else a number or a section."""
+NO_TEXTS = (
+    *CAMERA,
+    "threshold",
+    "seed",
+    "threads",
+    "seconds",
+    "stable_diffusion",
+    "optimizer",
+    "regions",
+    "size",
+    "told",
+    "whole",
+    "window",
+    "stride",
+)
+"""The last names of the settings that are null or have to be given, and else a number, a list or a section."""
 RESOLVERS = r"now|slug|covering|grid|hydra|oc\.\w+"
 QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
 
@@ -23,7 +37,9 @@ def is_text(key: str, default: Any) -> bool:
     """Whether a setting is a text: what has a text for its default, or none and is no number."""
     if key.startswith("hydra."):
         return key in FOLDERS
-    return isinstance(default, str) if default is not None else key.rpartition(".")[2] not in NO_TEXTS
+    if key.rpartition(".")[2] in NO_TEXTS:
+        return False
+    return default is None or (isinstance(default, str) and not default.startswith("${"))  # computed: of numbers
 
 
 def text_value(key: str, value: str, default: Any, multirun: bool, names: Collection[str] = ()) -> str:

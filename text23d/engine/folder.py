@@ -18,6 +18,7 @@ LOG, TENSORBOARD = "log.txt", "tensorboard"
 RESULTS = (
     *(CONFIG, METRICS, SUMMARY, LOG, SHEET, "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
+    *("panorama.safetensors", "panorama.png", "pan.mp4"),
     *("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"),
 )
 """What runs leave in their folder."""

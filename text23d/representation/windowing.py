@@ -14,7 +14,7 @@ from text23d.cameras import check_count
 from text23d.contracts import Shape
 from text23d.errors import UserError
 from text23d.settings import Finite, Flag, whole
-from text23d.windows import Windows
+from text23d.windows import Telling, Windows
 
 Extents = tuple[Annotated[int, whole(1, 2**24)], ...]
 
@@ -35,7 +35,7 @@ class WindowSampler:
     whole: Extents
     window: Extents
     wrap: tuple[Flag, ...] = ()
-    told: tuple[Finite, ...] = ()
+    told: tuple[Finite, ...] | Telling | None = None
     shared: Flag = False
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class WindowSampler:
         longest = max(range(len(room)), key=lambda axis: room[axis])
         u[longest] = (torch.arange(n) + u[longest]) / n
         starts = [self._start(share, *axis) for share, axis in zip(u, self._axes(), strict=True)]
-        return Windows(torch.stack(starts, -1), self.wraps, self.told)
+        return Windows(torch.stack(starts, -1), self.wraps, self.told or ())
 
     def _start(self, share: Tensor, extent: int, side: int, wrap: bool) -> Tensor:
         """Starts [n] at shares [n] in [0, 1) of an axis."""
@@ -89,7 +89,7 @@ class WindowGrid:
     window: Extents
     stride: Extents
     wrap: tuple[Flag, ...] = ()
-    told: tuple[Finite, ...] = ()
+    told: tuple[Finite, ...] | Telling | None = None
     shared: Flag = False
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class WindowGrid:
 
     def all(self) -> Windows:
         axes = zip(self.whole, self.window, self.stride, self.wraps, strict=True)
-        return Windows(torch.tensor(list(product(*(starts(*axis) for axis in axes)))), self.wraps, self.told)
+        return Windows(torch.tensor(list(product(*(starts(*axis) for axis in axes)))), self.wraps, self.told or ())
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Windows:
         """All of them; nothing is drawn. Raises UserError for another n than there are."""

@@ -81,7 +81,10 @@ class CanvasTask(ABC):
         whole = self.whole(phi)
         stride = tuple(max(1, side // 2) for side in shape)
         views = WindowGrid(phi.shape, shape, stride, self.wraps).all().to(whole.device)
-        x = views.cut(whole, shape)
+        return self.parted(views, views.cut(whole, shape), shape)
+
+    def parted(self, views: Any, x: Tensor, shape: Shape) -> list[Tensor]:
+        """What views show, x [B, C, *shape], by region: those of each that show no other's; all without regions."""
         if self.regions is None:
             return [x]
         which = self.regions.alone(views, shape)

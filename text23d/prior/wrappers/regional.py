@@ -98,7 +98,7 @@ def blends(
     conditions: Sequence[Callable[[Any], tuple[Any, Any]]], weights: Tensor, shape: Shape, factor: int, views: Any
 ) -> tuple[Blend, Blend]:
     """(c, c') of these views; the same object where all prompts' are."""
-    seen = views.cut(weights.to(views.start.device), tuple(factor * side for side in shape))
+    seen = views.cut(weights.to(views.features().device), tuple(factor * side for side in shape))
     if factor > 1:
         seen = F.interpolate(seen, size=shape, mode="area")
     found: list[tuple[Any, Any, Tensor, Tensor]] = []

@@ -1,0 +1,1 @@
+"""Ways of making what is longer than a prior's examples, beside each other: panoramas at equal cost."""
