@@ -229,3 +229,15 @@ def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
         UserError, match=r"no finished run below .* \(1 cannot be read; the first is left out: .*1/summ"
     ):
         show(tmp_path)
+
+
+def test_sounds_are_seen_and_where_to_play_them_is_said(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "a bell (1)"
+    finished(run, "a slow bell melody", 3, 1.0, frames=1, audio={"file": "audio.wav"})
+    hue = (200, 100, 50)
+    Image.fromarray(np.full((256, 900, 3), hue, np.uint8)).save(run / "audio.png")
+    show(tmp_path / "runs", out=str(tmp_path / "out"))
+    shown = np.asarray(Image.open(tmp_path / "out" / "gallery.png").convert("RGB"))
+    assert (shown == hue).all(-1).sum() == 32 * (4 * 36 - 4), "as wide as four views and the gaps between"
+    told = (tmp_path / "out" / "gallery.md").read_text()
+    assert "- to play: [a slow bell melody, seed 3](<../runs/a bell (1)/audio.wav>)" in told

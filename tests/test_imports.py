@@ -32,6 +32,8 @@ FLOORS = (
         "files",
         "paths",
         "pictures",
+        "audio",
+        "lapped",
         "kernels",
         "memory",
         "compose",

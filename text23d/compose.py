@@ -28,10 +28,11 @@ _HYDRA = threading.Lock()
 def register_resolvers() -> None:
     """What the packaged configuration computes: `${slug:text}`, see `paths.slug`; `${covering:extent,side,times}`, the
     number of windows that see each place of an axis so many times; `${grid:extent,side,stride,wrap}`, that of those on
-    a grid."""
+    a grid; `${sound_frames:seconds,wrap}`, the frames of a sound."""
     OmegaConf.register_new_resolver("slug", slug, replace=True)
     OmegaConf.register_new_resolver("covering", covering, replace=True)
     OmegaConf.register_new_resolver("grid", grid, replace=True)
+    OmegaConf.register_new_resolver("sound_frames", sound_frames, replace=True)
 
 
 def covering(extent: float, side: float, times: float) -> int:
@@ -47,6 +48,14 @@ def grid(extent: int, side: int, stride: int, wrap: bool) -> int:
     if not all(isinstance(each, int) for each in (extent, side, stride)) or stride < 1 or extent < side:
         return 1
     return -(-extent // stride) if wrap else -(-(extent - side) // stride) + 1
+
+
+def sound_frames(seconds: float, wrap: bool) -> int:
+    """The frames of a sound; one where it is told later that its length is none."""
+    from text23d.audio import frames
+
+    numbers = isinstance(seconds, int | float) and math.isfinite(seconds)
+    return max(1, min(frames(seconds, wrap is True), 2**24)) if numbers else 1
 
 
 @contextmanager

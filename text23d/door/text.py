@@ -29,7 +29,7 @@ NO_TEXTS = (
     "stride",
 )
 """The last names of the settings that are null or have to be given, and else a number, a list or a section."""
-RESOLVERS = r"now|slug|covering|grid|hydra|oc\.\w+"
+RESOLVERS = r"now|slug|covering|grid|sound_frames|hydra|oc\.\w+"
 QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
 
 

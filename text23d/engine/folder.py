@@ -19,6 +19,7 @@ RESULTS = (
     *(CONFIG, METRICS, SUMMARY, LOG, SHEET, "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
     *("panorama.safetensors", "panorama.png", "pan.mp4"),
+    *("audio.safetensors", "audio.wav", "audio.png"),
     *("mesh.glb", "mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply"),
 )
 """What runs leave in their folder."""

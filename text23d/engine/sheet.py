@@ -15,7 +15,7 @@ from text23d.artifact.media import contact_sheet, on_white
 
 class Sheet:
     """contact.png: what was looked at so far, (label, pictures) a stage. A stage is a row; or a column, where there is
-    one picture of it."""
+    one picture of it, which is not wide."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, list[np.ndarray]]] = []
@@ -26,7 +26,8 @@ class Sheet:
 
     def write(self, path: Path, columns: Sequence[str]) -> None:
         """Under the titles of the columns. Raises UserError if it cannot be written."""
-        if len(columns) > 1:
+        wide = any(each.shape[1] > 2 * each.shape[0] for _, pictures in self.stages for each in pictures)
+        if len(columns) > 1 or wide:
             contact_sheet(self.stages, path, columns)
         else:
             row = [picture for _, pictures in self.stages for picture in pictures]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from text23d.artifact.media import contact_sheet, on_white, read_frames, upscale
+from text23d.artifact.media import GAP, contact_sheet, on_white, read_frames, upscale
 from text23d.cameras import orbit
 from text23d.engine.saved import IMAGE as IMAGE_WEIGHTS
 from text23d.engine.saved import NERF, read_image, read_nerf
@@ -24,6 +25,7 @@ from text23d.settings import whole
 from text23d.studies import markdown
 from text23d.studies.records import Name, mapping, number, reading
 from text23d.studies.runs import SUMMARY
+from text23d.tasks.audio import PICTURE, WAV
 from text23d.tasks.object import TURNTABLE_ELEVATION
 from text23d.tasks.picture import IMAGE
 
@@ -111,7 +113,8 @@ def make_gallery(
         write_picture(cells, settings.columns, out / "gallery.png")
     skipped = [*left_out, *without]
     notes = [f"{each.folder} failed: {each.reason}" for each in failed] + skipped
-    notes = ["", *(f"- {markdown.escaped(each)}" for each in notes)] if notes else []
+    notes = [*(f"- {markdown.escaped(each)}" for each in notes), *(played(run, out) for run in runs if is_sound(run))]
+    notes = ["", *notes] if notes else []
     found = {"mean": means(runs), "runs": [run.summary for run in runs], "skipped": skipped}
     write_json(out / "gallery.json", {**found, "failed": [asdict(each) for each in failed]})
     write_text(out / "gallery.md", text + "\n".join(notes) + "\n" * bool(notes))
@@ -155,6 +158,8 @@ def pictures(run: Run, views: int, size: int) -> list[np.ndarray]:
     neither them nor its weights, or they cannot be read."""
     if "image" in run.summary:
         return [upscale(on_white(read_picture(run.folder / IMAGE, "picture")[None])[0], size)]
+    if is_sound(run):
+        return [spectrogram(run.folder / PICTURE, views * (size + GAP) - GAP, size)]
     video = run.folder / "turntable.mp4"
     if not video.is_file() and any((run.folder / name).is_file() for name in (NERF, IMAGE_WEIGHTS)):
         return rendered(run.folder, views, size)
@@ -162,6 +167,17 @@ def pictures(run: Run, views: int, size: int) -> list[np.ndarray]:
         raise UserError(f"{run.folder} has no {video.name}: its run made none, as with outputs=minimal; repeat the run")
     frames = read_frames(video)
     return [upscale(frames[index * len(frames) // views], size) for index in range(views)]
+
+
+def spectrogram(path: Path, wide: int, high: int) -> np.ndarray:
+    """The picture that a sound left, as wide as all views of others. Raises UserError where it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            return np.asarray(file.convert("RGB").resize((wide, high), Image.Resampling.BOX))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: expected the picture of a sound; repeat its run") from error
 
 
 def rendered(folder: Path, views: int, size: int) -> list[np.ndarray]:
@@ -179,6 +195,16 @@ def write_picture(cells: Sequence[tuple[str, list[np.ndarray]]], columns: int, p
     filled = [(name, [*each, *[np.full_like(each[0], 255)] * (most - len(each))]) for name, each in cells]
     rows = [filled[start : start + columns] for start in range(0, len(filled), columns)]
     contact_sheet([(" | ".join(name for name, _ in row), [p for _, each in row for p in each]) for row in rows], path)
+
+
+def is_sound(run: Run) -> bool:
+    return "audio" in run.summary
+
+
+def played(run: Run, out: Path) -> str:
+    """Where the sound of a run is, as a line of markdown in a file of the folder `out`."""
+    path = Path(os.path.relpath(run.folder / WAV, out)).as_posix()
+    return f"- to play: [{markdown.escaped(run.prompt)}, seed {run.seed}](<{path}>)"
 
 
 def means(runs: Sequence[Run]) -> dict[str, float]:

@@ -72,4 +72,4 @@ def on_views(text: Tensor, views: Views, shape: Shape) -> Condition:
 def known(views: Views) -> Tensor:
     """The rows [B, F + 1] of a Condition for views that are known."""
     features = views.features().float()
-    return torch.cat([features, torch.ones_like(features[:, :1])], -1)
+    return torch.cat([features, features.new_ones(len(features), 1)], -1)

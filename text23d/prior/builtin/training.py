@@ -31,7 +31,8 @@ LIGHT_LEVELS = -1.2, 1.2
 @dataclass(frozen=True)
 class TrainConfig:
     """images: examples to see in all, over which the learning rate falls; minutes: stop earlier, to be resumed;
-    levels: mean and deviation of the log of their noise levels, but for a light stage's."""
+    levels: mean and deviation of the log of their noise levels, but for a light stage's; sigma_data: the deviation
+    that the preconditioning takes the examples' elements to have."""
 
     images: Count = 200_000
     minutes: Positive = 1e6
@@ -41,6 +42,7 @@ class TrainConfig:
     text_dropout: Share = 0.12
     views_dropout: Share = 0.06
     levels: tuple[Finite, Positive] = edm.LEVELS
+    sigma_data: Positive = 0.5
     seed: Seed = 0
 
     def learning_rate(self, seen: int) -> float:
@@ -71,7 +73,7 @@ class TrainState:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             precision = training_precision(device, network.dimensions)
-            model, average = (edm.Preconditioned(UNet(network), precision=precision) for _ in range(2))
+            model, average = (edm.Preconditioned(UNet(network), config.sigma_data, precision) for _ in range(2))
         average.load_state_dict(model.state_dict())
         for each in (model, average):
             each.to(device).to(memory_format=LAYOUT[network.dimensions])  # type: ignore[call-overload]
