@@ -59,10 +59,12 @@ def test_folding_pictures_is_pixel_unshuffle() -> None:
 
 def embedded(low: dict[str, torch.Tensor], like: dict[str, torch.Tensor], sketch: int) -> dict[str, torch.Tensor]:
     """The weights of a 1-D network as those of one of more dimensions that sees nothing along the others: kernels lie
-    in the middle of those axes, and every place along them has the same sketch."""
-    found = {}
+    in the middle of those axes, and every place along them has the same sketch. Those of clips leave time alone."""
+    found = {
+        name: weight.clone() if name.endswith(".time") else torch.zeros_like(weight) for name, weight in like.items()
+    }
     for name, weight in low.items():
-        target = torch.zeros_like(like[name])
+        target = found[name]
         if name.startswith("sketch.2"):
             rows = weight.reshape(-1, sketch, *weight.shape[1:])
             times = target.shape[0] // weight.shape[0]

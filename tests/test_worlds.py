@@ -23,6 +23,7 @@ from text23d.judge import network
 from text23d.judge import training as judging
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin import training
+from text23d.worlds.clips.world import Clips
 from text23d.worlds.dataset import Recipe, open_or_build
 from text23d.worlds.landscapes.world import Landscapes
 from text23d.worlds.objects.world import Objects
@@ -33,6 +34,7 @@ WORLDS: dict[str, World[Any]] = {
     "objects": Objects(size=16),
     "landscapes": Landscapes(size=16),
     "sounds": Sounds(bins=16, frames=32),
+    "clips": Clips(frames=4, size=16),
     "line": Bumps(1),
     "solid": Bumps(3),
 }
@@ -107,9 +109,9 @@ def test_one_trainer_of_judges_serves_every_world(world: World[Any], tmp_path: P
     assert all(0 <= value <= 1 for value in scores.values()) and len(scores) >= 4
 
 
-def test_trainings_on_clips_do_not_read_fresh_memory(tmp_path: Path) -> None:
+def test_trainings_in_three_dimensions_do_not_read_fresh_memory(tmp_path: Path) -> None:
     """glibc fills what it hands out, which is zero otherwise as often as not."""
-    tests = [f"{__file__}::test_one_trainer_of_{what}_serves_every_world[clips]" for what in ("priors", "judges")]
+    tests = [f"{__file__}::test_one_trainer_of_{what}_serves_every_world[solid]" for what in ("priors", "judges")]
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/made"]
     environment = {**os.environ, "MALLOC_PERTURB_": "129"}
     done = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)

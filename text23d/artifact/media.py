@@ -84,7 +84,7 @@ def contact_sheet(
         sheet.save(temporary, "PNG")
 
 
-def turntable(frames: Iterable[np.ndarray], path: str | os.PathLike[str], fps: int = 30) -> int:
+def turntable(frames: Iterable[np.ndarray], path: str | os.PathLike[str], fps: float = 30) -> int:
     """Stream pictures, all [H, W, 3] uint8 of one size, into an H.264 video (yuv420p, BT.709); returns their number.
 
     One frame is in memory at a time. ffmpeg reads them from a pipe, whose end stops it when this process is killed.

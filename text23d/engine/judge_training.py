@@ -17,7 +17,7 @@ from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.training import Progress, load, train, unheard
 from text23d.judge.network import Judge, save
 from text23d.judge.training import Targets, TrainConfig, TrainState, accuracy, hardened, targets
-from text23d.prior.builtin.prior import training_precision
+from text23d.prior.builtin.prior import fast_precision
 from text23d.rng import generator
 from text23d.settings import Count, Natural, Seed
 from text23d.worlds.dataset import Dataset, Recipe, open_or_build
@@ -63,7 +63,7 @@ def train_judge(
     """
     folder, config, world = Path(settings.folder), settings.train, world.judged()
     data, test = ranks.in_turn(lambda: datasets(world, settings.data, folder, progress))
-    state = TrainState.fresh(world, config, device, training_precision(device, len(world.shape)))
+    state = TrainState.fresh(world, config, device, precision_of(world, device))
     checkpoint = folder / "training.safetensors"
     if ranks.first and checkpoint.exists():
         load(checkpoint, state)
@@ -78,6 +78,12 @@ def train_judge(
         judge.card.update(ceiling(judge, test), objects=settings.data.objects, steps=state.step)
         save(path, judge)
     return path, judge
+
+
+def precision_of(world: World[Any], device: torch.device) -> torch.dtype:
+    """`fast_precision`, but float32 for the clips of a CPU: in bfloat16 the gradient of a three-dimensional
+    convolution's weights, on maps of two elements a side or less, holds what oneDNN found in fresh memory."""
+    return torch.float32 if device.type == "cpu" and len(world.shape) == 3 else fast_precision(device)
 
 
 def datasets(world: World[Any], data: DataConfig, folder: Path, progress: Progress) -> tuple[Dataset, Dataset]:

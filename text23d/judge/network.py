@@ -22,6 +22,7 @@ FORMAT, EARLIER = "text23d-judge-3", "text23d-judge-2"
 WIDTH = 256
 WIDTHS = (32, 64, 128, 192)
 LOOK = 64
+Widths = tuple[Annotated[int, whole(8, 1024)], ...]
 Asked = Sequence[Label]
 """What examples should show."""
 CONVOLUTION: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -71,23 +72,27 @@ class Classifier(nn.Module):
     """Examples x [B, channels, *shape] -> Opinion.
 
     Global and circular heads are read off the whole example; a located one where it is: for each of its places a map
-    says where to look, and one classifier for all that share their classes says what is there.
+    says where to look, and one classifier for all that share their classes says what is there. widths: channels of the
+    stages.
     """
 
-    def __init__(self, heads: Sequence[Head], channels: int, shape: Sequence[int]) -> None:
+    def __init__(
+        self, heads: Sequence[Head], channels: int, shape: Sequence[int], widths: Sequence[int] = WIDTHS
+    ) -> None:
         super().__init__()
         self.heads, self.channels, self.shape, d = tuple(heads), channels, tuple(shape), len(shape)
-        self.stages = nn.ModuleList(Stage(a, b, d) for a, b in zip((channels, *WIDTHS), WIDTHS, strict=False))
-        left = math.prod(-(-side // 2 ** len(WIDTHS)) for side in shape)
-        self.gather = nn.Linear(WIDTHS[-1] * left, WIDTH)
+        self.widths = tuple(widths)
+        self.stages = nn.ModuleList(Stage(a, b, d) for a, b in zip((channels, *widths), widths, strict=False))
+        left = math.prod(-(-side // 2 ** len(widths)) for side in shape)
+        self.gather = nn.Linear(widths[-1] * left, WIDTH)
         for head in heads:
             if head.how != "located":
                 self.add_module(head.name, nn.Linear(WIDTH, len(head.classes) + (head.how == "global")))
         self.located = by_classes(heads)
         slots = sum(max(1, len(head.places)) for group in self.located for head in group)
         if slots:
-            self.place = CONVOLUTION[d](WIDTHS[-2], slots, 1)
-            self.look = nn.Sequential(CONVOLUTION[d](WIDTHS[-2], LOOK, 1), nn.SiLU())
+            self.place = CONVOLUTION[d](widths[-2], slots, 1)
+            self.look = nn.Sequential(CONVOLUTION[d](widths[-2], LOOK, 1), nn.SiLU())
         for group in self.located:
             self.add_module(group[0].name, nn.Linear(LOOK, len(group[0].classes)))
 
@@ -113,6 +118,12 @@ class Classifier(nn.Module):
                 found[head.name] = logits if head.places else logits[:, 0]
             start += sum(sizes)
         return found
+
+
+def check_widths(widths: Widths) -> None:
+    """Raises UserError where stages cannot have them."""
+    if len(widths) < 2 or any(width % 8 for width in widths):
+        raise UserError(f"widths {list(widths)} of the judge: expected two or more multiples of 8")
 
 
 def by_classes(heads: Iterable[Head]) -> list[list[Head]]:
@@ -182,8 +193,10 @@ class Facts:
     channels: Annotated[int, whole(1, 1024)]
     shape: tuple[Count, ...]
     card: dict[str, Any]
+    widths: Widths = WIDTHS
 
     def __post_init__(self) -> None:
+        check_widths(self.widths)
         if len(self.shape) not in CONVOLUTION or any(not head.classes for head in self.heads):
             raise UserError(f"shape {self.shape}, {len(self.heads)} heads: expected classes, and 1 to 3 dimensions")
 
@@ -196,6 +209,7 @@ def save(path: Path, judge: Judge) -> None:
         "heads": [asdict(head) for head in network.heads],
         "channels": network.channels,
         "shape": network.shape,
+        "widths": network.widths,
         "card": judge.card,
     }
     tensors = {k: v.half() for k, v in network.state_dict().items()}
@@ -208,7 +222,7 @@ def load(path: str | Path | None = None) -> Judge:
     tensors, facts = read_file(path)
     try:
         with torch.device("meta"):  # nothing is drawn, and nothing allocated for what the file only claims
-            network = Classifier(facts.heads, facts.channels, facts.shape)
+            network = Classifier(facts.heads, facts.channels, facts.shape, facts.widths)
         network.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     except (RuntimeError, KeyError) as error:
         raise UserError(f"{path} does not fit the network it describes: restore it or train again") from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from text23d.contracts import Head, Label, World
 from text23d.errors import Diverged, UserError
-from text23d.judge.network import Classifier, Opinion
+from text23d.judge.network import WIDTHS, Classifier, Opinion, Widths, check_widths
 from text23d.settings import Count, Natural, Positive, Seed, read
 
 SCRAMBLED_SHARE = 0.12
@@ -132,12 +132,16 @@ def between(start: float, end: float, share: float) -> float:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """steps: in all, over which the learning rate goes through its one cycle up to `lr`."""
+    """steps: in all, over which the learning rate goes through its one cycle up to `lr`; widths: of the network."""
 
     steps: Count = 3000
     batch: Count = 64
     lr: Positive = 2e-3
     seed: Seed = 0
+    widths: Widths = WIDTHS
+
+    def __post_init__(self) -> None:
+        check_widths(self.widths)
 
 
 @dataclass
@@ -155,7 +159,7 @@ class TrainState:
     def fresh(world: World[Any], config: TrainConfig, device: torch.device, precision: torch.dtype) -> TrainState:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            network = Classifier(world.heads, world.channels, world.shape).to(device)
+            network = Classifier(world.heads, world.channels, world.shape, config.widths).to(device)
         return TrainState(
             config, network, torch.optim.AdamW(network.parameters(), config.lr, weight_decay=0.02), precision
         )

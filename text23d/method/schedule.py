@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from text23d.errors import UserError
-from text23d.settings import Finite, Flag, Share
+from text23d.settings import Finite, Flag, Share, number
 
 
 class Schedule(ABC):
@@ -113,6 +114,24 @@ class Random(Schedule):
         """Values [count], one for each view; [] together."""
         low, high = self.low(progress), self.high(progress)
         return low * (high / low) ** torch.rand([] if self.together else [count], generator=generator)
+
+
+@dataclass(frozen=True)
+class Staggered(Schedule):
+    """One after another: the last view begins later than the first by `delay` of its course, the others in between (a
+    queue of noise levels, as in FIFO-Diffusion, Kim et al. 2024). As a function, the first view's level."""
+
+    course: Schedule
+    delay: Annotated[float, number(least=0, most=1000)] = 1.0
+
+    def __call__(self, progress: float) -> float:
+        _require_progress(progress)
+        return self.course(min(1.0, progress * (1 + self.delay)))
+
+    def draw(self, progress: float, count: int, generator: torch.Generator) -> Tensor:
+        """Values [count]; nothing is drawn."""
+        shares = [progress * (1 + self.delay) - self.delay * view / max(1, count - 1) for view in range(count)]
+        return torch.tensor([self.course(min(1.0, max(0.0, share))) for share in shares])
 
 
 def _require_downwards(start: float, end: float) -> None:

@@ -28,6 +28,7 @@ from text23d.studies.runs import SUMMARY
 from text23d.tasks.audio import PICTURE, WAV
 from text23d.tasks.object import TURNTABLE_ELEVATION
 from text23d.tasks.picture import IMAGE
+from text23d.tasks.video import VIDEO
 
 SCORES = {
     "kind_accuracy": "kind right",
@@ -36,6 +37,8 @@ SCORES = {
     "colour_probability": "P(colour)",
     "part_accuracy": "part's colour right",
     "part_probability": "P(part's colour)",
+    "motion_accuracy": "motion right",
+    "motion_probability": "P(motion)",
 }
 COSTS = {"seconds": "seconds", "peak_memory_mb": "peak MB"}
 PIXELS = 1 << 28
@@ -154,13 +157,13 @@ def read_run(path: Path) -> Run:
 
 
 def pictures(run: Run, views: int, size: int) -> list[np.ndarray]:
-    """Views of a run, evenly round its turntable; or the one picture that it made. Raises UserError where it left
-    neither them nor its weights, or they cannot be read."""
+    """Views of a run, evenly round its turntable or over its video; or the one picture that it made. Raises UserError
+    where it left neither them nor its weights, or they cannot be read."""
     if "image" in run.summary:
         return [upscale(on_white(read_picture(run.folder / IMAGE, "picture")[None])[0], size)]
     if is_sound(run):
         return [spectrogram(run.folder / PICTURE, views * (size + GAP) - GAP, size)]
-    video = run.folder / "turntable.mp4"
+    video = run.folder / (VIDEO if "video" in run.summary else "turntable.mp4")
     if not video.is_file() and any((run.folder / name).is_file() for name in (NERF, IMAGE_WEIGHTS)):
         return rendered(run.folder, views, size)
     if not video.is_file():

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from text23d.prior.builtin.layers import CONVOLUTION, LAYOUT
+from text23d.prior.builtin.layers import CONVOLUTION, LAYOUT, PLAIN
 from text23d.settings import Positive, whole
 
 SPAN = 3.0
@@ -56,7 +56,7 @@ class LightStage(nn.Module):
         super().__init__()
         self.config, self.spread, self.layout = config, (-1, *[1] * (dimensions + 1)), LAYOUT[dimensions]
         convolution, width = CONVOLUTION[dimensions], config.width
-        self.details = convolution(channels, width, 3, padding=1, bias=False)
+        self.details = PLAIN[dimensions](channels, width, 3, padding=1, bias=False)
         self.inward = convolution(2 * channels + 1, width, 3, padding=1)
         self.blocks = nn.Sequential(*(Block(width, dimensions) for _ in range(config.blocks)))
         self.outward = convolution(width, channels, 3, padding=1)

@@ -18,7 +18,7 @@ from text23d.files import load_tensors, save_tensors
 from text23d.paths import weights_dir
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.condition import Condition, on_views
-from text23d.prior.builtin.layers import LAYOUT
+from text23d.prior.builtin.layers import WEIGHTS
 from text23d.prior.builtin.text import Vocabulary
 from text23d.prior.builtin.unet import UNet, UNetConfig
 from text23d.settings import Count, Positive, read
@@ -84,12 +84,6 @@ def fast_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def training_precision(device: torch.device, dimensions: int) -> torch.dtype:
-    """`fast_precision`, but float32 for the clips of a CPU: in bfloat16 the gradient of a three-dimensional
-    convolution's weights, on maps of two elements a side or less, holds what oneDNN found in fresh memory."""
-    return torch.float32 if device.type == "cpu" and dimensions == 3 else fast_precision(device)
-
-
 def save(path: Path, prior: BuiltinPrior) -> None:
     """Write the prior's weights as float16 with all that is needed to use them. Raises UserError if that fails."""
     facts = {
@@ -140,6 +134,6 @@ def load(
     except RuntimeError as error:
         raise UserError(f"{path} does not fit the network it describes: restore it or train again") from error
     denoiser = edm.Preconditioned(network, facts.sigma_data, precision)
-    denoiser.to(device).to(memory_format=LAYOUT[facts.config.dimensions])  # type: ignore[call-overload]
+    denoiser.to(device).to(memory_format=WEIGHTS[facts.config.dimensions])  # type: ignore[call-overload]
     vocabulary = Vocabulary(facts.words, facts.config.text_length)
     return BuiltinPrior(denoiser.eval().requires_grad_(False), vocabulary, facts.table, facts.shape, facts.card)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from text23d.errors import Diverged, UserError
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.condition import Condition
-from text23d.prior.builtin.layers import LAYOUT
-from text23d.prior.builtin.prior import COLUMNS, read_file, training_precision
+from text23d.prior.builtin.layers import WEIGHTS
+from text23d.prior.builtin.prior import COLUMNS, fast_precision, read_file
 from text23d.prior.builtin.unet import UNet, UNetConfig
 from text23d.rng import generator
 from text23d.settings import Count, Finite, Natural, Positive, Seed, Share, read
@@ -72,11 +72,11 @@ class TrainState:
     def fresh(network: UNetConfig, config: TrainConfig, device: torch.device) -> TrainState:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            precision = training_precision(device, network.dimensions)
+            precision = fast_precision(device)
             model, average = (edm.Preconditioned(UNet(network), config.sigma_data, precision) for _ in range(2))
         average.load_state_dict(model.state_dict())
         for each in (model, average):
-            each.to(device).to(memory_format=LAYOUT[network.dimensions])  # type: ignore[call-overload]
+            each.to(device).to(memory_format=WEIGHTS[network.dimensions])  # type: ignore[call-overload]
         model.requires_grad_(False)
         learned = list(learning(model).requires_grad_().parameters())
         decay, others = [p for p in learned if p.dim() >= 2], [p for p in learned if p.dim() < 2]

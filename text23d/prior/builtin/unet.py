@@ -196,6 +196,8 @@ class UNet(nn.Module):
         self.text = TextEncoder(config.words, config.text_width, config.text_length)
         # Named for the cameras of the first world: the shipped weights know it so.
         self.from_text, self.from_camera = nn.Linear(config.text_width, e), nn.Linear(5 * (config.features + 1), e)
+        if not config.features:
+            nn.init.zeros_(self.from_camera.weight)  # a view that says nothing
         self.from_noise = nn.Linear(64, e)
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(e, e), nn.SiLU())
         shown = folded + config.given * math.prod(config.patches)

@@ -7,7 +7,7 @@ that a picture's shading depends on the surface alone and never on the camera: a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,13 +15,22 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from text23d.cameras import Cameras
-from text23d.closeups import Closeups
+from text23d.contracts import Shape
 from text23d.spaces import to_picture
 from text23d.worlds.objects.parts import OBJECT_RADIUS, Mesh, Object
 
 SUPERSAMPLE = 2
 CREASE = 40.0
+
+
+class Rays(Protocol):
+    """B cameras, or windows into what cameras see; each sees from one place."""
+
+    def __len__(self) -> int: ...
+
+    def rays(self, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `Cameras.rays`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def corner_normals(mesh: Mesh) -> NDArray[np.float32]:
     return normals.reshape(-1, 3, 3).astype(np.float32)
 
 
-def render(thing: Object, cameras: Cameras | Closeups, light: Light | None = None, size: int = 64) -> NDArray[np.uint8]:
+def render(thing: Object, cameras: Rays, light: Light | None = None, size: int = 64) -> NDArray[np.uint8]:
     """Pictures [B, size, size, 4] of `thing`, premultiplied RGBA uint8, with SUPERSAMPLE^2 samples a pixel."""
     light = light or Light()
     scene, normals, albedo = _scene(thing)
