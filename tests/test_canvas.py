@@ -37,7 +37,7 @@ def test_windows_show_what_indexing_says(
     for row, place in itertools.product(range(7), itertools.product(*map(range, shape))):
         index = [int(first) + at for first, at in zip(views.start[row], place, strict=True)]
         index = [at % side if turns else at for at, side, turns in zip(index, whole, wrap, strict=True)]
-        assert torch.equal(found[(row, slice(None), *place)], values[(slice(None), *index)])
+        assert torch.equal(found[row].movedim(0, -1)[place], values.movedim(0, -1)[tuple(index)])
 
 
 @pytest.mark.parametrize(("whole", "shape", "wrap"), SHAPES)

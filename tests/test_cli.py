@@ -91,7 +91,7 @@ def test_help_and_version_of_every_verb(verb: str, capsys: pytest.CaptureFixture
     ("arguments", "expected"),
     [
         (["rum"], "no verb named 'rum': did you mean run? known are run, export"),
-        (["train"], "did you mean train_prior or train_judge or run?"),
+        (["train"], "did you mean train_prior or train_judge or strips?"),
         (["zzzzzz"], "no verb named 'zzzzzz': known are run, export"),
         (["help", "rum"], "no verb named 'rum'"),
         (["a red car"], 'no verb given: did you mean text23d run prompt="a red car"?'),

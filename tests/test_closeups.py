@@ -17,6 +17,7 @@ from text23d.closeups import SHARE, Closeups, draw_corners
 from text23d.engine.build import build_run
 from text23d.engine.loop import advance
 from text23d.errors import UserError
+from text23d.interlaced import Interlaced
 from text23d.method.schedule import LogLinear
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition, on_views
@@ -177,7 +178,7 @@ def test_the_last_iterations_see_windows_of_what_there_is(tiny_prior: Path, monk
     seen, render = list[Any](), kind.render
 
     def watched(phi: Any, views: Any, shape: Any, generator: Any = None) -> Any:
-        seen.append(views)
+        seen.append(views.views if isinstance(views, Interlaced) else views)
         return render(phi, views, shape, generator)
 
     monkeypatch.setattr(kind, "render", watched)

@@ -809,7 +809,7 @@ def test_a_run_is_scored_by_what_it_was_asked_for(tiny_prior: Path, tiny_judge: 
     judge, pictures = network.load(tiny_judge), state.result().render_image(runs.run_cameras(), 64)
 
     def scored(caption: Any) -> dict[str, float] | None:
-        return score(state, replace(parts, guide=replace(parts.guide, captions=[caption])), judge)
+        return score(state, replace(parts, guide=replace(parts.guide, captions=[caption] if caption else [])), judge)
 
     for prompt, labels in (
         ("a red car", asked("car", "red")),

@@ -361,11 +361,11 @@ def test_cost_is_linear_in_the_width() -> None:
         for times in (1, 16)
     ]
     views = [each["method"]["views"] for each in wide]
-    assert views == [12, 192]
+    assert views == [8, 128]
     phi = [build_phi(each) for each in wide]
     assert phi[1].values.numel() == 16 * phi[0].values.numel() == 16 * 3 * 64 * 512
     high = compose("config", ["prompt=x", "representation=panorama", "representation.height=128"])
-    assert high["method"]["views"] == 24
+    assert high["method"]["views"] == 16
 
 
 def build_phi(cfg: dict[str, Any]) -> Canvas:

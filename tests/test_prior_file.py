@@ -20,6 +20,7 @@ from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import PAD
 from text23d.prior.builtin.guide import guide, hide
+from text23d.prior.builtin.packing import packed, unpacked
 from text23d.prior.builtin.text import Vocabulary
 from text23d.prior.builtin.unet import UNet
 from text23d.prior.wrappers.guidance import Guided
@@ -54,6 +55,35 @@ def test_a_prior_comes_back_rounded_to_float16(weights: Path) -> None:
     torch.testing.assert_close(prior.denoiser(x, SIGMA, c), rounded(x, SIGMA, c), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(prior.denoiser(x, SIGMA, c), D(x, SIGMA, c), rtol=1e-2, atol=1e-2)
     assert not any(parameter.requires_grad for parameter in prior.denoiser.parameters())
+
+
+def test_weights_in_8_bits_come_back_within_half_a_step(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(40, 30, 5), "b": torch.randn(7), "c": torch.randn(3, 3), "zero": torch.zeros(80, 60)}
+    kept = packed(tensors)
+    assert kept["a"].dtype == torch.int8 and kept["b"].dtype == kept["c"].dtype == torch.float16
+    back = unpacked(kept)
+    assert back.keys() == tensors.keys() and torch.equal(back["zero"], tensors["zero"])
+    step = tensors["a"].abs().amax((1, 2), keepdim=True) / 127
+    assert ((back["a"] - tensors["a"]).abs() <= 0.501 * step).all()
+    assert torch.equal(unpacked({"b": kept["b"]})["b"], kept["b"]), "files in float16 are read as they are"
+
+    wide = replace(TINY, widths=(64, 64))
+    prior = replace(tiny_prior(), denoiser=edm.Preconditioned(UNet(wide)).requires_grad_(False))
+    builtin.save(tmp_path / "half.safetensors", prior)
+    builtin.save(tmp_path / "packed.safetensors", prior, bits=8)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("packed", "half")]
+    assert sizes[0] < 0.65 * sizes[1]
+    x, c = batch(5)
+    found, expected = (
+        builtin.load(tmp_path / f"{name}.safetensors").denoiser(x, SIGMA, c) for name in ("packed", "half")
+    )
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+    saved, facts = load_tensors(tmp_path / "packed.safetensors", "prior")
+    scale = next(name for name in saved if name.endswith(".scale"))
+    del saved[scale]
+    save_tensors(tmp_path / "lacking.safetensors", saved, "prior", facts)
+    with pytest.raises(UserError, match=r"lacking\.safetensors is damaged \(.* has no scale for each of its rows\)"):
+        builtin.load(tmp_path / "lacking.safetensors")
 
 
 def test_bad_weights_are_explained_in_one_line(weights: Path, tmp_path: Path) -> None:

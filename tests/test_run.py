@@ -365,10 +365,10 @@ def test_every_strategy_that_can_be_asked_for_takes_an_iteration(strategy: str) 
 
 @pytest.mark.parametrize("kind", sorted(path.stem for path in (conf_dir() / "method" / "sigma").glob("*.yaml")))
 def test_every_schedule_of_levels(kind: str) -> None:
-    """Of a random one each view has its own level, so sigma is their mean; `together`, all have the same."""
+    """Of a random one and of a queue each view has its own level, and sigma is their mean; `together`, all have one."""
     state, parts = job(f"method/sigma={kind}")
     drawn = parts.recipe.sigma.draw(0.0, 2, torch.Generator().manual_seed(0))
-    assert drawn.shape == ((2,) if kind == "random" else ())
+    assert drawn.shape == ((2,) if kind in ("random", "queue") else ())
     assert math.isfinite(iterate(state, parts, unwatched)["loss"])
     if kind == "random":
         one = recipe(f"method/sigma={kind}", "method.sigma.together=true")

@@ -76,7 +76,7 @@ def test_each_instrument_plays_what_is_asked_for(instrument: str) -> None:
             prompt = f"a {tempo} {register} {instrument} melody"
             heard = listener.heard(played(prompt), prompt)
             assert heard["notes_per_second"] == pytest.approx(TEMPOS[tempo], rel=0.05), prompt
-            assert heard["notes"] >= 4 and heard["in_tune"] == 1, prompt
+            assert (heard["notes"] or 0) >= 4 and heard["in_tune"] == 1, prompt
         prompt = f"a slow {register} {instrument} note in g"
         for each in pitches(played(prompt), held=False):
             assert abs(hearing.cents(each, degree(register, 4))) < 10
@@ -91,11 +91,11 @@ def test_a_beat_has_its_tempo(tempo: str) -> None:
 
 
 def test_a_chord_has_its_three_tones_and_is_held() -> None:
-    wave = played("a low organ chord in c")
+    wave = played("a flute chord in c")
     spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
     hertz = np.fft.rfftfreq(len(wave), 1 / audio.RATE)
     for key in (0, 2, 4):
-        near = np.abs(hertz - degree("low", key)) < 2
+        near = np.abs(hertz - degree("middle", key)) < 2
         assert spectrum[near].max() > 0.2 * spectrum.max()
     assert len(hearing.onsets(wave[800:], audio.RATE)) <= 1
 

@@ -37,8 +37,8 @@ from text23d.tasks.lighting import light_of
 from text23d.tasks.meshing import MeshSettings, export
 from text23d.worlds.objects.world import Objects
 
-VIDEOS, PICTURES = ("turntable.mp4", "pan.mp4"), ("image.png", "panorama.png")
-PARAMETERS = ("nerf.safetensors", "image.safetensors", "panorama.safetensors")
+VIDEOS, PICTURES = ("turntable.mp4", "pan.mp4"), ("image.png", "panorama.png", "audio.png")
+PARAMETERS = ("nerf.safetensors", "image.safetensors", "panorama.safetensors", "audio.safetensors")
 """What runs leave, one of each at most."""
 
 
@@ -71,8 +71,8 @@ class Result:
         return self._file(self._first(VIDEOS))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what the suffix of `path` names: .glb, .obj or .ply the mesh, .mp4 the video, .png the picture or,
-        of an object, the contact sheet; .safetensors phi's parameters. Returns the path.
+        """Write what the suffix of `path` names: .glb, .obj or .ply the mesh, .mp4 the video, .wav the sound, .png the
+        picture or, of an object, the contact sheet; .safetensors phi's parameters. Returns the path.
 
         Raises UserError for another suffix, for what this run has not made, and where it cannot be written.
         """
@@ -84,6 +84,7 @@ class Result:
             **{name: f"mesh.{name}" for name in WRITERS},
             "mp4": self._first(VIDEOS),
             "png": self._first((*PICTURES, SHEET)),
+            "wav": "audio.wav",
             "safetensors": self._first(PARAMETERS),
         }
         if kind not in names:

@@ -20,6 +20,19 @@ class Telling(Protocol):
         ...
 
 
+class CanvasViews(Protocol):
+    """B views of a canvas."""
+
+    def cut(self, whole: Tensor, shape: Shape) -> Tensor:
+        """What they show of whole [K, *S]: [B, K, *shape], linear in it."""
+        ...
+
+    def paste(self, pieces: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+        """The transpose of `cut`: the sum [K, *shape] of pieces [B, K, *S] where they lie in a whole, and how much
+        [1, *shape] the views show of each place."""
+        ...
+
+
 @dataclass(frozen=True)
 class Windows:
     """B windows into a whole of D axes; implements `contracts.Views`.

@@ -11,9 +11,9 @@ FRAME, HOP = 0.032, 0.004
 """Seconds of a frame of the onset curve, and from one to the next."""
 APART = 0.09
 """Seconds from one onset to the next at the least."""
-RISE, LEAST = 0.25, 0.6
-"""An onset's rise at the least: as a share of the largest ones, and in itself, as a ratio's logarithm. Steady chords
-rise by 0.3 as their tones beat, notes that begin by more than 1."""
+RISE, LEAST = 0.25, 1.0
+"""An onset's rise at the least: as a share of the largest ones, and in itself, as a ratio's logarithm. The
+beating of low chords rises by as much, and is heard as onsets, too."""
 QUIETEST = 0.003
 """The magnitude, of full scale, under which nothing is told apart."""
 
@@ -27,13 +27,12 @@ def spectrogram(wave: Wave, frame: int, hop: int) -> Spectrum:
 
 
 def onset_curve(wave: Wave, rate: int) -> Spectrum:
-    """How much the loudness of the octaves rises at each HOP, their mean, [frames]: log-spectral flux (Dixon 2006)."""
-    magnitude = spectrogram(wave, round(FRAME * rate), round(HOP * rate))
-    edges = [0, *(1 << octave for octave in range(1, int(np.log2(magnitude.shape[1])) + 1))]
-    power = np.add.reduceat(magnitude**2, edges, 1)
-    loud = np.log(QUIETEST**2 + power)
-    lag = max(1, round(0.5 * FRAME / HOP))
-    return np.concatenate([np.zeros(lag), np.maximum(loud[lag:] - loud[:-lag], 0).mean(1)])
+    """How much frequencies rise at each HOP, as the logarithm of their power, each by its share of the power then,
+    [frames]: log-spectral flux (Dixon 2006) of what is heard, whatever hiss there is beside it."""
+    power = spectrogram(wave, round(FRAME * rate), round(HOP * rate)) ** 2
+    loud, lag = np.log(QUIETEST**2 + power), max(1, round(0.5 * FRAME / HOP))
+    share = power[lag:] / (power[lag:].sum(1, keepdims=True) + QUIETEST**2)
+    return np.concatenate([np.zeros(lag), (np.maximum(loud[lag:] - loud[:-lag], 0) * share).sum(1)])
 
 
 def onsets(wave: Wave, rate: int) -> Spectrum:
@@ -45,7 +44,7 @@ def onsets(wave: Wave, rate: int) -> Spectrum:
     padded = np.pad(curve, reach)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     is_peak = (curve >= around.max(1)) & (curve > around.mean(1) + max(LEAST, RISE * np.quantile(curve, 0.99)))
-    times = np.flatnonzero(is_peak) * HOP + FRAME / 2
+    times = np.asarray(np.flatnonzero(is_peak) * HOP + FRAME / 2, np.float64)
     found: Spectrum = times[np.diff(times, prepend=-np.inf) > APART / 2]  # of equal neighbours the first
     return found
 

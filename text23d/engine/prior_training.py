@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Settings:
     network: Mapping[str, Any]
     start: str | None = None
     export: str | None = None
+    bits: Literal[8, 16] = 16
 
 
 def train_prior(
@@ -101,7 +102,7 @@ def train_prior(
     if ranks.first:
         draw()
         card = {"data": {**asdict(settings.data), "seed": seed}, "train": asdict(config)}
-        write_prior(path, finished(state, validation, vocabulary, card), world)
+        write_prior(path, finished(state, validation, vocabulary, card), world, settings.bits)
     return path
 
 
@@ -181,9 +182,9 @@ def finished(
     return builtin.BuiltinPrior(state.average, vocabulary, table, validation.world.shape, {**seen, **card})
 
 
-def write_prior(path: Path, prior: builtin.BuiltinPrior, world: World[Any]) -> None:
+def write_prior(path: Path, prior: builtin.BuiltinPrior, world: World[Any], bits: Literal[8, 16]) -> None:
     """The weights, and beside them their card for people and for programs."""
-    builtin.save(path, prior)
+    builtin.save(path, prior, bits)
     write_text(path.with_suffix(".md"), model_card(prior, world))
     facts = {"card": prior.card, "table": prior.table, "words": prior.vocabulary.words}
     write_json(path.with_suffix(".json"), facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from text23d.contracts import Shape, Views
 from text23d.method.noise import gaussian
 from text23d.rng import Stream
+from text23d.windows import CanvasViews
 
 Key = tuple[float, ...]
 
@@ -58,12 +58,11 @@ class SharedNoise:
     def __init__(self, noise: Tensor) -> None:
         self.noise = noise
 
-    def recall(self, views: Any, stream: Stream, shape: Shape) -> Tensor:
+    def recall(self, views: CanvasViews, stream: Stream, shape: Shape) -> Tensor:
         """n [B, C, *shape] to begin with; nothing is drawn."""
-        found: Tensor = views.cut(self.noise, shape)
-        return found
+        return views.cut(self.noise, shape)
 
-    def keep(self, views: Any, n: Tensor) -> None:
+    def keep(self, views: CanvasViews, n: Tensor) -> None:
         """n [B, C, *S]: what a visit ended with; the mean where windows overlap."""
         total, count = views.paste(n.to(self.noise), tuple(self.noise.shape[1:]))
         self.noise = torch.where(count > 0, total / count.clamp(min=1), self.noise)

@@ -12,7 +12,7 @@ from text23d.contracts import Shape
 from text23d.errors import UserError
 from text23d.memory import expect_room
 from text23d.settings import whole
-from text23d.windows import Windows
+from text23d.windows import CanvasViews
 
 Extent = Annotated[int, whole(1, 2**24)]
 
@@ -38,12 +38,12 @@ class Canvas(nn.Module):
         """S."""
         return tuple(self.values.shape[1:])
 
-    def render(self, views: Windows, shape: Shape) -> Tensor:
+    def render(self, views: CanvasViews, shape: Shape) -> Tensor:
         """[B, C, *shape]: what the windows show."""
         return views.cut(self.values, shape)
 
     @torch.no_grad()
-    def replace(self, views: Windows, x0_hat: Tensor) -> None:
+    def replace(self, views: CanvasViews, x0_hat: Tensor) -> None:
         """Set what the windows see ([0045]) to what they should look like, x0_hat [B, C, *S]: the mean where they
         overlap."""
         total, count = views.paste(x0_hat, self.shape)

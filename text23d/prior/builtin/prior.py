@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from text23d.paths import weights_dir
 from text23d.prior.builtin import edm
 from text23d.prior.builtin.condition import Condition, on_views
 from text23d.prior.builtin.layers import WEIGHTS
+from text23d.prior.builtin.packing import packed, unpacked
 from text23d.prior.builtin.text import Vocabulary
 from text23d.prior.builtin.unet import UNet, UNetConfig
 from text23d.settings import Count, Positive, read
@@ -84,8 +85,9 @@ def fast_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def save(path: Path, prior: BuiltinPrior) -> None:
-    """Write the prior's weights as float16 with all that is needed to use them. Raises UserError if that fails."""
+def save(path: Path, prior: BuiltinPrior, bits: Literal[8, 16] = 16) -> None:
+    """Write the prior's weights, as float16 or in 8 bits (`packing`), with all that is needed to use them. Raises
+    UserError if that fails."""
     facts = {
         "format": FORMAT,
         "config": asdict(prior.denoiser.network.config),
@@ -95,17 +97,18 @@ def save(path: Path, prior: BuiltinPrior) -> None:
         "shape": prior.shape,
         "card": prior.card,
     }
-    tensors = {k: v.half().contiguous().cpu() for k, v in prior.denoiser.network.state_dict().items()}
-    save_tensors(path, tensors, "prior", facts)
+    weights = prior.denoiser.network.state_dict()
+    half = {name: weight.half().contiguous().cpu() for name, weight in weights.items()}
+    save_tensors(path, half if bits == 16 else packed(weights), "prior", facts)
 
 
 def read_file(path: Path) -> tuple[dict[str, Tensor], Facts]:
-    """The float16 weights and the facts in a prior's file. Raises UserError where it is missing, damaged or foreign."""
+    """The weights and the facts in a prior's file. Raises UserError where it is missing, damaged or foreign."""
     tensors, facts = load_tensors(path, "prior")
     if facts.get("format") not in (FORMAT, EARLIER):
         raise UserError(f"{path} is not a prior ({FORMAT} expected): train one with python -m text23d.train_prior")
     try:
-        return tensors, read(Facts, upgraded(facts) if facts["format"] == EARLIER else facts)
+        return unpacked(tensors), read(Facts, upgraded(facts) if facts["format"] == EARLIER else facts)
     except UserError as error:
         raise UserError(f"{path} is damaged ({str(error)[:200]}): restore it or train again") from error
 

@@ -25,6 +25,7 @@ REQUIRED = {
     "fast-simplification": "fast_simplification",
     "xatlas": "xatlas",
     "imageio": "imageio",
+    "soundfile": "soundfile",
     "imageio-ffmpeg": "imageio_ffmpeg",
     "pillow": "PIL.Image",
     "tqdm": "tqdm",

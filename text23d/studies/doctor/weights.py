@@ -10,13 +10,15 @@ from text23d.files import load_tensors
 from text23d.paths import weights_dir
 from text23d.studies.doctor.finding import Finding, State
 
+WORLDS = ("landscapes", "clips", "sounds")
 FILES: dict[str, tuple[str, State]] = {
     "prior": ("prior", "failure"),
     "prior_fine": ("prior", "failure"),
     "judge": ("judge", "failure"),
     "prior_small": ("prior", "warning"),
+    **{f"{kind}_{world}": (kind, "warning") for world in WORLDS for kind in ("prior", "judge")},
 }
-"""By name: their kind, and how bad it is to be without them; the small prior serves only where it is asked for."""
+"""By name: their kind, and how bad it is to be without them; the last ones serve only where they are asked for."""
 
 
 def check(folder: Path) -> Iterator[Finding]:

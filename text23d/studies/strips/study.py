@@ -87,18 +87,19 @@ class StripStudy:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished run: its panorama [3, H, W], and its summary."""
+    """A finished run: its panorama [3, H, W] and its summary. prompt: empty where halves have their own; title: all."""
 
     prompt: str
+    title: str
     folder: Path
     panorama: Tensor
     summary: Mapping[str, Any]
 
     @staticmethod
-    def read(prompt: str, folder: Path) -> Made:
+    def read(prompt: str, title: str, folder: Path) -> Made:
         tensors, _ = load_tensors(folder / "panorama.safetensors", "panorama")
         with reading(folder / SUMMARY):
-            return Made(prompt, folder, tensors["values"], mapping(read_json(folder / SUMMARY)))
+            return Made(prompt, title, folder, tensors["values"], mapping(read_json(folder / SUMMARY)))
 
     @property
     def spent(self) -> dict[str, float]:
@@ -121,32 +122,54 @@ def compare_strips(study: StripStudy, say: Callable[[str], None]) -> dict[str, A
     measured = (study.prompts[0], study.calibration, None)
     costs, unknown = Calibration(folder / "costs", *measured, study.workers, study.device).costs(overrides)
     reference = references(study, world)
-    rows, shown, failed = {}, [], list(unknown.values())
+    board = Board(study, list(unknown.values()))
     for name, cost in costs.items():
         say(name)
         settings = [*overrides[name], f"method.iterations={affordable(cost, 'evaluations', study.evaluations)}"]
         check_settings(folder / name, {"settings": settings})
         whole, parted, problems = runs(study, folder / name, settings)
-        failed += [f"{name}: {each}" for each in problems]
+        board.failed += [f"{name}: {each}" for each in problems]
         if whole:
-            rows[name] = figures(judge, whole, parted, reference)
-            shown.append(
-                (name, list(on_white(opaque(torch.stack([each.panorama for each in [*whole, *parted][:12]])))))
-            )
-    results = {
-        "lineup": study.lineup.name,
-        "date": time.strftime("%Y-%m-%d"),
-        "evaluations": study.evaluations,
-        "variants": study.lineup.variants,
-        "figures": rows,
-        "failed": failed,
-    }
-    write_json(folder / "results.json", results)
-    write_text(folder / "results.md", strips_table(results))
-    if shown:
-        contact_sheet([(name, [picture]) for index in range(len(shown[0][1])) for name, row in shown
-                       for picture in row[index : index + 1]], folder / "panoramas.png")  # fmt: skip
-    return results
+            board.rows[name] = figures(judge, whole, parted, reference)
+            board.shown[name] = [*whole, *parted]
+        board.write(folder)  # a table half made compares already
+    return board.results
+
+
+@dataclass
+class Board:
+    """What there is so far: the figures of each variant, its panoramas, and what failed."""
+
+    study: StripStudy
+    failed: list[str]
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+    shown: dict[str, list[Made]] = field(default_factory=dict)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        return {
+            "lineup": self.study.lineup.name,
+            "date": time.strftime("%Y-%m-%d"),
+            "evaluations": self.study.evaluations,
+            "variants": self.study.lineup.variants,
+            "figures": self.rows,
+            "failed": self.failed,
+        }
+
+    def write(self, folder: Path) -> None:
+        """results.json, results.md and panoramas.png."""
+        write_json(folder / "results.json", self.results)
+        write_text(folder / "results.md", strips_table(self.results))
+        pictures = {
+            name: on_white(opaque(torch.stack([each.panorama for each in made]))) for name, made in self.shown.items()
+        }
+        rows = [
+            (f"{name}: {made.title}", [picture])
+            for name in pictures
+            for made, picture in zip(self.shown[name], pictures[name], strict=True)
+        ]
+        if rows:
+            contact_sheet(sorted(rows, key=lambda row: row[0].partition(": ")[2]), folder / "panoramas.png")
 
 
 def references(study: StripStudy, world: Landscapes) -> dict[str, tuple[Tensor, Tensor]]:
@@ -165,19 +188,19 @@ def runs(study: StripStudy, folder: Path, settings: Sequence[str]) -> tuple[list
     """The runs of one variant, made where they are missing: of one prompt, of two, and what failed."""
     jobs = []
     for seed in study.seeds:
-        jobs += [(prompt, job(run_folder(folder, prompt, seed), prompt, seed, settings)) for prompt in study.prompts]
+        for prompt in study.prompts:
+            jobs.append((prompt, prompt, job(run_folder(folder, prompt, seed), prompt, seed, settings)))
         for left, right in study.pairs:
             both, parts = f"{left} and {right}", f"regions={{left: '{left}', right: '{right}'}}"
-            jobs.append(("", job(run_folder(folder, both, seed), left, seed, [*settings, parts])))
+            jobs.append(("", both, job(run_folder(folder, both, seed), left, seed, [*settings, parts])))
     found: dict[bool, list[Made]] = {True: [], False: []}
     failed = []
-    for (prompt, _), outcome in zip(
-        jobs, make_missing([each for _, each in jobs], study.workers, study.device), strict=True
-    ):
+    outcomes = make_missing([each for *_, each in jobs], study.workers, study.device)
+    for (prompt, title, _), outcome in zip(jobs, outcomes, strict=True):
         if outcome.failure:
             failed.append(outcome.failure)
         else:
-            found[bool(prompt)].append(Made.read(prompt, outcome.job.folder))
+            found[bool(prompt)].append(Made.read(prompt, title, outcome.job.folder))
     return found[True], found[False], failed
 
 

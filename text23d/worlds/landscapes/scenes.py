@@ -60,14 +60,14 @@ def paint_mountains(canvas: Canvas, rng: Rng, snow: bool) -> None:
     line = 1.5 if snow else rng.uniform(6.5, 11.0)
     mountains(canvas, rng, Peaks.draw(rng, int(rng.integers(14, 20)), 11.0, 19.0), 7.0, line, rock, wood)
     mountains(canvas, rng, Peaks.draw(rng, int(rng.integers(9, 15)), 6.0, 15.0), 3.5, line, rock * 0.9, wood)
-    ground = (SNOW, SNOW * np.float32(0.86)) if snow else (shifted(rng, GRASS), shifted(rng, MOSS))
-    hills(canvas, rng, np.maximum(wavy(canvas, rng, 1.6, 0.8, 3, 20), 0.3), *ground[::-1], 2.5)
+    first, second = (SNOW, SNOW * np.float32(0.86)) if snow else (shifted(rng, GRASS), shifted(rng, MOSS))
+    hills(canvas, rng, np.maximum(wavy(canvas, rng, 1.6, 0.8, 3, 20), 0.3), second, first, 2.5)
     if rng.random() < 0.45:
         paint_water(canvas, rng, rng.uniform(0.6, 1.0))
-        hills(canvas, rng, wavy(canvas, rng, -13.0, 2.5, 2, 14), *ground, 1.0)
+        hills(canvas, rng, wavy(canvas, rng, -13.0, 2.5, 2, 14), first, second, 1.0)
         near = base_of(0.85)
     else:
-        paint_plain(canvas, rng, *ground)
+        paint_plain(canvas, rng, first, second)
         near = base_of(1.1)
     woods(canvas, rng, {"conifer": PINE}, int(rng.integers(20, 120)), 3.0, 4.4, snow)
     for azimuth in spread(rng, int(rng.integers(6, 34))):
@@ -115,12 +115,11 @@ def paint_sea(canvas: Canvas, rng: Rng, snow: bool) -> None:
 
 
 def paint_forest(canvas: Canvas, rng: Rng, snow: bool) -> None:
-    ground = (
-        (SNOW, SNOW * np.float32(0.84)) if snow else (shifted(rng, MOSS), shifted(rng, mixed(EARTH * 0.8, MOSS, 0.35)))
-    )
+    soil = mixed(EARTH * 0.8, MOSS, 0.35)
+    first, second = (SNOW, SNOW * np.float32(0.84)) if snow else (shifted(rng, MOSS), shifted(rng, soil))
     far_range(canvas, rng, snow, 6.0)
-    hills(canvas, rng, np.maximum(wavy(canvas, rng, 1.2, 0.6, 3, 30), 0.2), ground[0], ground[1], 5.0)
-    paint_plain(canvas, rng, *ground, 2.0, 1.0)
+    hills(canvas, rng, np.maximum(wavy(canvas, rng, 1.2, 0.6, 3, 30), 0.2), first, second, 5.0)
+    paint_plain(canvas, rng, first, second, 2.0, 1.0)
     autumn = rng.random() < 0.2 and not snow
     leaf = rgb(0.72, 0.40, 0.12) if autumn else LEAF
     choice = rng.random()

@@ -106,7 +106,7 @@ def paint_fall(canvas: Canvas, weather: str, rng: np.random.Generator) -> None:
             on = step < length
             canvas.colour[(row + step)[on].clip(0, high - 1), (column - int(lean * step))[on] % wide] += light * 0.45
     if weather == "snowy":
-        count = rng.integers(500, 1500)
+        count = int(rng.integers(500, 1500))
         column = rng.integers(0, wide, count)
         row = (
             ((0.25 - np.arcsin(rng.uniform(-0.6, 0.9, count)) / (2 * np.pi)) * wide).astype(np.int32).clip(0, high - 3)

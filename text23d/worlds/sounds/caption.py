@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def _playable(instrument: str, form: str, told: Mapping[str, str]) -> Caption:
     if "name" in told and (form == "melody" or (form == "chord" and told["name"] not in CHORDS)):
         has = f"a {form} in {told['name']} is not known"
         raise UserError(f"{has}: notes have a name, and chords one of {', '.join(CHORDS)}")
-    usual = {"pitch": None if instrument == DRUM else "middle", "tempo": usual_tempo(instrument, form)}
+    usual: dict[str, Any] = {"pitch": None if instrument == DRUM else "middle", "tempo": usual_tempo(instrument, form)}
     return Caption(instrument, form, **{**usual, **told})
 
 

@@ -43,6 +43,7 @@ def struck(caption: Caption, seconds: float, rng: np.random.Generator) -> Iterat
         if caption.instrument == DRUM:
             yield at, accent * DRUMS[bar[(index + shift) % len(bar)]](rng)
             continue
+        assert caption.pitch is not None, "only drums have none"
         instrument, key = INSTRUMENTS[caption.instrument], next(keys)
         for step in TRIAD if caption.form == "chord" else (0,):
             yield at, accent * instrument.note(degree(caption.pitch, key + step), DETACHED * period, rng)
