@@ -371,3 +371,17 @@ def test_cost_is_linear_in_the_width() -> None:
 def build_phi(cfg: dict[str, Any]) -> Canvas:
     phi: Canvas = build(cfg["representation"], "representation", torch.nn.Module)
     return phi
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["task=panorama"], "task=panorama with representation Nerf: expected Canvas"),
+        (["task=sphere"], "with representation Nerf: expected Canvas"),
+        (["representation=panorama", "representation.width=x"], r"representation\.width=x: expected a whole number"),
+        (["representation=sphere", "representation.height=3"], r"representation\.height=3: expected a whole number"),
+    ],
+)
+def test_a_panorama_of_no_size_is_told(overrides: list[str], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        build_run(compose("config", overrides, prompt="a red car"), CPU)

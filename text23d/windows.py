@@ -46,6 +46,11 @@ class Windows:
     wrap: tuple[bool, ...]
     told: tuple[float, ...] | Telling = ()
 
+    @staticmethod
+    def untold(count: int, axes: int) -> Windows:
+        """So many windows of which a prior is told nothing, such as where they lie."""
+        return Windows(torch.zeros(count, axes, dtype=torch.int64), (False,) * axes)
+
     def __len__(self) -> int:
         return len(self.start)
 

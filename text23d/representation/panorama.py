@@ -17,6 +17,7 @@ from text23d.settings import Flag, Share, number, whole
 GOLDEN = 180.0 * (3 - math.sqrt(5))
 """The golden angle in degrees: azimuths that many apart spread evenly, whatever their number."""
 Angle = Annotated[float, number(least=-90, most=90)]
+Height = Annotated[int, whole(8, 8192)]
 
 
 def panorama(height: Extent = 64, width: Extent = 512, wrap: Flag = False, sun: Share = 0.5) -> Canvas:
@@ -25,7 +26,7 @@ def panorama(height: Extent = 64, width: Extent = 512, wrap: Flag = False, sun: 
     return Canvas(3, (height, width))
 
 
-def sphere(height: Annotated[int, whole(8, 8192)] = 256) -> Canvas:
+def sphere(height: Height = 256) -> Canvas:
     """An equirectangular picture of RGB pixels, twice as wide as high, grey at first: azimuths from -180 to 180 degrees
     and elevations from 90 down to -90. Raises UserError where it would not fit into memory."""
     return Canvas(3, (height, 2 * height))

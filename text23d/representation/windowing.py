@@ -19,8 +19,26 @@ from text23d.windows import Telling, Windows
 Extents = tuple[Annotated[int, whole(1, 2**24)], ...]
 
 
+class Placing:
+    """What samplers of windows share of `contracts.Sampler`."""
+
+    words: ClassVar = ("",)
+    whole: Extents
+    wrap: tuple[bool, ...]
+    shared: bool
+
+    @property
+    def warm(self) -> bool:
+        return self.shared
+
+    @property
+    def wraps(self) -> tuple[bool, ...]:
+        """`wrap`, for each axis."""
+        return self.wrap or (False,) * len(self.whole)
+
+
 @dataclass(frozen=True)
-class WindowSampler:
+class WindowSampler(Placing):
     """Windows of extent `window` anywhere in a canvas of extent `whole`; p(psi) of the method.
 
     wrap    whether the canvas goes on at its beginning, along each axis; none: along no axis.
@@ -29,7 +47,6 @@ class WindowSampler:
     Raises UserError for a window that is larger than the canvas.
     """
 
-    words: ClassVar = ("",)
     count: ClassVar = None
 
     whole: Extents
@@ -40,14 +57,6 @@ class WindowSampler:
 
     def __post_init__(self) -> None:
         require_room(self.whole, self.window, self.wraps)
-
-    @property
-    def warm(self) -> bool:
-        return self.shared
-
-    @property
-    def wraps(self) -> tuple[bool, ...]:
-        return self.wrap or (False,) * len(self.whole)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Windows:
         """n windows, all drawn from `generator` (None: torch's global one).
@@ -76,14 +85,12 @@ class WindowSampler:
 
 
 @dataclass(frozen=True)
-class WindowGrid:
+class WindowGrid(Placing):
     """All windows of extent `window` of a canvas, `stride` elements apart along each axis; the last one ends where the
     canvas does.
 
     wrap, told, shared: as of `WindowSampler`. Raises UserError as it does, and for strides that leave gaps.
     """
-
-    words: ClassVar = ("",)
 
     whole: Extents
     window: Extents
@@ -101,14 +108,6 @@ class WindowGrid:
                 f"views.stride={list(self.stride)}: expected one for each axis of views.window={list(self.window)}, at "
                 "most as large, so that there are no gaps"
             )
-
-    @property
-    def warm(self) -> bool:
-        return self.shared
-
-    @property
-    def wraps(self) -> tuple[bool, ...]:
-        return self.wrap or (False,) * len(self.whole)
 
     @property
     def count(self) -> int:

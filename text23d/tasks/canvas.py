@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from text23d.contracts import Constraint, Exported, Progress, Sampler, Shape, Stage, Task
-from text23d.method.constraints import Unconstrained
+from text23d.method.constraints import Inpaint, Unconstrained
 from text23d.representation.canvas import Canvas
 from text23d.representation.windowing import WindowGrid
 from text23d.tasks.building import seeded
 from text23d.tasks.regions import Axis, Regions
-from text23d.windows import Windows
+from text23d.windows import CanvasViews, Windows
 
 FREE = Unconstrained()
 
@@ -89,3 +89,10 @@ class CanvasTask(ABC):
             return [x]
         which = self.regions.alone(views, shape)
         return [x[which == region] for region in range(len(self.regions.prompts))]
+
+
+def kept(values: Tensor, mask: Tensor, device: torch.device) -> Inpaint[CanvasViews]:
+    """The constraint of a canvas of which values [C, *S] are known where mask [1, *S] is 1."""
+    known, mask = Canvas(len(values), tuple(values.shape[1:])).requires_grad_(False), mask.to(device)
+    known.values.copy_(values)
+    return Inpaint(known.to(device), lambda views, shape: views.cut(mask, shape))

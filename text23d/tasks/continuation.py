@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from text23d import audio
-from text23d.contracts import Constraint, Sampler, Shape
+from text23d.contracts import Constraint, Sampler
 from text23d.errors import UserError
-from text23d.method.constraints import Inpaint
-from text23d.representation.canvas import Canvas
 from text23d.representation.windowing import WindowGrid, WindowSampler
-from text23d.windows import Windows
+from text23d.tasks.canvas import kept
+from text23d.windows import CanvasViews
 
 LEAST = 3
 """Frames of the shortest sound to go on from."""
@@ -25,7 +23,7 @@ class KnownBeginning:
 
     audio: str
 
-    def constrain(self, views: Sampler, single: bool, device: torch.device) -> tuple[Constraint[Windows], Sampler]:
+    def constrain(self, views: Sampler, single: bool, device: torch.device) -> tuple[Constraint[CanvasViews], Sampler]:
         """See `Known`. Raises UserError for files that do not serve, and for another representation than audio."""
         if not isinstance(views, WindowSampler | WindowGrid) or len(views.whole) != 1:
             raise UserError("constraint=first_sound is the beginning of a sound: choose representation=audio")
@@ -43,14 +41,9 @@ class KnownBeginning:
                 f"{given} lasts {audio.seconds_of(wave):g} s: expected {room}, the length of what is made; cut it, or "
                 "raise representation.seconds"
             )
-        canvas, mask = Canvas(audio.BINS, (extent,)).requires_grad_(False), torch.zeros(1, extent, device=device)
-        canvas.values[:, :known], mask[:, :known] = x, 1.0
-        canvas = canvas.to(device)
-
-        def keep(windows: Windows, shape: Shape) -> Tensor:
-            return windows.cut(mask, shape)
-
-        return Inpaint(canvas, keep), views
+        values, mask = torch.zeros(audio.BINS, extent), torch.zeros(1, extent)
+        values[:, :known], mask[:, :known] = x, 1.0
+        return kept(values, mask, device), views
 
 
 def first_sound(audio: str) -> KnownBeginning:

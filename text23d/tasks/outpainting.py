@@ -10,11 +10,10 @@ from torch import Tensor
 
 from text23d.contracts import Constraint, Sampler, Shape
 from text23d.errors import UserError
-from text23d.method.constraints import Inpaint
 from text23d.pictures import read_mask, read_picture
-from text23d.representation.canvas import Canvas
 from text23d.representation.image import resized
 from text23d.settings import Share, Text
+from text23d.tasks.canvas import kept
 
 
 @dataclass(frozen=True)
@@ -34,22 +33,18 @@ class KnownPart:
                 "constraint=outpaint goes on from a part of a panorama: choose representation=panorama or sphere, or "
                 "constraint=inpaint"
             )
-        colour, kept = self.placed(shape)
-        known = Canvas(3, shape).to(device).requires_grad_(False)
-        known.values.copy_(colour)
-        kept = kept.to(device)
-        return Inpaint(known, lambda views, shape: views.cut(kept, shape)), views
+        return kept(*self.placed(shape), device), views
 
     def placed(self, shape: Shape) -> tuple[Tensor, Tensor]:
         """The known colours [3, H, W] of a panorama of that shape, and [1, H, W] 1 where they are known."""
         picture = read_picture(self.picture, "constraint.picture", square=False)
-        kept = (picture[3:] > 0).float()
+        opaque = (picture[3:] > 0).float()
         if self.mask is not None:
             said = read_mask(self.mask, "constraint.mask", square=False)
-            if said.shape != kept.shape:
-                sizes = " and ".join(f"{each.shape[2]} x {each.shape[1]}" for each in (said, kept))
+            if said.shape != opaque.shape:
+                sizes = " and ".join(f"{each.shape[2]} x {each.shape[1]}" for each in (said, opaque))
                 raise UserError(f"constraint.mask={self.mask}: mask and picture are {sizes}: expected the same size")
-            kept = kept * said
+            opaque = opaque * said
         high, wide = shape
         width = max(1, round(picture.shape[2] * high / picture.shape[1]))
         if width > wide:
@@ -60,7 +55,7 @@ class KnownPart:
         left = round(self.at * (wide - width))
         colour, known = torch.zeros(3, high, wide), torch.zeros(1, high, wide)
         colour[..., left : left + width] = resized(picture[None, :3], (high, width))[0]
-        known[..., left : left + width] = (resized(kept[None], (high, width))[0] > 0.5).float()
+        known[..., left : left + width] = (resized(opaque[None], (high, width))[0] > 0.5).float()
         if known.all() or not known.any():
             share = "all" if known.all() else "nothing"
             raise UserError(

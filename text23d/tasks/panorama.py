@@ -17,10 +17,11 @@ from text23d.contracts import Exported, Progress, Shape, Stage
 from text23d.crops import SPAN, Crops
 from text23d.errors import UserError
 from text23d.pictures import read_mask, write_picture
-from text23d.representation.canvas import Canvas
+from text23d.representation.canvas import Canvas, Extent
 from text23d.representation.image import resized
+from text23d.representation.panorama import Height
 from text23d.representation.windowing import WindowGrid
-from text23d.settings import Natural
+from text23d.settings import Flag, Natural, read
 from text23d.tasks.canvas import CanvasTask
 from text23d.tasks.regions import Axis, read_regions
 
@@ -30,6 +31,22 @@ HIGH = 256
 """Pixels of the video's height."""
 JUDGED = 16
 """Crops of a sphere that are judged, around the horizon."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What `representation` says of a flat strip: see `representation.panorama.panorama`."""
+
+    height: Extent = 64
+    width: Extent = 512
+    wrap: Flag = False
+
+
+@dataclass(frozen=True)
+class Sphere:
+    """What it says of a sphere: see `representation.panorama.sphere`."""
+
+    height: Height = 256
 
 
 @dataclass(frozen=True)
@@ -142,13 +159,13 @@ def axis_of(shape: Shape, blend: int, wrap: bool) -> Axis:
 
 def task(settings: Mapping[str, Any], blend: Natural = 32) -> StripTask:
     """The task of a configuration with a flat strip. Raises UserError for regions that do not serve."""
-    strip = settings["representation"]
-    axis = axis_of((strip["height"], strip["width"]), blend, strip["wrap"])
+    strip = read(Strip, settings.get("representation") or {}, "representation.")
+    axis = axis_of((strip.height, strip.width), blend, strip.wrap)
     return StripTask(axis, read_regions(settings.get("regions"), axis, mask))
 
 
 def sphere(settings: Mapping[str, Any], blend: Natural = 32) -> SphereTask:
     """The task of a configuration with a sphere. Raises UserError for regions that do not serve."""
-    high = settings["representation"]["height"]
+    high = read(Sphere, settings.get("representation") or {}, "representation.").height
     axis = axis_of((high, 2 * high), blend, True)
     return SphereTask(axis, read_regions(settings.get("regions"), axis, mask))

@@ -13,17 +13,16 @@ from torch import Tensor
 
 from text23d.artifact.footage import read_clip
 from text23d.artifact.media import contact_sheet, on_white, turntable, upscale
-from text23d.contracts import Constraint, Exported, Progress, Sampler, Shape, Stage
+from text23d.contracts import Constraint, Exported, Progress, Sampler, Stage
 from text23d.errors import UserError
-from text23d.method.constraints import Inpaint
 from text23d.representation.canvas import Canvas
 from text23d.representation.image import resized
 from text23d.representation.video import Frames, Rate, Side
 from text23d.representation.windowing import WindowGrid, WindowSampler
 from text23d.settings import Flag, checked
-from text23d.tasks.canvas import CanvasTask
+from text23d.tasks.canvas import CanvasTask, kept
 from text23d.tasks.regions import Axis, read_regions
-from text23d.windows import Windows
+from text23d.windows import CanvasViews
 
 VIDEO, STRIP = "video.mp4", "strip.png"
 SHOWN = 256
@@ -102,7 +101,7 @@ class FirstClip:
     clip: str
     rate: float
 
-    def constrain(self, views: Sampler, single: bool, device: torch.device) -> tuple[Constraint[Windows], Sampler]:
+    def constrain(self, views: Sampler, single: bool, device: torch.device) -> tuple[Constraint[CanvasViews], Sampler]:
         """See `tasks.constraints.Known`. Raises UserError, too, for a clip as long as the video."""
         if not isinstance(views, WindowSampler | WindowGrid):
             raise UserError("constraint=first_clip: expected a video, which windows look at; use representation=video")
@@ -113,15 +112,9 @@ class FirstClip:
                 f"constraint.clip={self.clip}: it has {frames} frames or more at {self.rate:g} a second, and the video "
                 f"{frames}: nothing is left to make; use a larger representation.frames"
             )
-        known, mask = Canvas(4, views.whole), torch.zeros(1, *views.whole, device=device)
-        with torch.no_grad():
-            known.values[:, : len(given)] = resized(given, tuple(sides)).transpose(0, 1)
-        mask[:, : len(given)] = 1
-
-        def keep(windows: Windows, shape: Shape) -> Tensor:
-            return windows.cut(mask, shape)
-
-        return Inpaint(known.to(device).requires_grad_(False), keep), views
+        values, mask = torch.zeros(4, *views.whole), torch.zeros(1, *views.whole)
+        values[:, : len(given)], mask[:, : len(given)] = resized(given, tuple(sides)).transpose(0, 1), 1.0
+        return kept(values, mask, device), views
 
 
 def first_clip(clip: str, rate: Rate = 8.0) -> FirstClip:

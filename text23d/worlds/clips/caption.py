@@ -5,14 +5,13 @@ caption = [a] [colour] kind [motion]
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from text23d.errors import UserError
-from text23d.words import split
+from text23d.words import an, split, unknown
 from text23d.worlds.clips.motions import MOTIONS
 from text23d.worlds.objects.colours import COLOURS_TOO
 from text23d.worlds.objects.kinds import KINDS as TOY_BOX
@@ -70,7 +69,7 @@ def caption_text(caption: Caption, rng: np.random.Generator | None = None) -> st
     if rng is not None and rng.random() < SILENT_SHARE:
         caption = replace(caption, motion=None)
     named = " ".join(_say(word, rng) for word in (caption.colour, caption.kind) if word)
-    text = f"{'an' if named[0] in 'aeiou' else 'a'} {named}"
+    text = an(named)
     if caption.motion:
         ways = MOTIONS[caption.motion].says
         said = str(rng.choice(ways)) if rng is not None and rng.random() < 0.5 else ways[0]
@@ -91,9 +90,7 @@ def known_tokens(text: str, what: str) -> list[str]:
         raise UserError(f'{what} is empty: say what to show, for example "a red car turning left"; {_help()}')
     for token in tokens:
         if token not in words():
-            near = difflib.get_close_matches(token, words(), n=2, cutoff=0.6)
-            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-            raise UserError(f"the prior of clips does not know the word {token[:30]!r}{hint}; {_help()}")
+            raise UserError(f"{unknown(token, words(), 'the prior of clips')}; {_help()}")
     return tokens
 
 

@@ -55,11 +55,6 @@ def shots(course: Course, elevation: float) -> Shots:
     return Shots(Cameras(*(torch.from_numpy(each).float() for each in columns)), torch.from_numpy(window).float())
 
 
-def anytime(count: int) -> Windows:
-    """The views of so many clips, of which a prior is told nothing."""
-    return Windows(torch.zeros(count, 3, dtype=torch.int64), (False, False, False))
-
-
 @dataclass(frozen=True)
 class Clips:
     """Implements `contracts.World`.
@@ -134,7 +129,7 @@ class Clips:
     def decode(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Windows]:
         images = np.asarray(arrays["images"])
         x = pictures(images.reshape(-1, *images.shape[2:])).unflatten(0, images.shape[:2])
-        return x.transpose(1, 2), anytime(len(x))
+        return x.transpose(1, 2), Windows.untold(len(x), 3)
 
     def labels(self, caption: Caption) -> tuple[Label, ...]:
         """Nothing of the motion where a thing that looks the same from all sides turns."""
@@ -160,7 +155,7 @@ class Clips:
         """Each motion twice, of kinds and colours in turn."""
         ways, n = list(MOTIONS), len(MOTIONS)
         captions = [Caption(KINDS[i % n], COLOURS[(3 * i) % n], ways[(i + i // n) % n]) for i in range(2 * n)]
-        return captions, anytime(len(captions))
+        return captions, Windows.untold(len(captions), 3)
 
     def shown(self, x: Tensor) -> Tensor:
         """Frames side by side, in two rows."""

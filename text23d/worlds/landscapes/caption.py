@@ -5,7 +5,6 @@ caption  =  [weather] [scene | "landscape"] ["in the" fall] ["at" time]
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from text23d.errors import UserError
-from text23d.words import split
+from text23d.words import an, split, unknown
 
 ANY = "landscape"
 """Stands for the scene in a caption that names none."""
@@ -104,7 +103,7 @@ def caption_text(caption: Caption, rng: np.random.Generator | None = None) -> st
     weather, time = (_say(each, group, rng) for each, group in ((caption.weather, WEATHERS), (caption.time, TIMES)))
     before, after = ("", f"in the {weather}") if weather in NOUNS else (weather, "")
     said = f"{before} {scene}".strip()
-    said = said if scene in PLURAL else _an(said)
+    said = said if scene in PLURAL else an(said)
     if time == "starry":
         when = "under a starry sky"
     elif time in ("evening", "morning", "daytime", "nighttime", *NOUNS):
@@ -113,7 +112,7 @@ def caption_text(caption: Caption, rng: np.random.Generator | None = None) -> st
         when = time and f"{'by' if time == 'day' else 'at'} {time}"
     text = " ".join(part for part in (said, after, when) if part)
     if rng is not None and rng.random() < PREFIX_SHARE:
-        text = f"{_an(str(rng.choice(PREFIXES)))} {text}"
+        text = f"{an(str(rng.choice(PREFIXES)))} {text}"
     return text
 
 
@@ -122,10 +121,6 @@ def _say(word: str | None, group: Mapping[str, tuple[str, ...]], rng: np.random.
     if word is None:
         return ""
     return str(rng.choice(group[word])) if rng is not None and rng.random() < SYNONYM_SHARE else word
-
-
-def _an(said: str) -> str:
-    return f"{'an' if said[0] in 'aeiou' else 'a'} {said}"
 
 
 def forgetful(caption: Caption, rng: np.random.Generator) -> Caption:
@@ -144,7 +139,7 @@ def known_tokens(text: str, what: str) -> list[str]:
         raise UserError(f'{what} is empty: say what to make, for example "a beach at sunset"; {_help()}')
     for token in tokens:
         if token not in vocabulary:
-            raise UserError(f"{_unknown(token)}; {_help()}")
+            raise UserError(f"{unknown(token, words(), 'the prior of landscapes')}; {_help()}")
     return tokens
 
 
@@ -166,7 +161,7 @@ def parse(prompt: str) -> Caption:
     if not found and ANY not in tokens:
         raise UserError(f'the prompt names no landscape: say for example "a foggy forest"; {_help()}')
     if found.get("weather") == "snowy" and found.get("scene") in SNOWLESS:
-        raise UserError(f"no snow falls on {_an(found['scene'])} here: ask for other weather, or for snowy mountains")
+        raise UserError(f"no snow falls on {an(found['scene'])} here: ask for other weather, or for snowy mountains")
     return Caption(**found)
 
 
@@ -183,11 +178,3 @@ def _help() -> str:
     groups = {"scene": SCENES, "time": TIMES, "weather": WEATHERS}
     told = "; ".join(f"{name}: {', '.join(values)}" for name, values in groups.items())
     return f"known are {told}; python -m text23d.vocabulary --world landscapes lists all"
-
-
-def _unknown(token: str) -> str:
-    """What is wrong with an unknown word, on one line, with the nearest known words."""
-    near = difflib.get_close_matches(token, words(), n=2, cutoff=0.6)
-    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    shown = token if len(token) <= 30 else token[:30] + "..."
-    return f"the prior of landscapes does not know the word {shown!r}{hint}"

@@ -6,7 +6,6 @@ thing    =  [adjective] [colour] kind [ "with" [article] colour part [ "and" [ar
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from text23d.errors import UserError
-from text23d.words import split
+from text23d.words import an, split, unknown
 from text23d.worlds.objects.adjectives import STRETCH
 from text23d.worlds.objects.colours import COLOURS, COLOURS_TOO
 from text23d.worlds.objects.kinds import KINDS
@@ -87,7 +86,7 @@ def caption_text(caption: Caption, rng: np.random.Generator | None = None) -> st
         ways = tuple(way for way in RELATIONS[caption.relation] if way != "and" or not caption.parts)
         text = f"{text} {_one_of(ways, rng)} {_thing(caption.other, rng)}"
     if rng is not None and rng.random() < PREFIX_SHARE:
-        text = f"{_an(str(rng.choice(PREFIXES)))} {text}"
+        text = f"{an(str(rng.choice(PREFIXES)))} {text}"
     return text
 
 
@@ -100,7 +99,7 @@ def _thing(caption: Caption, rng: np.random.Generator | None) -> str:
         after = []
     said = " ".join(word for word in [*before, *after] if word)
     if rng is None or rng.random() < 0.7:
-        said = _an(said)
+        said = an(said)
     elif rng.random() < 0.6:
         said = f"{_one_of(('the', 'one'), rng)} {said}"
     parts = " and ".join(_part(word, colour, rng) for word, colour in caption.parts)
@@ -109,7 +108,7 @@ def _thing(caption: Caption, rng: np.random.Generator | None) -> str:
 
 def _part(word: str, colour: str, rng: np.random.Generator | None) -> str:
     said = f"{_say(colour, rng)} {word}"
-    return said if word.endswith("s") or (rng is not None and rng.random() < 0.2) else _an(said)
+    return said if word.endswith("s") or (rng is not None and rng.random() < 0.2) else an(said)
 
 
 def _say(word: str, rng: np.random.Generator | None) -> str:
@@ -120,10 +119,6 @@ def _say(word: str, rng: np.random.Generator | None) -> str:
 
 def _one_of(ways: tuple[str, ...], rng: np.random.Generator | None) -> str:
     return ways[0] if rng is None else str(rng.choice(ways))
-
-
-def _an(said: str) -> str:
-    return f"{'an' if said[0] in 'aeiou' else 'a'} {said}"
 
 
 @cache
@@ -216,7 +211,7 @@ def parse(prompt: str) -> Caption:
         return first
     if relations[0] == "on" and (rest[0].kind is None or KINDS[rest[0].kind].support is None):
         carriers = ", ".join(name for name, kind in KINDS.items() if kind.support)
-        raise UserError(f"nothing can stand on {_an(rest[0].kind or ANY)}: one of {carriers} can carry a thing")
+        raise UserError(f"nothing can stand on {an(rest[0].kind or ANY)}: one of {carriers} can carry a thing")
     return replace(first, relation=relations[0], other=rest[0])
 
 
@@ -264,9 +259,9 @@ def _read_thing(tokens: list[str]) -> Caption:
     have = _parts_of(kind)
     stray = next((t for t in head if t in part_words() and t not in KINDS), None)
     if stray in have:
-        raise UserError(f'{stray!r} is a part: say which colour it has, for example "{_an(kind)} with red {stray}"')
+        raise UserError(f'{stray!r} is a part: say which colour it has, for example "{an(kind)} with red {stray}"')
     if stray is not None:
-        raise UserError(f"{_an(kind)} has no {stray} whose colour may be told: its parts are {', '.join(have)}")
+        raise UserError(f"{an(kind)} has no {stray} whose colour may be told: its parts are {', '.join(have)}")
     return Caption(None if kind == ANY else kind, colour, adjective, _read_parts(kind, tail) if tail else ())
 
 
@@ -280,16 +275,16 @@ def _read_parts(kind: str, tokens: list[str]) -> tuple[tuple[str, str], ...]:
         colours = {t for t in piece if t in COLOURS}
         if len(said) != 1 or not said <= set(have) or len(colours) != 1:
             raise UserError(
-                f'what follows "with" should be one part of {_an(kind)} and its colour, such as "red {have[0]}", '
+                f'what follows "with" should be one part of {an(kind)} and its colour, such as "red {have[0]}", '
                 f"not {_quoted(piece)}: its parts are {', '.join(have)}"
             )
         word, colour = said.pop(), colours.pop()
         if found.setdefault(word, colour) != colour:
             raise UserError(f"the prompt gives the {word} two colours, {found[word]} and {colour}: ask for one")
     if len(found) > MOST_PARTS:
-        raise UserError(f"the prompt gives {len(found)} parts of {_an(kind)} colours: ask for at most {MOST_PARTS}")
+        raise UserError(f"the prompt gives {len(found)} parts of {an(kind)} colours: ask for at most {MOST_PARTS}")
     if not kinds_with(found):
-        raise UserError(f"nothing has both {' and '.join(found)}: say what it is, for example {_an(next(iter(KINDS)))}")
+        raise UserError(f"nothing has both {' and '.join(found)}: say what it is, for example {an(next(iter(KINDS)))}")
     return tuple(found.items())
 
 
@@ -321,7 +316,4 @@ def _help() -> str:
 
 def _unknown(token: str) -> str:
     """What is wrong with an unknown word, on one line, with the nearest known words."""
-    near = difflib.get_close_matches(token, words(), n=2, cutoff=0.6)
-    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    shown = token if len(token) <= 30 else token[:30] + "..."
-    return f"the built-in prior does not know the word {shown!r}{hint}; prior=stable_diffusion reads any prompt"
+    return f"{unknown(token, words(), 'the built-in prior')}; prior=stable_diffusion reads any prompt"

@@ -6,7 +6,6 @@ caption  =  [loudness] [tempo] [register] instrument [form] [ "in" name ]
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from text23d.errors import UserError
-from text23d.words import split
+from text23d.words import an, split, unknown
 from text23d.worlds.sounds.instruments import DRUM, INSTRUMENTS
 from text23d.worlds.sounds.pitch import NAMES, REGISTERS
 
@@ -111,24 +110,20 @@ def caption_text(caption: Caption, rng: np.random.Generator | None = None) -> st
     name = None if rng is not None and rng.random() < NAMELESS_SHARE else caption.name
     after = f" {IN} {name}" if name else ""
     if rng is None:
-        return _an(" ".join([*told, caption.instrument, caption.form])) + after
+        return an(" ".join([*told, caption.instrument, caption.form])) + after
     told = [_say(word, rng) for word in rng.permutation(told)]
     instrument, form = _say(caption.instrument, rng), _say(caption.form, rng)
     if rng.random() < REVERSED_SHARE:
-        text = f"{_an(' '.join([*told, form]))}{after} {rng.choice(ON)} {_an(instrument)}"
+        text = f"{an(' '.join([*told, form]))}{after} {rng.choice(ON)} {an(instrument)}"
     else:
-        text = _an(" ".join([*told, instrument, form])) + after
-    return f"{_an(str(rng.choice(PREFIXES)))} {text}" if rng.random() < PREFIX_SHARE else text
+        text = an(" ".join([*told, instrument, form])) + after
+    return f"{an(str(rng.choice(PREFIXES)))} {text}" if rng.random() < PREFIX_SHARE else text
 
 
 def _say(word: str, rng: np.random.Generator) -> str:
     """The word itself or, now and then, a synonym."""
     others = [other for other, meant in ALSO.items() if meant == word]
     return str(rng.choice(others)) if others and rng.random() < SYNONYM_SHARE else str(word)
-
-
-def _an(said: str) -> str:
-    return f"{'an' if said[0] in 'aeiou' else 'a'} {said}"
 
 
 def known_tokens(text: str, what: str) -> list[str]:
@@ -138,10 +133,7 @@ def known_tokens(text: str, what: str) -> list[str]:
     for word in split(text):
         single = PLURALS.get(word, word if word in known else word.removesuffix("s"))
         if single not in known:
-            near = difflib.get_close_matches(word, words(), n=2, cutoff=0.6)
-            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-            shown = word if len(word) <= 30 else word[:30] + "..."
-            raise UserError(f"the prior of sounds does not know the word {shown!r}{hint}; {_help()}")
+            raise UserError(f"{unknown(word, words(), 'the prior of sounds')}; {_help()}")
         tokens.append(single)
     if not tokens:
         raise UserError(f"{what} is empty: say what to play, {EXAMPLE}; {_help()}")
@@ -167,14 +159,14 @@ def parse(prompt: str) -> Caption:
 
 def _playable(instrument: str, form: str, told: Mapping[str, str]) -> Caption:
     if (instrument == DRUM) != (form == "beat"):
-        raise UserError(f"{_an(instrument)} plays no {form}: a drum plays beats, {', '.join(INSTRUMENTS)} all else")
+        raise UserError(f"{an(instrument)} plays no {form}: a drum plays beats, {', '.join(INSTRUMENTS)} all else")
     if instrument == DRUM:
         for field in ("pitch", "name"):
             if field in told:
                 raise UserError(f'a drum has no pitch: leave out "{told[field]}", or ask for {", ".join(INSTRUMENTS)}')
     if told.get("tempo") == HELD and not may_be_held(instrument, form):
         can = " and ".join(name for name, it in INSTRUMENTS.items() if it.held)
-        raise UserError(f"{_an(instrument)} {form} cannot be held: notes and chords of {can} can")
+        raise UserError(f"{an(instrument)} {form} cannot be held: notes and chords of {can} can")
     if "name" in told and (form == "melody" or (form == "chord" and told["name"] not in CHORDS)):
         has = f"a {form} in {told['name']} is not known"
         raise UserError(f"{has}: notes have a name, and chords one of {', '.join(CHORDS)}")

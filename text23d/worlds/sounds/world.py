@@ -13,8 +13,9 @@ from torch import Tensor
 
 from text23d import audio, lapped
 from text23d.audio import RATE
-from text23d.contracts import Example, Head, Label, Shape
+from text23d.contracts import Example, Head, Label
 from text23d.settings import whole
+from text23d.windows import Windows
 from text23d.worlds import corruption
 from text23d.worlds.sounds import caption as grammar
 from text23d.worlds.sounds.caption import CHORDS, FORMS, HELD, LEVELS, TEMPOS, Caption
@@ -26,31 +27,6 @@ PIECE = 6.0
 """Seconds of the piece that an example's windows are of."""
 FULL = 32767
 DRUM_SHARE, NAMED_SHARE, HELD_SHARE = 0.16, 0.7, 0.6
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Windows of which nothing is said: implements `contracts.Views` for `count` of them."""
-
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def rows(self, which: slice | Tensor) -> Moments:
-        return Moments(len(torch.arange(self.count)[which]))
-
-    def to(self, device: torch.device | str) -> Moments:
-        return self
-
-    def features(self) -> Tensor:
-        return torch.zeros(self.count, 0)
-
-    def given(self, shape: Shape) -> None:
-        """Nothing."""
-
-    def words(self) -> list[str]:
-        return [""] * self.count
 
 
 @dataclass(frozen=True)
@@ -137,15 +113,15 @@ class Sounds:
         windows = np.stack([wave[start : start + length] for start in starts])
         return Example(caption, {"waves": np.round(windows * FULL).astype(np.int16)})
 
-    def decode(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Moments]:
+    def decode(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Windows]:
         waves = torch.from_numpy(arrays["waves"].astype(np.float32) / FULL)
-        return lapped.forward(waves, self.bins), Moments(len(waves))
+        return lapped.forward(waves, self.bins), Windows.untold(len(waves), 1)
 
     def labels(self, caption: Caption) -> tuple[Label, ...]:
         fields = {name: getattr(caption, name) for name in ("instrument", "form", "pitch", "tempo", "loudness", "name")}
         return tuple(Label(name, answer) for name, answer in fields.items() if answer is not None)
 
-    def angles(self, captions: Sequence[Caption], views: Moments) -> Mapping[str, Tensor]:
+    def angles(self, captions: Sequence[Caption], views: Windows) -> Mapping[str, Tensor]:
         return {}
 
     def judged(self) -> Sounds:
@@ -179,7 +155,7 @@ class Sounds:
         prompts += ["a low organ chord in c", "a high flute note", "a slow drum beat", "a fast drum beat"]
         prompts += ["a quiet string melody", "a loud bell melody", "a drum beat", "a flute melody"]
         captions = [self.read(prompt) for prompt in prompts]
-        return captions, Moments(len(captions))
+        return captions, Windows.untold(len(captions), 1)
 
     def shown(self, x: Tensor) -> Tensor:
         return lapped.picture(x)
