@@ -23,7 +23,7 @@
 #endif
 
 /* Raised with every change of this file, together with ABI_VERSION in text23d/kernels/backend.py. */
-#define TEXT23D_ABI_VERSION 4
+#define TEXT23D_ABI_VERSION 5
 #define TEXT23D_MAX_LEVELS 64
 
 #ifdef __cplusplus
@@ -58,14 +58,14 @@ TEXT23D_EXPORT const char* text23d_error(int32_t code);
     TEXT23D_EXPORT int32_t text23d_field_forward_##suffix(                                                             \
         int64_t n, const T* x, const T* table, const Text23dLevel* grid, int64_t levels, int64_t features,             \
         int64_t hidden, const T* w1, const T* b1, const T* w2, const T* b2, double gain, double blob, double radius,   \
-        T* density, T* rgb, T* kept, int64_t stride, int32_t threads, void* stream);                                   \
+        double beta, T* density, T* rgb, T* kept, int64_t stride, int32_t threads, void* stream);                      \
     /* what came out, and gradients as density and rgb -> grad_kept as kept; grads [hidden * levels * features +       \
        hidden + 4 * hidden + 4]: those of w1, b1, w2, b2; grad_table as table, zero on entry, as the grads are */      \
     TEXT23D_EXPORT int32_t text23d_field_backward_##suffix(                                                            \
         int64_t n, const T* x, const Text23dLevel* grid, int64_t levels, int64_t features, int64_t hidden,             \
-        const T* w1, const T* b1, const T* w2, double gain, const T* density, const T* rgb, const T* kept,             \
-        int64_t stride, const T* grad_density, const T* grad_rgb, T* grad_kept, T* grads, T* grad_table,               \
-        int32_t threads, void* stream);                                                                                \
+        const T* w1, const T* b1, const T* w2, double gain, double beta, const T* density, const T* rgb,               \
+        const T* kept, int64_t stride, const T* grad_density, const T* grad_rgb, T* grad_kept, T* grads,               \
+        T* grad_table, int32_t threads, void* stream);                                                                 \
     /* rays [rays][3], occupancy [cells]^3, jitter [rays] -> counts [rays] */                                          \
     TEXT23D_EXPORT int32_t text23d_march_count_##suffix(                                                               \
         int64_t rays, const T* origins, const T* directions, const uint8_t* occupancy, int64_t cells, const T* jitter, \
@@ -97,7 +97,7 @@ TEXT23D_DECLARE(double, f64)
         int64_t rays, const T* origins, const T* directions, const uint8_t* occupancy, int64_t cells, const T* jitter, \
         double dt, int64_t max_steps, const T* table, const Text23dLevel* grid, int64_t levels, int64_t features,      \
         int64_t hidden, const T* w1, const T* b1, const T* w2, const T* b2, double gain, double blob, double radius,   \
-        double least, T* colour, T* opacity, int32_t threads, void* stream);
+        double beta, double least, T* colour, T* opacity, int32_t threads, void* stream);
 
 TEXT23D_DECLARE(float, f32)
 TEXT23D_DECLARE(double, f64)

@@ -204,6 +204,8 @@ def test_gradients_are_the_same_bits_for_any_number_of_threads() -> None:
 
 SHAPE = (3.0, 2.0, 0.5)
 """gain, blob and radius of the fields below."""
+BETAS = [None, 0.3]
+"""Of densities that are softened, and of those that are a signed distance's."""
 
 
 def mlp_for(layout: GridLayout, hidden: int, dtype: torch.dtype = torch.float64) -> ops.Mlp:
@@ -217,19 +219,23 @@ def spread_points(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return 1.2 * points(count, dtype) - 0.1
 
 
-def field_and_gradients(dtype: torch.dtype, count: int, hidden: int, features: int = 2) -> tuple[Tensor, ...]:
+def field_and_gradients(
+    dtype: torch.dtype, count: int, hidden: int, features: int = 2, beta: float | None = None
+) -> tuple[Tensor, ...]:
     layout = GridLayout.spanning(5, features, 9, 4, 32)
     x, learned = spread_points(count, dtype), [table_for(layout, dtype), *mlp_for(layout, hidden, dtype)]
     table, *mlp = (each.requires_grad_() for each in learned)
-    density, rgb = ops.field(x, table, ops.Mlp(*mlp), layout, *SHAPE)
+    reach = None if beta is None else torch.tensor(beta, dtype=dtype, requires_grad=True)
+    density, rgb = ops.field(x, table, ops.Mlp(*mlp), layout, *SHAPE, reach)
     generator = torch.Generator().manual_seed(3)
     loss = sum((out * torch.randn(out.shape, generator=generator, dtype=dtype)).sum() for out in (density, rgb))
     assert isinstance(loss, Tensor)
-    return density.detach(), rgb.detach(), *torch.autograd.grad(loss, [table, *mlp])
+    return density.detach(), rgb.detach(), *torch.autograd.grad(loss, [table, *mlp, *([] if reach is None else [reach])])
 
 
+@pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_field_equals_brute_force(chosen: str, dtype: torch.dtype) -> None:
+def test_field_equals_brute_force(chosen: str, dtype: torch.dtype, beta: float | None) -> None:
     """Encoding by brute force, the network neuron by neuron, activations by the mathematics library."""
     layout, hidden = LAYOUTS[0], 5
     x, table, mlp = spread_points(60, dtype), table_for(layout, dtype), mlp_for(layout, hidden, dtype)
@@ -243,10 +249,15 @@ def test_field_equals_brute_force(chosen: str, dtype: torch.dtype) -> None:
         raw = [math.fsum([b, *map(math.prod, zip(w, units, strict=True))]) for w, b in rows]
         distance = math.dist([2 * value - 1 for value in point], [0, 0, 0])
         raised = raw[0] + blob * (1 - distance / radius)
-        densities.append(gain * (max(raised, 0) + math.log1p(math.exp(-abs(raised)))) if distance < 1 else 0.0)
+        tail = 0.5 * math.exp(-abs(raised) / gain / (beta or 1))
+        inside = gain * (max(raised, 0) + math.log1p(math.exp(-abs(raised))))
+        if beta is not None:
+            inside = (1 - tail if raised > 0 else tail) / beta
+        densities.append(inside if distance < 1 else 0.0)
         colours.append([1 / (1 + math.exp(-value)) for value in raw[1:]])
     assert 5 < densities.count(0.0) < 50
-    for found, expected in zip(ops.field(x, table, mlp, layout, *SHAPE), (densities, colours), strict=True):
+    reach = None if beta is None else torch.tensor(beta, dtype=dtype)
+    for found, expected in zip(ops.field(x, table, mlp, layout, *SHAPE, reach), (densities, colours), strict=True):
         torch.testing.assert_close(
             found, torch.tensor(expected, dtype=dtype), atol=2e-5 if dtype.itemsize == 4 else 1e-12, rtol=1e-5
         )
@@ -265,16 +276,25 @@ def test_field_gradients_equal_numerical_ones(chosen: str, features: int, hidden
     assert torch.autograd.gradcheck(lambda *given: field(x.detach(), *given), learned)
     assert torch.autograd.gradcheck(field, (x, *learned))
 
+    def signed(reach: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        at, table, *mlp = given
+        return ops.field(at, table, ops.Mlp(*mlp), layout, *SHAPE, reach)
+
+    beta = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda reach, *given: signed(reach, x.detach(), *given), (beta, *learned))
+    assert torch.autograd.gradcheck(signed, (beta, x, *learned))
+
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("beta", BETAS)
 @pytest.mark.parametrize(("count", "hidden", "features"), [(1, 32, 2), (65, 7, 3), (5000, 32, 2), (2048, 16, 4)])
 def test_compiled_field_equals_its_twin(
-    chosen: str, dtype: torch.dtype, count: int, hidden: int, features: int
+    chosen: str, dtype: torch.dtype, count: int, hidden: int, features: int, beta: float | None
 ) -> None:
-    results = field_and_gradients(dtype, count, hidden, features)
+    results = field_and_gradients(dtype, count, hidden, features, beta)
     backend.select("torch")
-    for compiled, twin in zip(results, field_and_gradients(dtype, count, hidden, features), strict=True):
+    for compiled, twin in zip(results, field_and_gradients(dtype, count, hidden, features, beta), strict=True):
         assert (compiled - twin).abs().max() <= 100 * torch.finfo(dtype).eps * twin.abs().max().clamp(min=1)
 
 
@@ -285,7 +305,7 @@ def test_field_and_its_gradients_are_the_same_bits_for_any_number_of_threads() -
     results = []
     for threads in (1, 2, 2):
         torch.set_num_threads(threads)
-        results.append(field_and_gradients(torch.float32, 10_000, 32))
+        results.append(field_and_gradients(torch.float32, 10_000, 32, beta=0.3))
     torch.set_num_threads(before)
     backend.select("auto")
     for one, two, again in zip(*results, strict=True):
@@ -422,22 +442,26 @@ def test_march_of_nothing(chosen: str) -> None:
     assert len(empty.rays) == 0 and empty.offsets.tolist() == [0] * 6
 
 
-def rendering(dtype: torch.dtype, least: float, count: int = 3000) -> tuple[Tensor, Tensor]:
+def rendering(
+    dtype: torch.dtype, least: float, count: int = 3000, beta: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Random rays through a field that is opaque in places."""
     layout = GridLayout.spanning(5, 2, 9, 4, 32)
     table, mlp, (origins, directions) = table_for(layout, dtype), mlp_for(layout, 8, dtype), rays(count, dtype)
-    return ops.render(origins, directions, blobs(16), 0.05, least, table, mlp, layout, 200.0, 2.0, 0.5)
+    reach, gain = (None, 200.0) if beta is None else (torch.tensor(beta, dtype=dtype), 4.0)
+    return ops.render(origins, directions, blobs(16), 0.05, least, table, mlp, layout, gain, 2.0, 0.5, reach)
 
 
 @needs_compiler
+@pytest.mark.parametrize("beta", [None, 0.01])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_compiled_rendering_is_march_field_and_composite_in_turn(dtype: torch.dtype) -> None:
+def test_compiled_rendering_is_march_field_and_composite_in_turn(dtype: torch.dtype, beta: float | None) -> None:
     close = 2e-5 if dtype == torch.float32 else 1e-12
     backend.select("torch")
-    whole = rendering(dtype, 0.1)
+    whole = rendering(dtype, 0.1, beta=beta)
     backend.select("native")
     for least in (1e-30, 1e-4, 0.1):
-        for all_of_it, seen in zip(whole, rendering(dtype, least), strict=True):
+        for all_of_it, seen in zip(whole, rendering(dtype, least, beta=beta), strict=True):
             missing = all_of_it - seen
             assert missing.min() >= -close and missing.max() <= least + close
             assert least < 0.1 or missing.max() > 0.01
@@ -548,7 +572,7 @@ def test_operators_are_registered_as_torch_expects() -> None:
     torch.library.opcheck(native.hashgrid_backward_table, (grad, x.detach(), *arguments))
     torch.library.opcheck(native.hashgrid_backward_x, (grad, x.detach(), table.detach(), *arguments))
     mlp = mlp_for(layout, 6)
-    learned, shape = [each.requires_grad_() for each in (table, *mlp)], (*arguments, *SHAPE)
+    learned, shape = [each.requires_grad_() for each in (table, *mlp)], (*arguments, *SHAPE, 0.3)
     for keep in (True, False):
         torch.library.opcheck(
             native.field, (x.detach(), *([each.detach() for each in learned] if not keep else learned), *shape, keep)
@@ -556,11 +580,11 @@ def test_operators_are_registered_as_torch_expects() -> None:
     with torch.no_grad():
         out = native.field(x, *learned, *shape, True)
         given = (torch.ones_like(out[0]), torch.ones_like(out[1]), x.detach(), *(each.detach() for each in mlp[:3]))
-        torch.library.opcheck(native.field_backward, (*given, *out, *arguments, SHAPE[0]))
+        torch.library.opcheck(native.field_backward, (*given, *out, *arguments, SHAPE[0], 0.3))
     torch.library.opcheck(native.march, (origins, directions, blobs(4), torch.zeros(20), 0.1, 0.0, 40))
     learned = [each.detach().float() for each in (table, *mlp)]
     march = (origins, directions, blobs(4), torch.zeros(20), 0.1, 40)
-    torch.library.opcheck(native.render, (*march, *learned, *arguments, *SHAPE, 1e-4))
+    torch.library.opcheck(native.render, (*march, *learned, *arguments, *SHAPE, 0.3, 1e-4))
     torch.library.opcheck(native.composite, (sigma_dt, values, OFFSETS))
     torch.library.opcheck(native.composite_backward, (*ones, sigma_dt.detach(), values.detach(), OFFSETS))
 
@@ -623,7 +647,7 @@ def test_gpu_check_compares_every_kernel_and_fails_where_one_differs(
 ) -> None:
     monkeypatch.setattr(gpu_check, "milliseconds", lambda call, device: 0.0)
     assert gpu_check.main("cpu", 2000) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 17
+    assert len(capsys.readouterr().out.splitlines()) == 19
     right = reference.composite
     monkeypatch.setattr(reference, "composite", lambda s, v, offsets: right(1.01 * s, v, offsets))
     assert gpu_check.main("cpu", 2000) == 4

@@ -15,10 +15,11 @@ from torch.nn.functional import normalize
 
 from text23d.artifact.mesh import extract
 from text23d.cameras import Cameras, orbit
+from text23d.kernels.reference import laplace_density
 from text23d.representation.hashgrid import HashGrid
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
-from text23d.representation.sdf import Eikonal, SdfNerf, gradients, laplace_density
+from text23d.representation.sdf import Eikonal, SdfNerf, gradients
 from text23d.settings import build
 from text23d.spaces import from_picture
 
@@ -50,14 +51,14 @@ def test_the_density_is_the_laplace_distributions() -> None:
     for beta in (0.01, 0.1):
         scale = torch.tensor(beta, dtype=torch.float64)
         known = torch.distributions.Laplace(torch.zeros_like(scale), scale).cdf(-sdf) / beta
-        torch.testing.assert_close(laplace_density(sdf, scale), known, rtol=1e-12, atol=0)
+        torch.testing.assert_close(laplace_density(-sdf, scale), known, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-4), (torch.float64, 1e-12)])
 def test_an_untrained_field_is_a_sphere(dtype: torch.dtype, error: float) -> None:
     nerf, x = sphere().to(dtype), 0.57 * torch.rand(500, 3, generator=seeded(), dtype=dtype)
     x.requires_grad_()
-    sdf, rgb = nerf.signed(x)
+    sdf, rgb = nerf.sdf(x), nerf.query(x)[1]
     torch.testing.assert_close(sdf, x.norm(dim=-1) - 0.5, rtol=0, atol=error)
     assert rgb.eq(0.5).all()
     (slope,) = torch.autograd.grad(sdf.sum(), x)
@@ -92,11 +93,12 @@ def test_gradients_of_a_rendering_are_finite_differences() -> None:
 
 
 def test_the_penalty_is_the_written_one() -> None:
-    """Of |x| - r the slope is 1 and two normals differ by the angle between their points; of a field k times as steep
-    it is k. Opacities are those of the density at the same points."""
+    """Of |x| - r the slope is 1, and the normal is that of the point; of a field k times as steep it is k. Opacities are
+    those of four steps through the density at the same points."""
     x = 0.5 * normalize(torch.randn(400, 3, generator=seeded(), dtype=torch.float64), dim=-1)
-    around = x + 0.02 * torch.randn(x.shape, generator=seeded(7)).to(x)
-    turned = (normalize(x, dim=-1) - normalize(around, dim=-1)).square().sum(-1).mean().item()
+    e = 0.02 * torch.randn(x.shape, generator=seeded(7)).to(x)
+    there, here, opposite = (normalize(at, dim=-1) for at in (x + e, x, x - e))
+    turned = (there - 2 * here + opposite).square().sum(-1).mean().item()
     for k in (1.0, 3.0):
         nerf = sphere().double()
         nerf.sdf = lambda p, k=k: k * (p.norm(dim=-1) - 0.5)  # type: ignore[method-assign,misc]
@@ -107,7 +109,7 @@ def test_the_penalty_is_the_written_one() -> None:
         )
         assert eikonal == pytest.approx((k - 1) ** 2, abs=1e-6)
         assert smooth == pytest.approx(k**2 * turned, rel=1e-5)
-        clear = math.exp(-0.5 / nerf.beta.item() * nerf.dt)
+        clear = math.exp(-0.5 / nerf.beta.item() * 4 * nerf.dt)
         assert opaque == pytest.approx(clear * (1 - clear), rel=1e-6)
     early = Eikonal(0.0, 0.0, 1.0, points=400).penalty(nerf, 0.5, seeded(7))()
     assert early.item() == 0, "nothing has to decide in the first half"
@@ -142,7 +144,7 @@ def test_a_sphere_is_rendered_as_its_closed_form() -> None:
     half = (1 - closest.square()).clamp(min=0).sqrt()
     along = torch.linspace(-1, 1, 4001, dtype=torch.float64)
     distance = (closest[:, None].square() + (half[:, None] * along).square()).sqrt()
-    depth = torch.trapezoid(laplace_density(distance - 0.5, nerf.beta.double()), half[:, None] * along)
+    depth = torch.trapezoid(laplace_density(0.5 - distance, nerf.beta.double()), half[:, None] * along)
     torch.testing.assert_close(alpha.view(-1), -torch.expm1(-depth), rtol=0, atol=0.01)
     assert depth.view(33, 33)[16, 16].item() == pytest.approx(1 / nerf.beta.item(), rel=1e-3)
 

@@ -383,11 +383,11 @@ def refused(prior: Path, *overrides: str) -> str:
 
 NEGATIVE = "{_target_: text23d.method.schedule.Constant, value: -1}"
 FAULTS = {
-    "representation.blob=nan": "representation.blob=nan: expected a number at least -1000",
+    "representation=nerf representation.blob=nan": "representation.blob=nan: expected a number at least -1000",
     "representation.steps=inf": "representation.steps=inf: expected a whole number, 1 to 1024",
     "representation.steps=1000000": "representation.steps=1000000: expected",
-    "representation.gain=0": "representation.gain=0: expected a number above 0",
-    "representation.gain=nan": "representation.gain=nan: expected",
+    "representation=nerf representation.gain=0": "representation.gain=0: expected a number above 0",
+    "representation=nerf representation.gain=nan": "representation.gain=nan: expected",
     "representation.hidden=10000000": "representation.hidden=10000000: expected a whole number, 1 to 1024",
     "+representation.radius=0": "representation.radius=0: expected",
     "+representation.refresh=0": "representation.refresh=0: expected a whole number",
@@ -407,7 +407,7 @@ FAULTS = {
     "representation=mlp_image representation.features=0": "representation.features=0: expected",
     "representation=image task=object": "task=object with representation PixelImage: expected Nerf",
     "representation=image views=around": "an image is seen by one camera",
-    "task=picture": "task=picture with representation Nerf: expected PixelImage or MlpImage",
+    "task=picture": "task=picture with representation SdfNerf: expected PixelImage or MlpImage",
     "prior.guidance=inf": "prior.guidance=inf: expected a number at least 0",
     "prior.guidance=high": "prior.guidance=high: expected a number at least 0",
     "prior.guidance=-1": "prior.guidance=-1: expected a number at least 0",

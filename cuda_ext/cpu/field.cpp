@@ -81,23 +81,24 @@ void backward_table(int64_t n, const T* x, const Text23dLevel* grid, int64_t lev
     int32_t text23d_field_forward_##suffix(int64_t n, const T* x, const T* table, const Text23dLevel* grid,            \
                                            int64_t levels, int64_t features, int64_t hidden, const T* w1, const T* b1, \
                                            const T* w2, const T* b2, double gain, double blob, double radius,          \
-                                           T* density, T* rgb, T* kept, int64_t stride, int32_t threads, void*) {      \
+                                           double beta, T* density, T* rgb, T* kept, int64_t stride,                   \
+                                           int32_t threads, void*) {                                                   \
         text23d::Guard guard;                                                                                          \
         const text23d::Field<T> field{grid, levels, features, table, {levels * features, hidden, w1, b1, w2, b2},      \
-                                      {T(gain), T(blob), T(radius)}};                                                  \
+                                      {T(gain), T(blob), T(radius), T(beta)}};                                         \
         text23d::forward<T>(n, x, field, density, rgb, stride ? kept : nullptr, stride, threads, guard);               \
         return guard.code();                                                                                           \
     }                                                                                                                  \
     int32_t text23d_field_backward_##suffix(                                                                           \
         int64_t n, const T* x, const Text23dLevel* grid, int64_t levels, int64_t features, int64_t hidden,             \
-        const T* w1, const T* b1, const T* w2, double gain, const T* density, const T* rgb, const T* kept,             \
-        int64_t stride, const T* grad_density, const T* grad_rgb, T* grad_kept, T* grads, T* grad_table,               \
-        int32_t threads, void*) {                                                                                      \
+        const T* w1, const T* b1, const T* w2, double gain, double beta, const T* density, const T* rgb,               \
+        const T* kept, int64_t stride, const T* grad_density, const T* grad_rgb, T* grad_kept, T* grads,               \
+        T* grad_table, int32_t threads, void*) {                                                                       \
         text23d::Guard guard;                                                                                          \
         guard([&] {                                                                                                    \
-            text23d::backward_network<T>(n, {levels * features, hidden, w1, b1, w2, nullptr}, {T(gain), T(0), T(1)},   \
-                                         density, rgb, kept, stride, grad_density, grad_rgb, grads, grad_kept,         \
-                                         threads, guard);                                                              \
+            text23d::backward_network<T>(n, {levels * features, hidden, w1, b1, w2, nullptr},                          \
+                                         {T(gain), T(0), T(1), T(beta)}, density, rgb, kept, stride, grad_density,     \
+                                         grad_rgb, grads, grad_kept, threads, guard);                                  \
             text23d::backward_table<T>(n, x, grid, levels, features, grad_kept, stride, grad_table, threads);          \
         });                                                                                                            \
         return guard.code();                                                                                           \

@@ -92,9 +92,9 @@ void render(const Renderer<T>& renderer, int64_t rays, int32_t threads, Guard& g
         int64_t rays, const T* origins, const T* directions, const uint8_t* occupancy, int64_t cells, const T* jitter, \
         double dt, int64_t max_steps, const T* table, const Text23dLevel* grid, int64_t levels, int64_t features,      \
         int64_t hidden, const T* w1, const T* b1, const T* w2, const T* b2, double gain, double blob, double radius,   \
-        double least, T* colour, T* opacity, int32_t threads, void*) {                                                 \
+        double beta, double least, T* colour, T* opacity, int32_t threads, void*) {                                    \
         const text23d::Field<T> field{grid, levels, features, table, {levels * features, hidden, w1, b1, w2, b2},      \
-                                      {T(gain), T(blob), T(radius)}};                                                  \
+                                      {T(gain), T(blob), T(radius), T(beta)}};                                         \
         const text23d::March<T> march{origins, directions, occupancy, cells, jitter, T(dt), T(0), max_steps};          \
         text23d::Guard guard;                                                                                          \
         text23d::render<T>({march, field, T(least), colour, opacity}, rays, threads, guard);                           \

@@ -98,22 +98,23 @@ struct Backward {
     int32_t text23d_field_forward_##suffix(int64_t n, const T* x, const T* table, const Text23dLevel* grid,            \
                                            int64_t levels, int64_t features, int64_t hidden, const T* w1, const T* b1, \
                                            const T* w2, const T* b2, double gain, double blob, double radius,          \
-                                           T* density, T* rgb, T* kept, int64_t stride, int32_t, void* stream) {       \
+                                           double beta, T* density, T* rgb, T* kept, int64_t stride, int32_t,          \
+                                           void* stream) {                                                             \
         const text23d::Encode<T> encode{{grid, levels, features, 1, stride}, x, table, kept};                          \
         const text23d::Forward<T> work{                                                                                \
-            {levels * features, hidden, w1, b1, w2}, {T(gain), T(blob), T(radius)}, b2, x, kept, stride, density,      \
-            rgb};                                                                                                      \
+            {levels * features, hidden, w1, b1, w2}, {T(gain), T(blob), T(radius), T(beta)}, b2, x, kept, stride,      \
+            density, rgb};                                                                                             \
         const int32_t code = text23d::for_each(n, levels, encode, stream);                                             \
         return code ? code : text23d::for_each(n, 1, work, stream);                                                    \
     }                                                                                                                  \
     int32_t text23d_field_backward_##suffix(                                                                           \
         int64_t n, const T* x, const Text23dLevel* grid, int64_t levels, int64_t features, int64_t hidden,             \
-        const T* w1, const T* b1, const T* w2, double gain, const T* density, const T* rgb, const T* kept,             \
-        int64_t stride, const T* grad_density, const T* grad_rgb, T* grad_kept, T* grads, T* grad_table, int32_t,      \
-        void* stream) {                                                                                                \
+        const T* w1, const T* b1, const T* w2, double gain, double beta, const T* density, const T* rgb,               \
+        const T* kept, int64_t stride, const T* grad_density, const T* grad_rgb, T* grad_kept, T* grads,               \
+        T* grad_table, int32_t, void* stream) {                                                                        \
         const text23d::Backward<T> work{                                                                               \
-            {levels * features, hidden, w1, b1, w2}, {T(gain), T(0), T(1)}, density, rgb, kept, stride, grad_density,  \
-            grad_rgb, grad_kept, grads};                                                                               \
+            {levels * features, hidden, w1, b1, w2}, {T(gain), T(0), T(1), T(beta)}, density, rgb, kept, stride,       \
+            grad_density, grad_rgb, grad_kept, grads};                                                                 \
         const text23d::Scatter<T> scatter{{grid, levels, features, 1, stride}, x, grad_kept, grad_table};              \
         const int32_t code = text23d::for_each(n, 1, work, stream);                                                    \
         return code ? code : text23d::for_each(n, levels, scatter, stream);                                            \

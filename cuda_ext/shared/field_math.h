@@ -45,21 +45,35 @@ TEXT23D_HD T sigmoid(T x) {
     return (x >= T(0) ? T(1) : e) / (T(1) + e);
 }
 
-// What becomes of the network's numbers. `gain` in 1 / scene unit; `blob` raises the raw density in the centre and
-// falls to nothing at `radius`.
+// What becomes of the network's numbers. `blob` raises the raw number in the centre and falls to nothing at `radius`.
+// The density is gain softplus(.) of it, with gain in 1 / scene unit; or, where beta > 0, that of a signed distance, of
+// which the raised number is -gain for each scene unit (VolSDF, Yariv et al. 2021, Eq. 2 and 3).
 template <typename T>
 struct Activation {
-    T gain, blob, radius;
+    T gain, blob, radius, beta;
 
     // At x [3] in the unit cube, which is [-1, 1]^3 of the scene; nothing outside the ball of radius 1.
     TEXT23D_HD T density(T raw, const T* x) const {
         const T a = T(2) * x[0] - T(1), b = T(2) * x[1] - T(1), c = T(2) * x[2] - T(1);
         const T distance = std::sqrt(a * a + b * b + c * c);
-        return gain * softplus(raw + blob * (T(1) - distance / radius)) * (distance < T(1) ? T(1) : T(0));
+        const T raised = raw + blob * (T(1) - distance / radius);
+        return (beta > T(0) ? laplace(raised / gain) : gain * softplus(raised)) * (distance < T(1) ? T(1) : T(0));
     }
 
-    // d density / d raw = gain sigmoid(.), from the density itself: 1 - exp(-softplus(y)) = sigmoid(y).
-    TEXT23D_HD T density_slope(T density) const { return gain * (T(1) - exp_of_negative(-density / gain)); }
+    // So deep below the surface, in scene units: 1 / beta far inside, half of it on the surface.
+    TEXT23D_HD T laplace(T depth) const {
+        const T tail = exp_of_negative(-std::fabs(depth) / beta) / T(2);
+        return (depth > T(0) ? T(1) - tail : tail) / beta;
+    }
+
+    // d density / d raw, from the density itself: 1 - exp(-softplus(y)) = sigmoid(y), and a tail's slope is the tail.
+    TEXT23D_HD T density_slope(T density) const {
+        if (beta > T(0)) {
+            const T rest = T(1) / beta - density;
+            return (density < rest ? density : rest) / (beta * gain);
+        }
+        return gain * (T(1) - exp_of_negative(-density / gain));
+    }
 
     TEXT23D_HD static T colour_slope(T colour) { return colour * (T(1) - colour); }
 };

@@ -14,7 +14,7 @@ import torch
 
 from text23d.errors import UserError
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 CHOICES = ("auto", "native", "torch")
 LIBRARIES = {"cpu": "_native", "cuda": "_cuda"}
 LEVELS = {"AVX512": ("_v4", "_v3"), "AVX2": ("_v3",)}

@@ -20,6 +20,8 @@ from text23d.kernels.layout import GridLayout
 Call = Callable[[], Sequence[Tensor]]
 SHAPE = (25.0, 10.0, 0.5)
 """gain, blob and radius of the field."""
+BETA = 0.02
+"""Of the field that is a signed distance."""
 
 
 def main(device: str = "cuda", size: int = 1 << 18) -> int:
@@ -64,11 +66,11 @@ def operations(device: torch.device, dtype: torch.dtype, size: int) -> list[tupl
     mlp = ops.Mlp(*(uniform(*shape).sub(0.5).requires_grad_() for shape in shapes))
     grads = uniform(size), uniform(size, 3)
 
-    def field(name: str) -> tuple[Tensor, Tensor]:
+    def field(name: str, beta: float = 0.0) -> tuple[Tensor, Tensor]:
         at = x.detach()
         if name == "native":
-            return native.field(at, table, *mlp, *grid, *SHAPE, True)[:2]
-        return reference.field(at, table, *mlp, layout, *SHAPE)
+            return native.field(at, table, *mlp, *grid, *SHAPE, beta, True)[:2]
+        return reference.field(at, table, *mlp, layout, *SHAPE, x.new_tensor(beta) if beta else None)
 
     def composite(name: str) -> tuple[Tensor, Tensor]:
         return (native if name == "native" else reference).composite(depth, colour, offsets)
@@ -86,6 +88,7 @@ def operations(device: torch.device, dtype: torch.dtype, size: int) -> list[tupl
         both("encode + gradient of x", lambda name: torch.autograd.grad(encode(name), (x,), grad)),
         both("field", field),
         both("field + gradients", lambda name: torch.autograd.grad(field(name), (table, *mlp), grads)),
+        both("distance + gradients", lambda name: torch.autograd.grad(field(name, BETA), (table, *mlp), grads)),
         ("march", lambda: native.march(*march), lambda: reference.march(*march)),
         both("composite", composite),
         both("composite + gradients", composite_gradients),

@@ -133,14 +133,14 @@ hashgrid_encode.register_autograd(_encode_backward, setup_context=_encode_contex
 @torch.library.custom_op("text23d::field", mutates_args=())
 def field(
     x: Tensor, table: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int,
-    log2_table: int, base: int, growth: float, gain: float, blob: float, radius: float, keep: bool,
+    log2_table: int, base: int, growth: float, gain: float, blob: float, radius: float, beta: float, keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """`ops.field`, and the features in planes [levels * features, N or a little more], for the gradient: on the
     CPU none unless `keep`."""
     grid = _layout(levels, features, log2_table, base, growth)[1]
     x, table, w1, b1, w2, b2 = (each.contiguous() for each in (x, table, w1, b1, w2, b2))
     density, rgb, kept = x.new_empty(len(x)), x.new_empty(len(x), 3), _planes(x, levels * features, keep)
-    given = (len(x), x, table, grid, levels, features, len(b1), w1, b1, w2, b2, gain, blob, radius)
+    given = (len(x), x, table, grid, levels, features, len(b1), w1, b1, w2, b2, gain, blob, radius, beta)
     _call("field_forward", x, *given, density, rgb, kept, kept.shape[1])
     return density, rgb, kept
 
@@ -149,6 +149,7 @@ def field(
 def field_backward(
     grad_density: Tensor, grad_rgb: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, density: Tensor,
     rgb: Tensor, kept: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float, gain: float,
+    beta: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients of the table, and of w1, b1, w2 and b2 one behind another."""
     layout, grid = _layout(levels, features, log2_table, base, growth)
@@ -157,7 +158,7 @@ def field_backward(
         each.contiguous() for each in (x, w1, b1, w2, grad_density, grad_rgb)
     )  # fmt: skip
     table, network = x.new_zeros(layout.entries, features), x.new_zeros(_network_size(levels * features, hidden))
-    given = (len(x), x, grid, levels, features, hidden, w1, b1, w2, gain, density, rgb, kept, kept.shape[1])
+    given = (len(x), x, grid, levels, features, hidden, w1, b1, w2, gain, beta, density, rgb, kept, kept.shape[1])
     _call("field_backward", x, *given, grad_density, grad_rgb, torch.empty_like(kept), network, table)
     return table, network
 
@@ -174,7 +175,7 @@ def _network_size(inputs: int, hidden: int) -> int:
 @field.register_fake
 def _(
     x: Tensor, table: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int,
-    log2_table: int, base: int, growth: float, gain: float, blob: float, radius: float, keep: bool,
+    log2_table: int, base: int, growth: float, gain: float, blob: float, radius: float, beta: float, keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     return x.new_empty(x.shape[0]), x.new_empty(x.shape[0], 3), _planes(x, levels * features, keep)
 
@@ -183,13 +184,14 @@ def _(
 def _(
     grad_density: Tensor, grad_rgb: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, density: Tensor,
     rgb: Tensor, kept: Tensor, levels: int, features: int, log2_table: int, base: int, growth: float, gain: float,
+    beta: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     entries = _layout(levels, features, log2_table, base, growth)[0].entries
     return x.new_empty(entries, features), x.new_empty(_network_size(levels * features, b1.shape[0]))
 
 
 def _field_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, _, w1, b1, w2, _, *ctx.layout, ctx.gain, _, _, _ = inputs
+    x, _, w1, b1, w2, _, *ctx.layout, ctx.gain, _, _, ctx.beta, _ = inputs
     ctx.set_materialize_grads(False)  # the features' would be zeros, as large as they
     ctx.save_for_backward(x, w1, b1, w2, *output)
 
@@ -200,10 +202,10 @@ def _field_backward(
     x, w1, b1, w2, density, rgb, kept = ctx.saved_tensors
     grad_density = torch.zeros_like(density) if grad_density is None else grad_density
     grad_rgb = torch.zeros_like(rgb) if grad_rgb is None else grad_rgb
-    given = (x, w1, b1, w2, density, rgb, kept, *ctx.layout, ctx.gain)
+    given = (x, w1, b1, w2, density, rgb, kept, *ctx.layout, ctx.gain, ctx.beta)
     table, network = field_backward(grad_density, grad_rgb, *given)
     parts = network.split([w1.numel(), b1.numel(), w2.numel(), 4])
-    return None, table, parts[0].view_as(w1), parts[1], parts[2].view_as(w2), parts[3], *[None] * 9
+    return None, table, parts[0].view_as(w1), parts[1], parts[2].view_as(w2), parts[3], *[None] * 10
 
 
 field.register_autograd(_field_backward, setup_context=_field_context)
@@ -290,7 +292,7 @@ composite.register_autograd(_composite_backward, setup_context=_composite_contex
 def render(
     origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, dt: float, max_steps: int, table: Tensor,
     w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int, log2_table: int, base: int,
-    growth: float, gain: float, blob: float, radius: float, least: float,
+    growth: float, gain: float, blob: float, radius: float, beta: float, least: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """`ops.render`, on the CPU."""
     grid = _layout(levels, features, log2_table, base, growth)[1]
@@ -299,7 +301,7 @@ def render(
     )
     rays, occupied = len(origins), occupancy.contiguous().view(torch.uint8)
     march = (rays, origins, directions, occupied, occupancy.shape[0], jitter, dt, max_steps)
-    field = (table, grid, levels, features, len(b1), w1, b1, w2, b2, gain, blob, radius)
+    field = (table, grid, levels, features, len(b1), w1, b1, w2, b2, gain, blob, radius, beta)
     out = origins.new_empty(rays, 3), origins.new_empty(rays)
     _call("render", origins, *march, *field, least, *out)
     return out
@@ -309,7 +311,7 @@ def render(
 def _(
     origins: Tensor, directions: Tensor, occupancy: Tensor, jitter: Tensor, dt: float, max_steps: int, table: Tensor,
     w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, levels: int, features: int, log2_table: int, base: int,
-    growth: float, gain: float, blob: float, radius: float, least: float,
+    growth: float, gain: float, blob: float, radius: float, beta: float, least: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     rays = origins.shape[0]
     return origins.new_empty(rays, 3), origins.new_empty(rays)

@@ -66,17 +66,26 @@ class Mlp(NamedTuple):
 
 
 def field(
-    x: Tensor, table: Tensor, mlp: Mlp, layout: GridLayout, gain: float, blob: float, radius: float
+    x: Tensor,
+    table: Tensor,
+    mlp: Mlp,
+    layout: GridLayout,
+    gain: float,
+    blob: float,
+    radius: float,
+    beta: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Density and colour at points of the cube, which is [-1, 1]^3 of the scene, as `encode` and a small network say.
 
-        raw, raw_rgb = w2 relu(w1 encode(x) + b1) + b2,  d = |2 x - 1|
-        density = gain softplus(raw + blob (1 - d / radius)) where d < 1, else 0;  rgb = sigmoid(raw_rgb)
+        raw, raw_rgb = w2 relu(w1 encode(x) + b1) + b2,  d = |2 x - 1|,  y = raw + blob (1 - d / radius)
+        density = gain softplus(y) where d < 1, else 0;  rgb = sigmoid(raw_rgb)
+
+    With beta [] > 0, in scene units, -y / gain is a signed distance, and the density is `reference.laplace_density`.
 
     x       [N, 3] in [0, 1]; N = 0 works.
     table   [layout.entries, layout.features].
-    Returns density [N] in the unit of `gain`, > 0, and rgb [N, 3]. Differentiable once in table and mlp and, through
-    the operations it is made of, in x. Gradients are the same bits for any number of threads, except on CUDA.
+    Returns density [N] in the unit of `gain`, or 1 / beta, and rgb [N, 3]. Differentiable once in table, mlp and beta
+    and, through the operations it is made of, in x. Gradients are the same bits for any number of threads, except on CUDA.
     """
     _expect(x, "x", (None, 3), x)
     _expect(table, "table", (layout.entries, layout.features), x)
@@ -87,15 +96,31 @@ def field(
     if not (gain > 0 and radius > 0):
         raise ValueError(f"field: gain = {gain}, radius = {radius}, expected positive numbers")
     if not _compiled(x):
-        return reference.field(x, table, *mlp, layout, gain, blob, radius)
+        return reference.field(x, table, *mlp, layout, gain, blob, radius, beta)
     learning = torch.is_grad_enabled()
     if learning and x.requires_grad:
         raw = linear(linear(encode(x, table, layout), mlp.w1, mlp.b1).relu(), mlp.w2, mlp.b2)
-        return reference.activate(raw, 2 * x - 1, gain, blob, radius)
+        return reference.activate(raw, 2 * x - 1, gain, blob, radius, beta)
     keep = learning and any(each.requires_grad for each in (table, *mlp))
-    arguments = (*native.layout_arguments(layout), float(gain), float(blob), float(radius), keep)
-    density, rgb, _ = native.field(x, table, *mlp, *arguments)
+    shape = float(gain), float(blob), float(radius), _number(beta)
+    density, rgb, _ = native.field(x, table, *mlp, *native.layout_arguments(layout), *shape, keep)
+    if learning and beta is not None and beta.requires_grad:
+        density = density + (beta - beta.detach()) * _slope(density.detach(), beta.detach())
     return density, rgb
+
+
+def _number(beta: Tensor | None) -> float:
+    """As the kernels take it: 0 for a density that is no signed distance's."""
+    return 0.0 if beta is None else float(beta.detach())
+
+
+def _slope(density: Tensor, beta: Tensor) -> Tensor:
+    """d density / d beta [N] of `reference.laplace_density`, from the density itself: with the tail q = e^-t / (2 beta)
+    at t = |depth| / beta, it is (q t - q) / beta outside, where the density is q, and (-q t - density) / beta inside."""
+    rest = 1 / beta - density
+    tail = torch.minimum(density, rest)
+    tail_t = -torch.special.xlogy(tail, 2 * beta * tail)
+    return (torch.where(density <= rest, tail_t, -tail_t) - density) / beta
 
 
 def march(
@@ -180,6 +205,7 @@ def render(
     gain: float,
     blob: float,
     radius: float,
+    beta: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`composite` of the `field` at the samples of `march`: colour [R, 3] and opacity [R]. Rays, occupancy and dt are
     as there, and the others as in `field`.
@@ -189,11 +215,12 @@ def render(
     """
     if _compiled(origins) and origins.device.type == "cpu":
         jitter, steps = origins.new_full((len(origins),), 0.5), _steps_across(dt)
-        arguments = (*native.layout_arguments(layout), float(gain), float(blob), float(radius), float(least))
+        shape = float(gain), float(blob), float(radius), _number(beta)
+        arguments = (*native.layout_arguments(layout), *shape, float(least))
         return native.render(origins, directions, occupancy, jitter, float(dt), steps, table, *mlp, *arguments)
     samples = march(origins, directions, occupancy, dt)
     at = (samples.positions(origins, directions) + 1) / 2
-    density, rgb = field(at, table, mlp, layout, gain, blob, radius)
+    density, rgb = field(at, table, mlp, layout, gain, blob, radius, beta)
     return composite(density * dt, rgb, samples.offsets)
 
 

@@ -57,17 +57,27 @@ def field(
     gain: float,
     blob: float,
     radius: float,
+    beta: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Encoding, one hidden layer, activations: density [N] and colour [N, 3]. See `ops.field`."""
     raw = linear(linear(encode(x, table, layout), w1, b1).relu(), w2, b2)
-    return activate(raw, 2 * x - 1, gain, blob, radius)
+    return activate(raw, 2 * x - 1, gain, blob, radius, beta)
 
 
-def activate(raw: Tensor, x: Tensor, gain: float, blob: float, radius: float) -> tuple[Tensor, Tensor]:
+def activate(
+    raw: Tensor, x: Tensor, gain: float, blob: float, radius: float, beta: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """What a network says [N, 4] at x [N, 3] in [-1, 1] -> density [N] and colour [N, 3]. See `ops.field`."""
     distance = torch.linalg.vector_norm(x, dim=-1)
-    density = gain * softplus(raw[:, 0] + blob * (1 - distance / radius), threshold=40) * (distance < 1)
-    return density, raw[:, 1:].sigmoid()
+    raised = raw[:, 0] + blob * (1 - distance / radius)
+    density = gain * softplus(raised, threshold=40) if beta is None else laplace_density(raised / gain, beta)
+    return density * (distance < 1), raw[:, 1:].sigmoid()
+
+
+def laplace_density(depth: Tensor, beta: Tensor) -> Tensor:
+    """Psi(depth) / beta of a Laplace distribution of mean 0 and scale beta, so deep below a surface (VolSDF, Yariv et
+    al. 2021, Eq. 2 and 3): 1 / beta far inside, half of it on the surface."""
+    return (0.5 - 0.5 * depth.sign() * torch.expm1(-depth.abs() / beta)) / beta
 
 
 def enter_cube(origins: Tensor, directions: Tensor, near: float) -> tuple[Tensor, Tensor]:

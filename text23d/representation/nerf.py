@@ -75,9 +75,18 @@ class Nerf(nn.Module):
         self.dt, self.gain, self.blob, self.radius, self.refresh = 2 / steps, gain, blob, radius, refresh
         self._remembered: WeakKeyDictionary[Cameras, tuple[Tensor, tuple[Any, ...], Remembered]] = WeakKeyDictionary()
 
+    @property
+    def beta(self) -> Tensor | None:
+        """Of a field that is a signed distance, see `ops.field`; this one is not."""
+        return None
+
     def query(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Points [N, 3] -> density [N] per scene unit, >= 0, and colour [N, 3] in (0, 1)."""
-        shape = (self.gain, self.blob, self.radius)
+        return self._field(x, self.gain, self.beta)
+
+    def _field(self, x: Tensor, gain: float, beta: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`ops.field` at points [N, 3] in [-1, 1]."""
+        shape = (gain, self.blob, self.radius, beta)
         if not isinstance(self.encoding, HashGrid):
             return reference.activate(self.mlp(self.encoding(x)), x, *shape)
         return ops.field((x + 1) / 2, self.encoding.table, self._network(), self.encoding.layout, *shape)
@@ -136,8 +145,9 @@ class Nerf(nn.Module):
         light of half the transmittance HIDDEN reaches, which is HIDDEN in picture space."""
         if not isinstance(self.encoding, HashGrid) or origins.is_cuda:
             return self._shade(points_on_rays(origins, directions, self.occupancy.mask, self.dt))
-        field = self.encoding.table, self._network(), self.encoding.layout, self.gain, self.blob, self.radius
-        colour, alpha = ops.render(origins, directions, self.occupancy.mask, self.dt, HIDDEN / 2, *field)
+        field = self.encoding.table, self._network(), self.encoding.layout
+        shape = self.gain, self.blob, self.radius, self.beta
+        colour, alpha = ops.render(origins, directions, self.occupancy.mask, self.dt, HIDDEN / 2, *field, *shape)
         return torch.cat([colour, alpha[:, None]], -1)
 
     @torch.no_grad()

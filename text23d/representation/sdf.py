@@ -14,8 +14,7 @@ from torch.nn.functional import normalize
 from text23d.representation.hashgrid import Encoding
 from text23d.representation.nerf import Nerf
 from text23d.representation.occupancy import Occupancy
-from text23d.representation.surface import CANDIDATES, differences, lateness, undecided
-from text23d.representation.volume import points_on_rays
+from text23d.representation.surface import CANDIDATES, DEPTH, differences, lateness, undecided
 from text23d.settings import Count, NonNegative, Positive, number, whole
 
 Distance = Callable[[Tensor], Tensor]
@@ -59,7 +58,7 @@ class SdfNerf(Nerf):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(
-            encoding, hidden, steps, 1.0, RAW_PER_UNIT * radius, radius, occupancy, refresh, None, generator
+            encoding, hidden, steps, RAW_PER_UNIT, RAW_PER_UNIT * radius, radius, occupancy, refresh, None, generator
         )
         self.distance, self.sharpness = distance, nn.Parameter(torch.tensor(-math.log(beta) / 10))
 
@@ -68,25 +67,13 @@ class SdfNerf(Nerf):
         """[], scene units."""
         return LEAST_BETA * self.dt + torch.exp(-10 * self.sharpness)
 
-    def signed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Points [N, 3] -> signed distance [N], scene units, and colour [N, 3] in (0, 1); far off outside the ball.
-
-        The fused field with gain 1 and blob RAW_PER_UNIT radius is softplus(-RAW_PER_UNIT sdf), which is inverted.
-        """
-        softened, rgb = super().query(x)
-        softened = softened.clamp(min=LEAST_SOFTENED)
-        return -(softened + torch.log(-torch.expm1(-softened))) / RAW_PER_UNIT, rgb
-
     def sdf(self, x: Tensor) -> Tensor:
-        """Points [N, 3] -> signed distance [N] to the surface in scene units, < 0 inside."""
-        return self.signed(x)[0]
+        """Points [N, 3] -> signed distance [N] to the surface in scene units, < 0 inside; far off outside the ball.
 
-    def query(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        sdf, rgb = self.signed(x)
-        return laplace_density(sdf, self.beta), rgb
-
-    def _look(self, origins: Tensor, directions: Tensor) -> Tensor:
-        return self._shade(points_on_rays(origins, directions, self.occupancy.mask, self.dt))
+        The fused field as a density with gain 1 is softplus(-RAW_PER_UNIT sdf), which is inverted.
+        """
+        softened = self._field(x, 1.0, None)[0].clamp(min=LEAST_SOFTENED)
+        return -(softened + torch.log(-torch.expm1(-softened))) / RAW_PER_UNIT
 
     def penalty(self, progress: float, generator: torch.Generator) -> Callable[[], Tensor] | None:
         return None if self.distance is None else self.distance.penalty(self, progress, generator)
@@ -96,20 +83,15 @@ class SdfNerf(Nerf):
         return [grid, {**mlp, "params": [*mlp["params"], self.sharpness]}]
 
 
-def laplace_density(sdf: Tensor, beta: Tensor) -> Tensor:
-    """Psi(-sdf) / beta of a Laplace distribution of mean 0 and scale beta: 1 / beta inside, half of it at sdf = 0."""
-    return (0.5 + 0.5 * sdf.sign() * torch.expm1(-sdf.abs() / beta)) / beta
-
-
 @dataclass(frozen=True)
 class Eikonal:
-    """eikonal mean (|g(x)| - 1)^2 + smooth mean |g(x) - g(x + e)|^2 + opaque mean o(x) (1 - o(x)), g = grad sdf.
+    """eikonal mean (|g(x)| - 1)^2 + smooth mean |g(x + e) - 2 g(x) + g(x - e)|^2 + opaque mean o(x) (1 - o(x)), with
+    g = grad sdf and e ~ N(0, spread^2).
 
     The first keeps sdf a distance (Gropp et al. 2020, Eq. 2), at points near the surface, at those beside them, and at
-    half as many anywhere in the ball. The second keeps normals from changing within a cell, e ~ N(0, spread^2), and the
-    third makes the opacity o of a ray's step decide in the second half of a run, as in `Surface`; here it is beta that
-    becomes less. g is taken over a cell, by central differences, so that all corners of a cell learn from it (Li et al.
-    2023, Eq. 4).
+    half as many anywhere in the ball. The others are those of `Surface`: normals do not change abruptly within a cell,
+    and the opacity o of DEPTH steps of a ray decides in the second half of a run; here it is beta that becomes less.
+    g is taken over a cell, by central differences, so that all corners of a cell learn from it (Li et al. 2023, Eq. 4).
 
     eikonal, smooth, opaque  weights beside the mean squared error of pictures in [-1, 1].
     points                   how many x near the surface at most.
@@ -118,9 +100,9 @@ class Eikonal:
     """
 
     eikonal: NonNegative = 0.01
-    smooth: NonNegative = 0.01
+    smooth: NonNegative = 0.005
     opaque: NonNegative = 0.02
-    points: Annotated[int, whole(1, 1_000_000)] = 3000
+    points: Annotated[int, whole(1, 1_000_000)] = 2000
     spread: Positive = 0.02
     step: Positive = 0.016
 
@@ -128,19 +110,19 @@ class Eikonal:
         """The penalty [] of phi as it is whenever it is asked, differentiable in its parameters, at points drawn once;
         progress of the run, in [0, 1]."""
         x = near_surface(phi, self.points, draw)
-        around = x + self.spread * torch.randn(x.shape, generator=draw).to(x)
-        points = within(torch.cat([x, around, in_ball(len(x) // 2, draw).to(x)]), 1 - 2 * self.step)
+        e = self.spread * torch.randn(x.shape, generator=draw).to(x)
+        points = within(torch.cat([x + e, x, x - e, in_ball(len(x) // 2, draw).to(x)]), 1 - 2 * self.step)
         opaque = self.opaque * lateness(progress)
 
         def penalty() -> Tensor:
             if not len(x):
                 return x.new_zeros((), requires_grad=True)
             slopes = gradients(phi.sdf, points, self.step)
-            here, there = slopes[: len(x)], slopes[len(x) : 2 * len(x)]
+            there, here, opposite = slopes[: 3 * len(x)].chunk(3)
             loss = self.eikonal * (slopes.norm(dim=-1) - 1).square().mean()
-            loss = loss + self.smooth * (here - there).square().sum(-1).mean()
+            loss = loss + self.smooth * (there - 2 * here + opposite).square().sum(-1).mean()
             if opaque:
-                loss = loss + opaque * undecided(phi.density(x), phi.dt)
+                loss = loss + opaque * undecided(phi.density(x), DEPTH * phi.dt)
             return loss
 
         return penalty
