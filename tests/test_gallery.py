@@ -16,9 +16,12 @@ from PIL import Image
 
 from text23d import gallery
 from text23d.artifact.media import turntable
+from text23d.compose import compose as compose_run
 from text23d.errors import UserError
 from text23d.files import write_bytes, write_json
 from text23d.paths import conf_dir
+from text23d.studies import runs
+from text23d.studies.launcher import Job, Outcome
 
 HUES = {"a red car": (200, 20, 20), "a blue mug": (20, 20, 200)}
 
@@ -30,7 +33,7 @@ PARTS = ("part_accuracy", "part_probability")
 def finished(
     folder: Path, prompt: str, seed: int, kind: float, scored: tuple[str, ...] = PLAIN, frames: int = 8, **more: Any
 ) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     scores = dict.fromkeys(scored, kind) or None
     summary = {"prompt": prompt, "seed": seed, "score": scores, "seconds": {"total": 10.0 * (seed + 1)}}
     summary |= {"mesh": {"faces": 100}, "peak_memory_mb": 500.0}
@@ -229,6 +232,58 @@ def test_a_folder_without_runs_is_told(tmp_path: Path) -> None:
         UserError, match=r"no finished run below .* \(1 cannot be read; the first is left out: .*1/summ"
     ):
         show(tmp_path)
+
+
+def test_media_have_a_table_each_and_files_to_play_beside_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing is made first, by the settings that the list names; what is there is not made again; a list of
+    other settings is told."""
+    asked: list[Job] = []
+
+    def launched(jobs: list[Job], *_: Any) -> list[Outcome]:
+        asked.extend(jobs)
+        for job in jobs:
+            said = dict(each.split("=", 1) for each in job.overrides)
+            prompt, medium = said["prompt"].strip("'"), said["representation"]
+            if medium == "audio":
+                continue
+            scores = {"panorama": "scene_accuracy", "video": "motion_accuracy"}[medium]
+            finished(job.folder, prompt, 0, 0.5, (scores,), 16, **{medium: {"file": ""}})
+            Image.new("RGB", (512, 64), (9, 99, 199)).save(job.folder / "panorama.png")
+            (job.folder / "turntable.mp4").rename(job.folder / "video.mp4")
+        return [Outcome(each, "it broke" if "audio" in each.folder.name else None) for each in jobs]
+
+    monkeypatch.setattr(runs, "launch", launched)
+    runs_, out = tmp_path / "runs", tmp_path / "out"
+    media = ("panorama", "video", "audio")
+    make = [[f"prompt='a {medium}'", f"representation={medium}"] for medium in media]
+    values = {"out": str(out), "make": make, "keep": True, "columns": 1}
+    show(runs_, **values)
+    told = (out / "gallery.md").read_text()
+    assert told.index("scene right") < told.index("motion right") and told.count("mean of 1") == 2
+    assert "- a-audio-0 failed: it broke" in told
+    assert "- to see: [a panorama, seed 0](<a-panorama-0.png>)" in told
+    assert "- to play: [a video, seed 0](<a-video-0.mp4>)" in told
+    assert (out / "a-video-0.mp4").read_bytes() == (runs_ / "a-video-0" / "video.mp4").read_bytes()
+    shown = np.asarray(Image.open(out / "gallery.png").convert("RGB"))
+    assert (shown == (9, 99, 199)).all(-1).sum() == (4 * 36 - 4) * 18, "all of it, as wide as four views"
+    assert [job.folder.name for job in asked] == ["a-panorama-0", "a-video-0", "a-audio-0"]
+    asked.clear()
+    show(runs_, **values)
+    assert [job.folder.name for job in asked] == ["a-audio-0"]
+    with pytest.raises(UserError, match="holds results of another settings"):
+        show(runs_, **{**values, "make": [[*make[2], "method.views=3"]]})
+
+
+def test_the_list_of_media_is_one_that_runs_understand() -> None:
+    with initialize_config_dir(str(conf_dir() / "gallery"), version_base="1.3"):
+        cfg = compose("gallery", ["list=media"])
+    kinds = []
+    for own in cfg.make:
+        made = compose_run("config", [str(each) for each in own])
+        kinds.append(made["task"]["_target_"].split(".")[2])
+    assert set(kinds) == {"panorama", "video", "audio"} and cfg.keep
 
 
 def test_sounds_are_seen_and_where_to_play_them_is_said(tmp_path: Path) -> None:

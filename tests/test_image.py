@@ -343,7 +343,7 @@ def test_files_that_do_not_serve_are_named(tmp_path: Path) -> None:
         "empty.jpg": "cannot be read as a picture",
         "tiny.png": "is 4 x 4; expected a square of 8 to 8192 pixels",
         "wide.png": "is 16 x 8; expected a square",
-        ".": "no such file",
+        ".": "it is a folder; expected a picture",
     }.items():
         with pytest.raises(UserError, match=problem) as raised:
             read_picture(tmp_path / name, "representation.start")

@@ -230,7 +230,8 @@ def field_and_gradients(
     generator = torch.Generator().manual_seed(3)
     loss = sum((out * torch.randn(out.shape, generator=generator, dtype=dtype)).sum() for out in (density, rgb))
     assert isinstance(loss, Tensor)
-    return density.detach(), rgb.detach(), *torch.autograd.grad(loss, [table, *mlp, *([] if reach is None else [reach])])
+    asked = [table, *mlp] if reach is None else [table, *mlp, reach]
+    return density.detach(), rgb.detach(), *torch.autograd.grad(loss, asked)
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -442,9 +443,7 @@ def test_march_of_nothing(chosen: str) -> None:
     assert len(empty.rays) == 0 and empty.offsets.tolist() == [0] * 6
 
 
-def rendering(
-    dtype: torch.dtype, least: float, count: int = 3000, beta: float | None = None
-) -> tuple[Tensor, Tensor]:
+def rendering(dtype: torch.dtype, least: float, count: int = 3000, beta: float | None = None) -> tuple[Tensor, Tensor]:
     """Random rays through a field that is opaque in places."""
     layout = GridLayout.spanning(5, 2, 9, 4, 32)
     table, mlp, (origins, directions) = table_for(layout, dtype), mlp_for(layout, 8, dtype), rays(count, dtype)

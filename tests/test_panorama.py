@@ -354,6 +354,34 @@ def test_a_run_makes_a_sphere() -> None:
     assert parts.task.judged(state.result(), (64, 64))[0].shape == (16, 3, 64, 64)
 
 
+@pytest.mark.parametrize("way", ["names", "masks"])
+def test_regions_make_another_sphere_where_they_are(way: str, tmp_path: Path) -> None:
+    """A quarter of it on either side of the middle of each region; where they meet, also at azimuth 180, both count."""
+    said = "regions={left: 'a town at night', right: 'a desert at noon'}"
+    if way == "masks":
+        for name, columns in (("left", slice(0, 64)), ("right", slice(64, 128))):
+            levels = np.zeros((64, 128), np.uint8)
+            levels[:, columns] = 255
+            Image.fromarray(levels).save(tmp_path / f"{name}.png")
+        named = {"left": "a town at night", "right": "a desert at noon"}
+        listed = ", ".join(f"{{mask: '{tmp_path}/{side}.png', prompt: '{prompt}'}}" for side, prompt in named.items())
+        said = f"regions=[{listed}]"
+    sphere_ = ["representation=sphere", "representation.height=64", "method.views=8", "method.iterations=2"]
+
+    def made_sphere(*more: str) -> tuple[RunState, Parts]:
+        state, parts = build_run(compose("config", ["prompt='a town at night'", *sphere_, *more]), CPU)
+        assert [line["iteration"] for line in optimise(state, parts)] == [1, 2]
+        return state, parts
+
+    town, parted = made_sphere(), made_sphere(said)
+    night, both = whole(town), whole(parted)
+    apart = (night - both).abs().mean((0, 1))
+    assert apart[80:112].mean() > 3 * apart[16:48].mean()
+    assert both[..., 80:112].mean() > night[..., 80:112].mean() + 0.1, "noon is brighter"
+    shown = parted[1].task.judged(parted[0].result(), (64, 64))
+    assert len(shown) == 2 and all(0 < len(each) < 8 for each in shown), "of 16 crops those that see one region alone"
+
+
 def test_cost_is_linear_in_the_width() -> None:
     """Windows of an iteration, and what is optimised: a panorama 16 times as wide has 16 times as many."""
     wide: list[dict[str, Any]] = [
@@ -379,6 +407,10 @@ def build_phi(cfg: dict[str, Any]) -> Canvas:
         (["task=panorama"], "task=panorama with representation Nerf: expected Canvas"),
         (["task=sphere"], "with representation Nerf: expected Canvas"),
         (["representation=panorama", "representation.width=x"], r"representation\.width=x: expected a whole number"),
+        (["representation=panorama", "representation.width=0"], r"width=0: expected a whole number, 8 to 65536"),
+        (["representation=panorama", "representation.width=1000000"], r"width=1000000: expected a whole number, 8 to"),
+        (["representation=panorama", "representation.height=0"], r"height=0: expected a whole number, 8 to 8192"),
+        (["representation=sphere", "representation.height=1000000"], r"height=1000000: expected a whole number, 8 to"),
         (["representation=sphere", "representation.height=3"], r"representation\.height=3: expected a whole number"),
     ],
 )

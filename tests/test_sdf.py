@@ -93,8 +93,8 @@ def test_gradients_of_a_rendering_are_finite_differences() -> None:
 
 
 def test_the_penalty_is_the_written_one() -> None:
-    """Of |x| - r the slope is 1, and the normal is that of the point; of a field k times as steep it is k. Opacities are
-    those of four steps through the density at the same points."""
+    """Of |x| - r the slope is 1, and the normal is that of the point; of a field k times as steep it is k. Opacities
+    are those of four steps through the density at the same points."""
     x = 0.5 * normalize(torch.randn(400, 3, generator=seeded(), dtype=torch.float64), dim=-1)
     e = 0.02 * torch.randn(x.shape, generator=seeded(7)).to(x)
     there, here, opposite = (normalize(at, dim=-1) for at in (x + e, x, x - e))

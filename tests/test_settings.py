@@ -443,7 +443,7 @@ FAULTS = {
     "method.levels=[1.0,0]": "method.levels=[1.0, 0]: expected a list of a number above 0",
     "method.renorm=1": "method.renorm=1: expected true or false",
     "method.loss=latents": "method.loss=latents: expected one of prior, pixels",
-    "method.views=0": "method.views=0: expected a whole number, 1 to 1024",
+    "method.views=0": "method.views=0: expected a whole number, 1 to 16384",
     "method.iterations=1.5": "method.iterations=1.5: expected a whole number",
     "method.inner=10000000000": "method.inner=10000000000: expected a whole number",
     "method.size.stages=[[0,8192]]": "method.size=8192.0: expected a whole number of pixels, 1 to 1024",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch.nn.functional import pad
 from text23d import lapped
 from text23d.errors import UserError
 from text23d.files import atomic
+from text23d.paths import given_file
 
 RATE = 8000
 BINS = 64
@@ -51,9 +51,7 @@ def read_audio(path: str | os.PathLike[str], setting: str) -> Tensor:
     """
     import soundfile
 
-    given = f"{setting}={path}"
-    if not Path(path).is_file():
-        raise UserError(f"{given}: no such file; expected a sound (WAV, FLAC, OGG or MP3); check the path")
+    given, path = f"{setting}={path}", given_file(path, setting, "a sound (WAV, FLAC, OGG or MP3)")
     try:
         with soundfile.SoundFile(path) as file:
             rate, length = file.samplerate, file.frames

@@ -39,7 +39,7 @@ VERBS = {
     "evaluate": "scores the prior's samples and 3-D runs over a suite of prompts",
     "compare": "compares variants of a run at equal cost",
     "sampling": "compares Algorithm 1 with Heun's sampler on single pictures",
-    "strips": "compares ways of making panoramas at equal cost",
+    "strips": "compares ways of making panoramas, videos and sounds at equal cost",
     "benchmark": "measures the kernels, the networks and an iteration",
     "train_prior": "trains the built-in prior",
     "train_judge": "trains the classifier that scores results",

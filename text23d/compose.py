@@ -26,12 +26,11 @@ _HYDRA = threading.Lock()
 
 
 def register_resolvers() -> None:
-    """What the packaged configuration computes: `${slug:text}`, see `paths.slug`; `${covering:extent,side,times}`, the
-    number of windows that see each place of an axis so many times; `${grid:extent,side,stride,wrap}`, that of those on
-    a grid; `${sound_frames:seconds,wrap}`, the frames of a sound."""
+    """What the packaged configuration computes: `${slug:text}`, see `paths.slug`; `${covering:extent,side,times}` and
+    `${window_count:${views},times}`, numbers of windows; `${sound_frames:seconds,wrap}`, the frames of a sound."""
     OmegaConf.register_new_resolver("slug", slug, replace=True)
     OmegaConf.register_new_resolver("covering", covering, replace=True)
-    OmegaConf.register_new_resolver("grid", grid, replace=True)
+    OmegaConf.register_new_resolver("window_count", window_count, replace=True)
     OmegaConf.register_new_resolver("sound_frames", sound_frames, replace=True)
 
 
@@ -42,12 +41,23 @@ def covering(extent: float, side: float, times: float) -> int:
     return max(1, math.ceil(times * extent / side)) if numbers and side > 0 and math.isfinite(extent) else 1
 
 
-def grid(extent: int, side: int, stride: int, wrap: bool) -> int:
-    """How many windows of `side` lie on an axis of `extent`, `stride` apart, as `representation.windowing.starts` has
-    them."""
-    if not all(isinstance(each, int) for each in (extent, side, stride)) or stride < 1 or extent < side:
+def window_count(views: Mapping[str, Any], times: float) -> int:
+    """How many windows see each place of a canvas so many times; where `views` has a stride, how many lie on that grid,
+    as `representation.windowing.starts` has them. One where it is told later that the numbers are none."""
+    whole, window, stride = (list(views.get(name) or []) for name in ("whole", "window", "stride"))
+    wrap = list(views.get("wrap") or [False] * len(whole))
+    numbers = all(isinstance(each, int) and each > 0 for each in (*whole, *window, *stride))
+    if not numbers or not len(whole) == len(window) == len(wrap):
         return 1
-    return -(-extent // stride) if wrap else -(-(extent - side) // stride) + 1
+    if len(stride) == len(whole):
+        axes = zip(whole, window, stride, wrap, strict=True)
+        return math.prod(
+            -(-(extent if ring else extent - side) // step) + (not ring) for extent, side, step, ring in axes
+        )
+    count = times
+    for extent, side in zip(reversed(whole), reversed(window), strict=True):
+        count = covering(extent, side, count)
+    return int(count)
 
 
 def sound_frames(seconds: float, wrap: bool) -> int:

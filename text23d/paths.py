@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def weights_of(what: str, world: str) -> Path:
     """The shipped weights of a world's prior or judge: `what`.safetensors of objects, `what`_<world>.safetensors of
     others."""
     return weights_dir() / (f"{what}.safetensors" if world == "objects" else f"{what}_{world}.safetensors")
+
+
+def given_file(path: str | os.PathLike[str], setting: str, expected: str, folders: bool = False) -> Path:
+    """The path of what a person brings, who set `setting` to it; `expected` says what it should be. folders: whether
+    it may be a folder, too. Raises UserError where there is none."""
+    found = Path(path)
+    if found.is_file() or (folders and found.is_dir()):
+        return found
+    what = "it is a folder" if found.is_dir() else f"no such file{' or folder' if folders else ''}"
+    raise UserError(f"{setting}={path}: {what}; expected {expected}; check the path")
 
 
 def slug(text: object) -> str:

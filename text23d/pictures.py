@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from text23d.errors import UserError
 from text23d.files import atomic
+from text23d.paths import given_file
 from text23d.spaces import from_picture, to_picture
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def _opened(path: str | os.PathLike[str], setting: str, square: bool) -> Image.I
     from PIL import Image, ImageOps
 
     given = f"{setting}={path}"
-    if not Path(path).is_file():
-        raise UserError(f"{given}: no such file; expected a picture (PNG or JPEG); check the path")
+    path = given_file(path, setting, "a picture (PNG or JPEG)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -1,5 +1,5 @@
-"""python -m text23d.strips: ways of making panoramas x prompts x seeds at equal cost, as a table and a picture. What
-is there already is not made again: the same command goes on."""
+"""python -m text23d.strips medium=video: ways of making panoramas, videos or sounds x prompts x seeds at equal cost, as
+tables and a picture. What is there already is not made again: the same command goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from text23d.door.overrides import check_passed_on
 from text23d.settings import read
-from text23d.studies.strips.study import StripStudy, compare_strips, strips_table
+from text23d.studies.strips.study import compare_strips
+from text23d.studies.strips.suite import StripStudy
+from text23d.studies.strips.table import strips_table
 
 
 def run(cfg: DictConfig) -> None:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from text23d.errors import UserError
+from text23d.paths import given_file
 from text23d.pictures import LARGEST, SMALLEST, read_picture
 from text23d.spaces import to_picture
 
 ANIMATED = {".gif", ".png", ".apng", ".webp"}
-EXPECTED = "expected a video (mp4), an animated picture (gif, png, webp) or a folder of pictures"
+KINDS = "a video (mp4), an animated picture (gif, png, webp) or a folder of pictures"
+EXPECTED = f"expected {KINDS}"
 PLAIN = 0.08
 """How much the border of a clip without transparency may differ from its mean, on average, to be nothing but a
 background."""
@@ -30,11 +32,9 @@ def read_clip(path: str | Path, setting: str, rate: float, most: int) -> Tensor:
     A clip that is covered everywhere is cut out of its background, the colour of its border. Raises UserError where
     there is no such clip, it is damaged, not square, or its border is not of one colour.
     """
-    path = Path(path)
+    path = given_file(path, setting, KINDS, folders=True)
     if path.is_dir():
         x = _folder(path, setting, most)
-    elif not path.is_file():
-        raise UserError(f"{setting}={path}: no such file or folder; {EXPECTED}")
     elif path.suffix.lower() in ANIMATED:
         x = _timed(*_animated(path, setting, most / rate), rate)
     else:

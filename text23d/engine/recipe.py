@@ -50,7 +50,7 @@ class Recipe(ABC):
     sigma: Schedule = field(default_factory=lambda: LogLinear(4.0, 0.8))
     size: Schedule | None = field(default_factory=lambda: Constant(64))
     iterations: Annotated[int, whole(1, 10_000_000)] = 200
-    views: Annotated[int, whole(1, 1024)] = 4
+    views: Annotated[int, whole(1, 16384)] = 4
     inner: Annotated[int, whole(1, 1000)] = 2
     optimizer: Optimizers | None = field(default_factory=Adam)
     lr_grid: Rate = 0.02

@@ -85,7 +85,8 @@ def field(
     x       [N, 3] in [0, 1]; N = 0 works.
     table   [layout.entries, layout.features].
     Returns density [N] in the unit of `gain`, or 1 / beta, and rgb [N, 3]. Differentiable once in table, mlp and beta
-    and, through the operations it is made of, in x. Gradients are the same bits for any number of threads, except on CUDA.
+    and, through the operations it is made of, in x. Gradients are the same bits for any number of threads, except on
+    CUDA.
     """
     _expect(x, "x", (None, 3), x)
     _expect(table, "table", (layout.entries, layout.features), x)
@@ -102,8 +103,8 @@ def field(
         raw = linear(linear(encode(x, table, layout), mlp.w1, mlp.b1).relu(), mlp.w2, mlp.b2)
         return reference.activate(raw, 2 * x - 1, gain, blob, radius, beta)
     keep = learning and any(each.requires_grad for each in (table, *mlp))
-    shape = float(gain), float(blob), float(radius), _number(beta)
-    density, rgb, _ = native.field(x, table, *mlp, *native.layout_arguments(layout), *shape, keep)
+    arguments = (*native.layout_arguments(layout), float(gain), float(blob), float(radius), _number(beta), keep)
+    density, rgb, _ = native.field(x, table, *mlp, *arguments)
     if learning and beta is not None and beta.requires_grad:
         density = density + (beta - beta.detach()) * _slope(density.detach(), beta.detach())
     return density, rgb
@@ -115,8 +116,9 @@ def _number(beta: Tensor | None) -> float:
 
 
 def _slope(density: Tensor, beta: Tensor) -> Tensor:
-    """d density / d beta [N] of `reference.laplace_density`, from the density itself: with the tail q = e^-t / (2 beta)
-    at t = |depth| / beta, it is (q t - q) / beta outside, where the density is q, and (-q t - density) / beta inside."""
+    """d density / d beta [N] of `reference.laplace_density`, from the density itself. With t = |depth| / beta and the
+    tail q = e^-t / (2 beta), it is (q t - density) / beta outside, where the density is q, and (-q t - density) / beta
+    inside, where it is 1 / beta - q."""
     rest = 1 / beta - density
     tail = torch.minimum(density, rest)
     tail_t = -torch.special.xlogy(tail, 2 * beta * tail)

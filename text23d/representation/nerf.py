@@ -146,8 +146,8 @@ class Nerf(nn.Module):
         if not isinstance(self.encoding, HashGrid) or origins.is_cuda:
             return self._shade(points_on_rays(origins, directions, self.occupancy.mask, self.dt))
         field = self.encoding.table, self._network(), self.encoding.layout
-        shape = self.gain, self.blob, self.radius, self.beta
-        colour, alpha = ops.render(origins, directions, self.occupancy.mask, self.dt, HIDDEN / 2, *field, *shape)
+        march = origins, directions, self.occupancy.mask, self.dt, HIDDEN / 2
+        colour, alpha = ops.render(*march, *field, self.gain, self.blob, self.radius, self.beta)
         return torch.cat([colour, alpha[:, None]], -1)
 
     @torch.no_grad()

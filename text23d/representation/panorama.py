@@ -18,9 +18,10 @@ GOLDEN = 180.0 * (3 - math.sqrt(5))
 """The golden angle in degrees: azimuths that many apart spread evenly, whatever their number."""
 Angle = Annotated[float, number(least=-90, most=90)]
 Height = Annotated[int, whole(8, 8192)]
+Width = Annotated[int, whole(8, 65536)]
 
 
-def panorama(height: Extent = 64, width: Extent = 512, wrap: Flag = False, sun: Share = 0.5) -> Canvas:
+def panorama(height: Height = 64, width: Width = 512, wrap: Flag = False, sun: Share = 0.5) -> Canvas:
     """A flat strip of RGB pixels, grey at first. wrap: whether its ends meet; sun: where its sun or moon is, as a share
     of the width: both are for its views. Raises UserError where it would not fit into memory."""
     return Canvas(3, (height, width))

@@ -1,12 +1,14 @@
-"""One table and one picture of all finished runs below a folder; what is damaged is left out, and named."""
+"""A table a medium and one picture of all finished runs below a folder; what is damaged is left out, and named."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -18,28 +20,31 @@ from text23d.cameras import orbit
 from text23d.engine.saved import IMAGE as IMAGE_WEIGHTS
 from text23d.engine.saved import NERF, read_image, read_nerf
 from text23d.errors import UserError
-from text23d.files import plain, read_json, write_json, write_text
+from text23d.files import atomic, plain, read_json, write_json, write_text
+from text23d.paths import slug
 from text23d.pictures import read_picture
 from text23d.representation.views import FixedCamera
-from text23d.settings import whole
+from text23d.settings import Count, Flag, whole
 from text23d.studies import markdown
-from text23d.studies.records import Name, mapping, number, reading
-from text23d.studies.runs import SUMMARY
+from text23d.studies.launcher import Job
+from text23d.studies.overrides import Override
+from text23d.studies.records import Name, check_settings, mapping, number, reading
+from text23d.studies.runs import SUMMARY, make_missing
 from text23d.tasks.audio import PICTURE, WAV
 from text23d.tasks.object import TURNTABLE_ELEVATION
+from text23d.tasks.panorama import PANORAMA
 from text23d.tasks.picture import IMAGE
 from text23d.tasks.video import VIDEO
 
+HEADS = ("kind", "colour", "part", "motion", "scene", "time", "weather", "instrument", "form", "pitch", "tempo")
+"""Of judges, those that a table shows."""
 SCORES = {
-    "kind_accuracy": "kind right",
-    "kind_probability": "P(kind)",
-    "colour_accuracy": "colour right",
-    "colour_probability": "P(colour)",
-    "part_accuracy": "part's colour right",
-    "part_probability": "P(part's colour)",
-    "motion_accuracy": "motion right",
-    "motion_probability": "P(motion)",
+    f"{head}_{figure}": said.format("part's colour" if head == "part" else head)
+    for head in HEADS
+    for figure, said in (("accuracy", "{} right"), ("probability", "P({})"))
 }
+PLAYED = {"panorama": PANORAMA, "video": VIDEO, "audio": WAV}
+"""Media of which a row of views is not all, and the file of each that is."""
 COSTS = {"seconds": "seconds", "peak_memory_mb": "peak MB"}
 PIXELS = 1 << 28
 """Of the largest gallery."""
@@ -54,6 +59,9 @@ class Gallery:
     views    pictures of each run, evenly round its turntable.
     columns  runs side by side.
     size     side of a picture, in pixels.
+    make     the overrides of runs that are to be there, made below `runs` where they are missing.
+    keep     whether files to play are copied beside the page.
+    workers  runs at a time.
     """
 
     runs: Name
@@ -61,6 +69,9 @@ class Gallery:
     views: Annotated[int, whole(1, 360)] = 4
     columns: Annotated[int, whole(1, 100)] = 2
     size: Annotated[int, whole(8, 2048)] = 128
+    make: list[list[Override]] = field(default_factory=list)
+    keep: Flag = False
+    workers: Count = 1
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,11 @@ class Run:
     seed: int
     figures: dict[str, float]
     faces: int | None
+
+    @property
+    def played(self) -> str | None:
+        """The file that is all of it; None: of an object or a picture."""
+        return next((file for medium, file in PLAYED.items() if medium in self.summary), None)
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,7 @@ def make_gallery(
     folders: of the runs; None: all below `runs`. failed: listed with their reasons, and a white place each. Raises
     UserError where there is no run at all, or the picture would be too large.
     """
+    failed = [*failed, *made(settings)]
     runs, left_out = read_runs(Path(settings.runs), folders, required=not failed)
     cells, without = [], []
     rows = -(-len(runs) // settings.columns)
@@ -109,19 +126,37 @@ def make_gallery(
             cells.append((title, pictures(run, settings.views, settings.size)))
         except UserError as error:
             without.append(f"no picture: {error}")
-    out, text = Path(settings.out or settings.runs), runs_table(runs) if runs else ""
+    media = [list(alike) for _, alike in groupby(runs, lambda run: run.played)]
+    out, text = Path(settings.out or settings.runs), "\n".join(map(runs_table, media))
     white = np.full((settings.size, settings.size, 3), 255, np.uint8)
     cells += [(f"{' '.join(each.prompt.split())}, seed {each.seed}: failed", [white]) for each in failed]
     if cells:
         write_picture(cells, settings.columns, out / "gallery.png")
     skipped = [*left_out, *without]
     notes = [f"{each.folder} failed: {each.reason}" for each in failed] + skipped
-    notes = [*(f"- {markdown.escaped(each)}" for each in notes), *(played(run, out) for run in runs if is_sound(run))]
+    shown = [played(run, out, settings.keep) for run in runs if run.played]
+    notes = [*(f"- {markdown.escaped(each)}" for each in notes), *shown]
     notes = ["", *notes] if notes else []
     found = {"mean": means(runs), "runs": [run.summary for run in runs], "skipped": skipped}
     write_json(out / "gallery.json", {**found, "failed": [asdict(each) for each in failed]})
     write_text(out / "gallery.md", text + "\n".join(notes) + "\n" * bool(notes))
     return text, skipped
+
+
+def made(settings: Gallery) -> list[Failed]:
+    """Make the runs that are to be there and are not; those that failed."""
+    jobs = {}
+    for own in settings.make:
+        said = {each.partition("=")[0]: each.partition("=")[2].strip("'") for each in own}
+        where = Path(settings.runs) / f"{slug(said.get('prompt') or said.get('regions'))}-{said.get('seed', 0)}"
+        check_settings(where, {"settings": own})
+        jobs[Job(tuple(own), where)] = said
+    outcomes = make_missing(list(jobs), settings.workers, "auto") if jobs else []
+    return [
+        Failed(each.job.folder.name, jobs[each.job].get("prompt", ""), jobs[each.job].get("seed", 0), each.failure)
+        for each in outcomes
+        if each.failure
+    ]
 
 
 def read_runs(
@@ -138,7 +173,8 @@ def read_runs(
     if not found and required:
         damaged = f" ({len(left_out)} cannot be read; the first is {left_out[0]})" if left_out else ""
         raise UserError(f"no finished run below {folder}{damaged}: expected folders with a {SUMMARY}; check runs=")
-    return sorted(found, key=lambda run: (run.prompt, run.seed)), left_out
+    media = [None, *PLAYED.values()]
+    return sorted(found, key=lambda run: (media.index(run.played), run.prompt, run.seed)), left_out
 
 
 def read_run(path: Path) -> Run:
@@ -161,8 +197,11 @@ def pictures(run: Run, views: int, size: int) -> list[np.ndarray]:
     where it left neither them nor its weights, or they cannot be read."""
     if "image" in run.summary:
         return [upscale(on_white(read_picture(run.folder / IMAGE, "picture")[None])[0], size)]
-    if is_sound(run):
-        return [spectrogram(run.folder / PICTURE, views * (size + GAP) - GAP, size)]
+    across = views * (size + GAP) - GAP
+    if "audio" in run.summary:
+        return [spectrogram(run.folder / PICTURE, across, size)]
+    if "panorama" in run.summary:
+        return [upscale(on_white(read_picture(run.folder / PANORAMA, "panorama", square=False)[None])[0], across)]
     video = run.folder / (VIDEO if "video" in run.summary else "turntable.mp4")
     if not video.is_file() and any((run.folder / name).is_file() for name in (NERF, IMAGE_WEIGHTS)):
         return rendered(run.folder, views, size)
@@ -194,20 +233,27 @@ def rendered(folder: Path, views: int, size: int) -> list[np.ndarray]:
 
 def write_picture(cells: Sequence[tuple[str, list[np.ndarray]]], columns: int, path: Path) -> None:
     """The runs' pictures under their prompts, `columns` runs in a row."""
-    most = max(len(each) for _, each in cells)
-    filled = [(name, [*each, *[np.full_like(each[0], 255)] * (most - len(each))]) for name, each in cells]
-    rows = [filled[start : start + columns] for start in range(0, len(filled), columns)]
-    contact_sheet([(" | ".join(name for name, _ in row), [p for _, each in row for p in each]) for row in rows], path)
+    joined = [(name, side_by_side(several)) for name, several in cells]
+    rows = [joined[start : start + columns] for start in range(0, len(joined), columns)]
+    contact_sheet([(" | ".join(name for name, _ in row), [picture for _, picture in row]) for row in rows], path)
 
 
-def is_sound(run: Run) -> bool:
-    return "audio" in run.summary
+def side_by_side(several: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures of one height as one, GAP apart on white."""
+    gap = np.full((len(several[0]), GAP, 3), 255, np.uint8)
+    return np.concatenate([part for picture in several for part in (gap, picture)][1:], 1)
 
 
-def played(run: Run, out: Path) -> str:
-    """Where the sound of a run is, as a line of markdown in a file of the folder `out`."""
-    path = Path(os.path.relpath(run.folder / WAV, out)).as_posix()
-    return f"- to play: [{markdown.escaped(run.prompt)}, seed {run.seed}](<{path}>)"
+def played(run: Run, out: Path, keep: bool) -> str:
+    """Where all of what a run made is, as a line of markdown in a file of the folder `out`; keep: copied there."""
+    assert run.played is not None, "only what has such a file"
+    path = run.folder / run.played
+    if keep and path.is_file():
+        path = out / f"{run.folder.name}{path.suffix}"
+        with atomic(path) as temporary:
+            shutil.copyfile(run.folder / run.played, temporary)
+    place, how = Path(os.path.relpath(path, out)).as_posix(), "see" if path.suffix == ".png" else "play"
+    return f"- to {how}: [{markdown.escaped(run.prompt)}, seed {run.seed}](<{place}>)"
 
 
 def means(runs: Sequence[Run]) -> dict[str, float]:

@@ -17,9 +17,9 @@ from text23d.contracts import Exported, Progress, Shape, Stage
 from text23d.crops import SPAN, Crops
 from text23d.errors import UserError
 from text23d.pictures import read_mask, write_picture
-from text23d.representation.canvas import Canvas, Extent
+from text23d.representation.canvas import Canvas
 from text23d.representation.image import resized
-from text23d.representation.panorama import Height
+from text23d.representation.panorama import Height, Width
 from text23d.representation.windowing import WindowGrid
 from text23d.settings import Flag, Natural, read
 from text23d.tasks.canvas import CanvasTask
@@ -37,8 +37,8 @@ JUDGED = 16
 class Strip:
     """What `representation` says of a flat strip: see `representation.panorama.panorama`."""
 
-    height: Extent = 64
-    width: Extent = 512
+    height: Height = 64
+    width: Width = 512
     wrap: Flag = False
 
 

@@ -1,1 +1,1 @@
-"""Ways of making what is longer than a prior's examples, beside each other: panoramas at equal cost."""
+"""Ways of making what is longer than a prior's examples, beside each other: panoramas, videos and sounds."""

@@ -93,7 +93,13 @@ class Clips:
 
     @property
     def splits(self) -> Mapping[str, int]:
-        return {"training": 1, "validation": 1001, "judge": 7001, "judge_validation": 8001, "reference": 90_001}
+        return {
+            "training": 1,
+            "validation": 1001,
+            "judge": 7001,
+            "judge_validation": 8001,
+            "comparison_reference": 90_001,
+        }
 
     @property
     def unseen(self) -> tuple[Caption, ...]:
@@ -120,11 +126,14 @@ class Clips:
         """One thing, in so many clips of the same motion."""
         rng = np.random.default_rng(np.random.SeedSequence((seed, index)))
         caption = grammar.numbered(index)
+        return Example(caption, {"images": self.filmed(caption, views, rng)})
+
+    def filmed(self, caption: Caption, views: int, rng: np.random.Generator) -> NDArray[Any]:
+        """So many clips of one thing with a colour and a motion, [views, *shape, 4] uint8."""
         thing, light = make(Named(caption.kind, caption.colour), rng), sample_light(rng, self.light_variation)
         t = np.arange(self.frames, dtype=np.float64)
         clips = [shots(MOTIONS[str(caption.motion)].course(t, rng), rng.uniform(*ELEVATION)) for _ in range(views)]
-        images = render(thing, Shots.cat(clips), light, self.size)
-        return Example(caption, {"images": images.reshape(views, *self.shape, 4)})
+        return render(thing, Shots.cat(clips), light, self.size).reshape(views, *self.shape, 4)
 
     def decode(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Windows]:
         images = np.asarray(arrays["images"])
