@@ -26,6 +26,7 @@ from text23d.errors import UserError
 from text23d.files import load_tensors
 from text23d.paths import conf_dir
 
+HUB = ("hub", "sd15", "sd21", "sdxl", "deepfloyd_if", "sd3", "flux")
 TINY = (
     *("outputs=minimal", "stages=1", "device=cpu", "method.iterations=1", *LOOP[1:], *NERF),
     *("turntable.frames=2", "turntable.size=16", "mesh.resolution=16", "mesh.texture=16", "mesh.faces=200"),
@@ -100,7 +101,7 @@ def overrides(rng: random.Random, names: Sequence[str]) -> list[str]:
     found = []
     for group in rng.sample(list(GROUPS), rng.choice([0, 0, 1, 1, 2])):
         option = rng.choice(GROUPS[group]) if rng.random() < 0.85 else rng.choice(WRONG)
-        if option != "stable_diffusion":  # which asks for a model to download
+        if option not in HUB:  # which ask for a model to download
             found.append(f"{group}={option}")
     for name in rng.sample(list(names), rng.choice([0, 1, 1, 2, 3])):
         small = any(each in name for each in COSTLY)

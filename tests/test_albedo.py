@@ -177,7 +177,7 @@ def test_whose_light_it_is() -> None:
     cfg = compose("config", ["prompt=a red car"])
     light, up = light_of(cfg), np.array([[0.0, 0.0, 1.0]])
     assert light is not None and light(up) == pytest.approx(0.77 + 0.37 * 0.64)
-    assert light_of(compose("config", ["prompt=a red car", "prior=stable_diffusion"])) is None
+    assert light_of(compose("config", ["prompt=a red car", "prior=hub"])) is None
     assert light_of({}) is None and Bumps().light is None
     with pytest.raises(UserError, match=r"prior\._target_=os\.system"):
         light_of({"world": cfg["world"], "prior": {"_target_": "os.system"}})

@@ -499,7 +499,7 @@ def test_settings_that_serve(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said), random_prior(network):
             pass
     with pytest.raises(UserError, match="prior=builtin"):
-        Replay(plain("prior=stable_diffusion"), CPU, tmp_path)
+        Replay(plain("prior=hub"), CPU, tmp_path)
     cfg = plain("representation=image")
     with random_prior(cfg["network"]) as weights, pytest.raises(UserError, match="choose representation=nerf"):
         Replay(cfg, CPU, weights)

@@ -72,8 +72,8 @@ def test_a_missing_library_is_named_and_the_status_is_1(blocked: Any, tmp_path: 
 
 def test_packages_that_few_settings_require_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    found = packages.optional("transformers", "transformers", "prior=stable_diffusion", "install it")
-    assert found.state == "warning" and "prior=stable_diffusion" in found.advice
+    found = packages.optional("transformers", "transformers", "prior=hub", "install it")
+    assert found.state == "warning" and "prior=hub" in found.advice
     assert packages.optional("no-such-thing", "nosuch", "x=y", "install it").state == "ok"
     assert packages.imported("xatlas", "xatlas").state == "ok"
     monkeypatch.setitem(sys.modules, "xatlas", None)

@@ -148,6 +148,10 @@ def test_what_is_null_by_default_is_a_text_or_known_as_none(path: Path) -> None:
     texts = (
         "weights",
         "auxiliary_weights",
+        "matting",
+        "image",
+        "ip_adapter",
+        "pictures",
         "judge",
         "negative",
         "start",
@@ -158,6 +162,9 @@ def test_what_is_null_by_default_is_a_text_or_known_as_none(path: Path) -> None:
         "mask",
         "format",
         "prompts",
+        "revision",
+        "licence",
+        "auxiliary_path",
     )
     settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for key, default in flat({name: value for name, value in settings.items() if name != "hydra"}):
@@ -186,7 +193,7 @@ PATHS = {
         "prior.weights",
         "prior.auxiliary_weights",
         "prior=empirical prior.folder",
-        "prior=stable_diffusion prior.path",
+        "prior=hub prior.path",
         "representation=image representation.start",
         "constraint=reference constraint.mask=m constraint.picture",
         "constraint=reference constraint.picture=p constraint.mask",
@@ -376,7 +383,7 @@ def test_another_verbs_group_does_not_shadow_a_setting() -> None:
 
 
 def test_other_priors_read_any_prompt() -> None:
-    commandline.read("run", ["prompt=a corgi in a hat", "prior=stable_diffusion"])
+    commandline.read("run", ["prompt=a corgi in a hat", "prior=hub"])
     commandline.read("run", ["prompt=a corgi", "prior=empirical", "prior.folder=x"])
 
 

@@ -116,3 +116,13 @@ def test_importing_the_package_is_cheap() -> None:
     code = "import sys, text23d; print(*{'torch', 'nerfacc', 'diffusers'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert run.stdout.split() == []
+
+
+def test_the_main_job_imports_no_pretrained_prior() -> None:
+    """With the built-in prior it is as quick to start as without any."""
+    code = (
+        "import sys, text23d.engine.job, text23d.cli; found = set(sys.modules);"
+        "print(*{'diffusers', 'transformers', 'huggingface_hub'} & found, *(m for m in found if 'prior.hub' in m))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert run.stdout.split() == []

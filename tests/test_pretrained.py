@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pipelines
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,8 +24,10 @@ from text23d.door import commandline
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.prior.analytic import Gaussian
-from text23d.prior.hub import locate as hub
-from text23d.prior.hub import stable_diffusion as pretrained
+from text23d.prior.hub.guide import guide
+from text23d.prior.hub.index import read_index
+from text23d.prior.hub.noise import Noise, noise_of
+from text23d.prior.hub.parts import load
 from text23d.prior.wrappers.codec import Encoded, LatentCodec, OnGrey, on_grey
 from text23d.prior.wrappers.guidance import Guided
 from text23d.prior.wrappers.vp import Rescaled, VariancePreserving, sigma_table
@@ -87,8 +88,12 @@ def test_timesteps_and_levels_there_and_back() -> None:
     torch.testing.assert_close(adapter.timestep(middle), steps[:-1] + 0.5, rtol=0, atol=1e-9)
     ends = adapter.timestep(torch.tensor([1e-4, 1e3], dtype=torch.float64))
     assert ends.tolist() == [0.0, 999.0]
-    assert (adapter.timestep(table.float()) - steps).abs().max() < 1e-2
-    assert len(sigma_table(torch.tensor([0.9, 0.5, 0.0]))) == 2
+    assert (adapter.timestep(table.float()) - steps).abs().max() < 1e-3
+    assert sigma_table(torch.tensor([0.8, 0.5, 0.0, 0.0])).tolist() == pytest.approx([0.5, 1.0, torch.inf])
+    shares = torch.tensor([0.8, 0.5, 0.0], dtype=torch.float64)
+    zero = VariancePreserving(vp_network(0.0, 1.0, "epsilon"), sigma_table(shares))
+    levels = torch.tensor([0.5, 1.0, 2.0, 4.0, 1e9], dtype=torch.float64)
+    assert zero.timestep(levels).tolist() == pytest.approx([0.0, 1.0, 1.5, 1.75, 2.0], abs=1e-8)
 
 
 def test_unknown_prediction_is_the_users_mistake() -> None:
@@ -139,40 +144,7 @@ def test_codec_shifts_and_scales_the_posterior_mean() -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from diffusers.pipelines.stable_diffusion import StableDiffusionPipeline
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    torch.manual_seed(0)
-    letters = sorted(ByteLevel.alphabet())
-    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    text = CLIPTextConfig(
-        vocab_size=514, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        bos_token_id=512, eos_token_id=513, pad_token_id=513,
-    )  # fmt: skip
-    pipeline: Any = StableDiffusionPipeline(
-        unet=UNet2DConditionModel(
-            sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=32,
-            attention_head_dim=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        ),
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4,
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        ),
-        text_encoder=CLIPTextModel(text).eval(),
-        tokenizer=CLIPTokenizer(
-            vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77
-        ),
-        scheduler=DDPMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
-        ),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("hub") / "tiny-sd"
-    pipeline.save_pretrained(folder, safe_serialization=True)
-    return folder
+    return pipelines.save("sd", tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture
@@ -199,7 +171,13 @@ def asked(prompt: str = PROMPT) -> Request:
 
 
 def guide_of(folder: Path, prompt: str = PROMPT, **settings: Any) -> Guide:
-    return pretrained.stable_diffusion(asked(prompt), str(folder), **settings)
+    return guide(asked(prompt), str(folder), **settings)
+
+
+def part(folder: Path, name: str) -> Any:
+    """A part of a model as we load it."""
+    kinds = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel"}
+    return load(read_index(folder), {name: kinds[name]}, torch.float32, CPU)[name]
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
@@ -213,7 +191,7 @@ def test_denoiser_is_what_diffusers_own_scheduler_says(copy: Path, kind: str) ->
     for t in (10, 400, 990):
         abar = scheduler.alphas_cumprod[t]
         with torch.no_grad():
-            predicted = pretrained.load(copy).unet(x_vp, t, c.text).sample
+            predicted = part(copy, "unet")(x_vp, t, c.said["text"]).sample
             found = guide.aux(0.5 * x_vp / abar.sqrt(), 0.5 * ((1 - abar) / abar).sqrt(), c)
         expected = scheduler.step(predicted, t, x_vp).pred_original_sample
         torch.testing.assert_close(found, 0.5 * expected, rtol=2e-3, atol=2e-3)
@@ -233,7 +211,7 @@ def test_guidance_runs_both_prompts_in_one_batch(tiny: Path) -> None:
     torch.manual_seed(3)
     x, sigma = torch.randn(2, 4, 8, 8), torch.tensor([0.7, 2.0])
     c, c_aux = guide.conditions(cameras(0.0, 180.0))
-    torch.testing.assert_close(c_aux.text, c.empty.expand(2, -1, -1))
+    torch.testing.assert_close(c_aux.said["text"], c.empty["text"].expand(2, -1, -1))
     with torch.no_grad():
         told, untold = guide.aux(x, sigma, c), guide.aux(x, sigma, c_aux)
         guided = guide.main(x, sigma, c)
@@ -254,10 +232,10 @@ def test_a_negative_prompt_is_what_guidance_moves_away_from(tiny: Path) -> None:
     x, sigma, views = torch.randn(2, 4, 8, 8), torch.tensor([0.7, 2.0]), cameras(0.0, 180.0)
     guide = guide_of(tiny, guidance=3.0, negative=" blurry, deformed ")
     c, c_aux = guide.conditions(views)
-    assert c is c_aux and torch.equal(c.unconditional().text[0], c.empty), "D' knows nothing of it"
+    assert c is c_aux and torch.equal(c.unconditional().said["text"][0], c.empty["text"]), "D' knows nothing of it"
     with torch.no_grad():
         told = guide.aux(x, sigma, c)
-        away = guide.aux(x, sigma, replace(c, text=unwanted.expand_as(c.text)))
+        away = guide.aux(x, sigma, replace(c, said={"text": unwanted.expand_as(c.said["text"])}))
         guided = guide.main(x, sigma, c)
         untold = guide.aux(x, sigma, c.unconditional())
         blank = [guide_of(tiny, guidance=3.0, negative=text).main(x, sigma, c) for text in (None, "", "  ")]
@@ -279,14 +257,14 @@ def test_prompts_follow_the_camera(tiny: Path) -> None:
     asked = [f"{PROMPT}, front view", f"{PROMPT}, back view", f"{PROMPT}, side view"]
     positive, negative = pipeline.encode_prompt(asked, CPU, 1, True)
     c, _ = guide_of(tiny).conditions(cameras(10.0, 170.0, 270.0))
-    torch.testing.assert_close(c.text, positive, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(c.unconditional().text, negative, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(c.said["text"], positive, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(c.unconditional().said["text"], negative, rtol=1e-4, atol=1e-5)
     same, _ = guide_of(tiny, view_dependent=False).conditions(cameras(0.0, 90.0))
-    torch.testing.assert_close(same.text[0], same.text[1])
+    torch.testing.assert_close(same.said["text"][0], same.said["text"][1])
 
 
 def test_gradient_through_the_autoencoder_reaches_the_representation(tiny: Path) -> None:
-    codec = LatentCodec(pretrained.load(tiny).vae.double(), 0.5)
+    codec = LatentCodec(part(tiny, "vae").double(), 0.5)
     torch.manual_seed(4)
     plane = Plane(nn.Parameter(torch.randn(1, 4, 8, 8, dtype=torch.float64) / 4))
     seen, towards = Encoded(plane, codec, 0.8), torch.randn(1, 4, 8, 8, dtype=torch.float64)
@@ -307,7 +285,7 @@ def test_gradient_through_the_autoencoder_reaches_the_representation(tiny: Path)
 
 def test_decoding_undoes_the_scale_of_encoding(tiny: Path) -> None:
     """What diffusers' own decoder makes of a code that is neither shifted nor scaled."""
-    vae = pretrained.load(tiny).vae
+    vae = part(tiny, "vae")
     codec, latent = LatentCodec(vae, 0.5), torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     code = latent * vae.config.scaling_factor * 0.5
     torch.testing.assert_close(codec.decode(code), vae.decode(latent).sample)
@@ -318,7 +296,7 @@ def test_decoding_undoes_the_scale_of_encoding(tiny: Path) -> None:
 
 
 def test_colour_over_grey_is_what_the_autoencoder_is_shown(tiny: Path) -> None:
-    codec, plane = LatentCodec(pretrained.load(tiny).vae, 0.5), Plane(nn.Parameter(torch.rand(1, 4, 8, 8) - 0.5))
+    codec, plane = LatentCodec(part(tiny, "vae"), 0.5), Plane(nn.Parameter(torch.rand(1, 4, 8, 8) - 0.5))
     shown = OnGrey(plane, 0.8)
     assert list(shown.parameters()) == [plane.pixels]
     torch.testing.assert_close(
@@ -333,7 +311,7 @@ def test_colour_over_grey_is_what_the_autoencoder_is_shown(tiny: Path) -> None:
 def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path, loss: str) -> None:
     """The command of a person, with everything at its smallest."""
     command = [
-        sys.executable, "-m", "text23d.run", f"prompt={PROMPT}", f"prior.path={tiny}", "prior=stable_diffusion",
+        sys.executable, "-m", "text23d.run", f"prompt={PROMPT}", f"prior.path={tiny}", "prior=hub",
         "method.iterations=2", "method.views=2", "method.size.stages=[[0.0,4],[0.5,8]]", "stages=1",
         "mesh.resolution=24", "turntable.frames=2", "turntable.size=16", "representation.steps=24",
         "device=cpu", "hydra.run.dir=out", f"method.loss={loss}",
@@ -353,14 +331,14 @@ def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path, loss: str) -> None:
 def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
     cli.register_resolvers()
     prompt = "prompt=a corgi in a hat"
-    commandline.read("run", ["prior.path=x", "prior=stable_diffusion", prompt])
-    commandline.read("run", ["prior=stable_diffusion", "prior.path=x,y", prompt, "-m"])
+    commandline.read("run", ["prior.path=x", "prior=hub", prompt])
+    commandline.read("run", ["prior=hub", "prior.path=x,y", prompt, "-m"])
     with pytest.raises(UserError, match=r"no setting named 'prior\.path'"):
         commandline.read("run", ["prior.path=x", prompt])
     with pytest.raises(UserError, match=r"no setting named 'prior\.pth'.*did you mean prior\.path"):
-        commandline.read("run", ["prior=stable_diffusion", "prior.pth=x", prompt])
-    with pytest.raises(UserError, match="no prior named 'stable': did you mean stable_diffusion"):
-        commandline.read("run", ["prior.path=x", "prior=stable", prompt])
+        commandline.read("run", ["prior=hub", "prior.pth=x", prompt])
+    with pytest.raises(UserError, match="no prior named 'hubb': did you mean hub"):
+        commandline.read("run", ["prior.path=x", "prior=hubb", prompt])
 
 
 # --- what a person can get wrong ----------------------------------------------------------------------------------
@@ -376,7 +354,7 @@ def test_settings_of_the_chosen_prior_are_known_in_any_order() -> None:
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
-    node = {"_target_": "text23d.prior.hub.stable_diffusion.stable_diffusion", "path": "not-reached", **settings}
+    node = {"_target_": "text23d.prior.hub.guide.guide", "path": "not-reached", **settings}
     with pytest.raises(UserError, match=rf"^prior\.{message}$"):
         build(node, "prior", request=asked())
 
@@ -405,8 +383,11 @@ def test_folders_that_are_no_model(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "sd.ckpt").write_bytes(b"")
     with pytest.raises(UserError, match=r"no model_index\.json in .*sd\.ckpt: .* convert a single-file checkpoint"):
         guide_of(tmp_path / "sd.ckpt")
-    edit(copy / "model_index.json", _class_name="StableDiffusionXLPipeline")
-    with pytest.raises(UserError, match="holds a StableDiffusionXLPipeline: expected a StableDiffusionPipeline"):
+    edit(copy / "model_index.json", _class_name="AudioLDMPipeline")
+    with pytest.raises(UserError, match="holds a AudioLDMPipeline: expected one of StableDiffusionPipeline, "):
+        guide_of(copy)
+    edit(copy / "model_index.json", _class_name="StableDiffusionPipeline", unet=[None, None])
+    with pytest.raises(UserError, match=r"has no unet, by its model_index\.json: download the model again"):
         guide_of(copy)
     (copy / "model_index.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*model_index\.json"):
@@ -417,7 +398,7 @@ def test_folders_that_are_no_model(copy: Path, tmp_path: Path) -> None:
 def test_weights_are_safetensors_and_whole(copy: Path, part: str) -> None:
     (weights,) = (copy / part).glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match=rf"cannot read {part} of .*download it again"):
+    with pytest.raises(UserError, match=rf"cannot read {part} of .* is cut short.*download it again"):
         guide_of(copy)
     # A pickle in its place must not be opened, not even to find it is none.
     weights.rename(weights.with_name({"text_encoder": "pytorch_model.bin"}.get(part, "diffusion_pytorch_model.bin")))
@@ -464,10 +445,12 @@ def test_names_of_weights_in_released_models(tiny: Path, copy: Path) -> None:
     betas = {key: value for key, value in json.loads(settings.read_text()).items() if key.startswith("beta")}
     others = {"skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1, "trained_betas": None}
     settings.write_text(json.dumps({"_class_name": "PNDMScheduler", **betas, **others}))
-    now, then = pretrained.load(tiny), pretrained.load(copy)
-    assert then.prediction == "epsilon" and torch.equal(then.sigmas, now.sigmas) and len(now.sigmas) == 1000
+    now, then = noise_of(read_index(tiny)), noise_of(read_index(copy))
+    assert then.prediction == "epsilon" and then.consistency is None
+    assert now.sigmas is not None and then.sigmas is not None
+    assert torch.equal(then.sigmas, now.sigmas) and len(now.sigmas) == 1000
     for name in ("vae", "text_encoder"):
-        torch.testing.assert_close(getattr(then, name).state_dict(), getattr(now, name).state_dict(), rtol=0, atol=0)
+        torch.testing.assert_close(part(copy, name).state_dict(), part(tiny, name).state_dict(), rtol=0, atol=0)
 
 
 def test_models_of_other_kinds(copy: Path) -> None:
@@ -475,105 +458,28 @@ def test_models_of_other_kinds(copy: Path) -> None:
     edit(settings, prediction_type="flow")
     with pytest.raises(UserError, match="the model predicts 'flow': expected epsilon"):
         guide_of(copy)
-    settings.write_text('{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}')
-    with pytest.raises(UserError, match="FlowMatchEulerDiscreteScheduler, has no betas"):
+    settings.write_text('{"_class_name": "KarrasVeScheduler"}')
+    with pytest.raises(UserError, match="KarrasVeScheduler, has no betas and is none of a flow"):
         guide_of(copy)
+    settings.write_text('{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}')
+    assert noise_of(read_index(copy)) == Noise("flow")
 
 
-def test_inpainting_unet(copy: Path) -> None:
+def test_networks_that_do_not_belong_together(copy: Path) -> None:
     from diffusers import UNet2DConditionModel
 
-    settings = dict(json.loads((copy / "unet" / "config.json").read_text()), in_channels=9)
+    settings = dict(json.loads((copy / "unet" / "config.json").read_text()), in_channels=5, out_channels=5)
     UNet2DConditionModel.from_config(settings).save_pretrained(copy / "unet")
-    with pytest.raises(UserError, match="takes 9 channels, its autoencoder makes 4: it is no plain text-to-image"):
+    with pytest.raises(UserError, match="makes 5 channels, its autoencoder 4: they do not belong together"):
         guide_of(copy)
 
 
-# --- the hub ------------------------------------------------------------------------------------------------------
+def test_resolutions(tiny: Path) -> None:
+    assert guide_of(tiny).shape == (8, 8) and guide_of(tiny, resolution=32).shape == (16, 16)
+    with pytest.raises(UserError, match=r"^prior\.resolution=20: expected a multiple of 16, such as 16$"):
+        guide_of(tiny, resolution=20)
 
 
-class Hub(http.server.ThreadingHTTPServer):
-    """Answers every request with `status` and, as the real one does, the kind of error in a header."""
-
-    status, code = 404, "RepoNotFound"
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.asked: list[str] = []
-
-
-class Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Hub)
-        self.server.asked.append(self.path)
-        self.send_response(self.server.status)
-        self.send_header("X-Error-Code", self.server.code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the test's output clean."""
-
-
-@pytest.fixture
-def fake_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    from huggingface_hub import constants
-
-    server = Hub()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "message"),
-    [
-        (401, "RepoNotFound", r"someone/model is missing or needs a login \(401\)"),
-        (401, "", r"someone/model is missing or needs a login \(401\)"),
-        (403, "GatedRepo", "someone/model is gated: accept its licence on huggingface.co and log in"),
-        (404, "RepoNotFound", r"someone/model is not there \(404\): check its name"),
-        (500, "", r"someone/model is refused by the hub \(500\): try again later"),
-    ],
-)
-def test_a_hub_that_refuses(fake_hub: Hub, status: int, code: str, message: str) -> None:
-    fake_hub.status, fake_hub.code = status, code
-    with pytest.raises(UserError, match=message) as caught:
-        pretrained.stable_diffusion(asked(), "someone/model")
-    assert "prior.path=<a local diffusers folder>" in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_mirrors_are_asked_in_order(fake_hub: Hub) -> None:
-    with pytest.raises(UserError) as caught:
-        pretrained.stable_diffusion(asked())
-    models = [path for path in fake_hub.asked if path.startswith("/api/models/")]
-    assert models == [f"/api/models/{mirror}/revision/main" for mirror in pretrained.MIRRORS]
-    assert all(f"{mirror} is not there (404)" in str(caught.value) for mirror in pretrained.MIRRORS)
-
-
-def test_a_hub_out_of_reach(fake_hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match="someone/model is not in the cache and the hub cannot be reached"):
-        hub.download(["someone/model"])
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="cannot be reached: check the network and HF_HUB_OFFLINE"):
-        hub.download(["someone/model"])
-
-
-def test_a_cached_repository_is_used_offline(fake_hub: Hub, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    cached = Path(constants.HF_HUB_CACHE) / "models--someone--model"
-    shutil.copytree(tiny, cached / "snapshots" / ("0" * 40))
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text("0" * 40)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    found = hub.locate(None, ["someone/absent", "someone/model"], pretrained.PIPELINE)
-    assert found == cached / "snapshots" / ("0" * 40)
-    assert pretrained.stable_diffusion(asked(), "someone/model").shape == (8, 8)
-    assert fake_hub.asked == []
+def test_guidance_that_was_not_learned(tiny: Path) -> None:
+    with pytest.raises(UserError, match=r"prior\.embedded=3\.5: .* learned no guidance; leave it out"):
+        guide_of(tiny, embedded=3.5)

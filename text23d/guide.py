@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -31,6 +31,20 @@ class Latents(Protocol):
     def shown(self, phi: Representation[Any]) -> Representation[Any]: ...
 
     def decode(self, code: Tensor) -> Tensor: ...
+
+
+class Footprint(Protocol):
+    """Bytes that a prior takes beside its weights: one example in its network, one picture in its autoencoder with a
+    gradient, and one code back to a picture."""
+
+    @property
+    def network(self) -> int: ...
+
+    @property
+    def encoding(self) -> int: ...
+
+    @property
+    def decoding(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,9 @@ class Guide:
     others          the same for each of the request's other prompts
     latents         how they see phi where they see no pictures; None: as it renders
     captions        what the prior's world understood of each prompt; empty for other priors
+    complete        (c, known [B, C, *S], unknown [B, 1, *S]) -> c, told what is known, and 1 where it is not; None:
+                    the prior cannot be told
+    about           what a pretrained prior says of itself, such as its licence, for a person to see and to keep
     learner         what the method itself learns of the renderings; None: nothing
     watched         whether what the denoisers return is checked: see `sound`
     """
@@ -79,7 +96,10 @@ class Guide:
     others: Sequence[Callable[[Any], tuple[Any, Any]]] = ()
     latents: Latents | None = None
     captions: Sequence[Any] = ()
+    complete: Callable[[Any, Tensor, Tensor], Any] | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
     learner: Learner | None = None
+    footprint: Footprint | None = None
     watched: bool = False
 
     def conditioned_on(self, views: Any, learner: Learner | None = None) -> Guide:
@@ -163,6 +183,10 @@ def rows(c: Any, which: slice) -> Any:
     return c[which] if isinstance(c, Tensor) else c.rows(which)
 
 
-def cost(denoiser: Denoiser) -> int:
-    """Network evaluations a call of this denoiser makes: its `evaluations`, or 1."""
+def cost(denoiser: Denoiser, sigma: Tensor | None = None) -> int:
+    """Network evaluations a call of this denoiser makes: its `evaluations`, or 1. sigma: at these levels, where it
+    makes fewer at some."""
+    if sigma is not None and hasattr(denoiser, "evaluations_at"):
+        found: int = denoiser.evaluations_at(sigma)
+        return found
     return getattr(denoiser, "evaluations", 1)

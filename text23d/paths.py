@@ -35,6 +35,12 @@ def weights_dir() -> Path:
     return PACKAGE / "weights"
 
 
+def cache_dir() -> Path:
+    """The folder of what may be computed again: text23d in XDG_CACHE_HOME, or else in ~/.cache."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (given if given.is_absolute() else Path.home() / ".cache") / "text23d"
+
+
 def weights_of(what: str, world: str) -> Path:
     """The shipped weights of a world's prior or judge: `what`.safetensors of objects, `what`_<world>.safetensors of
     others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SMALLEST, LARGEST = 8, 8192  # pixels along a side
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a TIFF's tag, which Pillow heeds for 8 bits alone
@@ -34,6 +36,18 @@ def read_picture(path: str | os.PathLike[str], setting: str, square: bool = True
     """
     straight, alpha = _levels(path, setting, square).split([3, 1])
     return to_picture(straight * alpha, alpha)
+
+
+def pictures_in(folder: str | None, setting: str, expected: str) -> list[Path]:
+    """The pictures in a folder, by their names' endings and in their order. Raises UserError, with what is `expected`
+    of the folder, where it is missing or has none."""
+    if folder is None or not Path(folder).is_dir():
+        given = "null" if folder is None else folder
+        raise UserError(f"{setting}={given}: no such folder; expected {expected}")
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"{setting}={folder}: no picture there; expected files named {', '.join(SUFFIXES)}")
+    return paths
 
 
 def read_mask(path: str | os.PathLike[str], setting: str, square: bool = True) -> Tensor:

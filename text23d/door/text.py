@@ -20,6 +20,8 @@ NO_TEXTS = (
     "threads",
     "seconds",
     "stable_diffusion",
+    "embedded",
+    "resolution",
     "optimizer",
     "regions",
     "size",
@@ -27,6 +29,10 @@ NO_TEXTS = (
     "whole",
     "window",
     "stride",
+    "norm",
+    "perp_neg",
+    "rule",
+    "tile",
 )
 """The last names of the settings that are null or have to be given, and else a number, a list or a section."""
 RESOLVERS = r"now|slug|covering|grid|sound_frames|hydra|oc\.\w+"

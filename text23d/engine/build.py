@@ -19,8 +19,9 @@ from text23d.interlaced import FIELDS, Interlaced
 from text23d.method.average import Average
 from text23d.method.constraints import Inpaint, Unconstrained
 from text23d.method.noise import gaussian
-from text23d.method.update import InPixels, Reduce, Replace, Update, Updater
+from text23d.method.update import InPixels, Reduce, Replace, Update, Updater, resample
 from text23d.method.warm import SharedNoise, WarmStarts
+from text23d.prior.wrappers.completing import completing
 from text23d.prior.wrappers.regional import regional
 from text23d.representation.canvas import Canvas
 from text23d.representation.nerf import Nerf
@@ -55,13 +56,18 @@ class Parts:
         self, state: RunState, everyone: Views, progress: float, draw: Callable[[str], torch.Generator]
     ) -> Updater:
         """How phi follows its targets at this progress; everyone: all views of the iteration; draw: its streams."""
+        latents, inner = self.guide.latents, self.recipe.inner
         if state.optimizer is None:
             gather = lambda _, x0_hat: (everyone, self.ranks.gathered(x0_hat, len(everyone)))  # noqa: E731
-            return Replace(None if self.ranks.alone else gather)
+            replacing = Replace(None if self.ranks.alone else gather)
+            if latents is None:
+                return replacing
+            known: Any = getattr(self.task, "constraint", None)  # in phi's own space
+            shown = latents.shown(state.phi)  # type: ignore[arg-type]
+            return InPixels(replacing, shown, latents.decode, latents.factor, known and known.project)
         constrained = self.constraint.penalty and partial(self.constraint.penalty, state.phi)  # type: ignore[arg-type]
         penalties = [each for each in (constrained, self.task.penalty(state.phi, progress, draw)) if each is not None]
         apart = split if self.one_by_one else None
-        latents, inner = self.guide.latents, self.recipe.inner
         seen_by_rays = isinstance(state.phi, Nerf) and latents is None and inner % FIELDS == 0
         fields = interlaced if seen_by_rays else None
         update = Update(state.optimizer, inner, penalties, apart, reduction(self.recipe, self.ranks), fields)
@@ -108,12 +114,14 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     request = Request(asked[0], world, views.words, device, asked[1:])
     guide: Guide = build(cfg.get("prior"), "prior", Guide, request=request)
     guide, phi = replace(guide, watched=True), task.build(cfg.get("representation", {}), seed, device)
-    if task.regions is not None:
-        guide = regional(guide, task.regions.weights)
     constraint: Constraint[Any] = Unconstrained()
     if cfg.get("constraint"):
         known: Known = build(cfg["constraint"], "constraint", Known)
         constraint, views = known.constrain(views, task.single, device)
+    if isinstance(constraint, Inpaint):
+        guide = completing(guide, constraint.known, constraint.keep)
+    if task.regions is not None:
+        guide = regional(guide, task.regions.weights)
     optimizer = None
     if recipe.optimizer is None:
         require_pixels(phi, guide, constraint)
@@ -123,7 +131,7 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
         phi,
         optimizer,
         Average(phi.parameters(), recipe.ema) if recipe.ema else None,
-        noise_kept(views, phi, seed, device),
+        noise_kept(views, phi, seed, device, guide),
         recipe.learner(guide.unguided, generator(seed, 0, 0, "learner"), reduction(recipe, ranks)),
     )
     fine = None
@@ -131,16 +139,34 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
         require_windows(phi, views, constraint, state)
         fine = build(cfg["stage"], "stage", Fine, request=request)
     task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
+    if guide.latents is not None:
+        inside = coarser(inside, guide.latents.factor)
     one_by_one = device.type == "cpu" and not isinstance(phi, Canvas)  # whose gradient is as large as all of it
     return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine)
 
 
-def noise_kept(views: Sampler, phi: Any, seed: int, device: torch.device) -> WarmStarts | SharedNoise | None:
-    """Where views that come again find their noise."""
+def coarser(constraint: Constraint[Any], factor: int) -> Constraint[Any]:
+    """A constraint of codes, `factor` pixels along a side of each: it keeps as much of one as of its pixels."""
+    if not isinstance(constraint, Inpaint):
+        return constraint
+    keep = constraint.keep
+    return replace(
+        constraint,
+        keep=lambda views, shape: resample(keep(views, tuple(factor * side for side in shape)), shape),
+    )
+
+
+def noise_kept(
+    views: Sampler, phi: Any, seed: int, device: torch.device, guide: Guide
+) -> WarmStarts | SharedNoise | None:
+    """Where views that come again find their noise. Raises UserError for windows that share it, of a prior whose codes
+    have no place of their own in a canvas."""
     if not views.warm:
         return None
     if not isinstance(phi, Canvas):
         return WarmStarts()
+    if guide.latents is not None:
+        raise UserError("views.shared=true: a prior of latents has no noise for each pixel; use views.shared=false")
     return SharedNoise(gaussian(phi.values[None].detach(), generator(seed, 0, 0, "shared noise"))[0].to(device))
 
 
@@ -154,8 +180,9 @@ def require_windows(phi: Any, views: Sampler, constraint: Constraint[Any], state
 
 
 def require_pixels(phi: Any, guide: Guide, constraint: Constraint[Any]) -> None:
-    """Raises UserError where targets cannot replace phi's pixels."""
-    if not hasattr(guide.wrap(phi), "replace") or constraint.penalty:
+    """Raises UserError where targets cannot replace phi's pixels: those of a prior of latents are decoded to colour."""
+    own = isinstance(phi, Canvas) and phi.values.shape[0] == 3 if guide.latents else hasattr(phi, "replace")
+    if not own or constraint.penalty:
         raise UserError(
             "method/optimizer=replace: expected a representation that has pixels of its own, in the prior's space, "
             "and no constraint with a loss; use representation=image, or method/optimizer=adam"

@@ -12,6 +12,7 @@ from text23d.engine.build import Parts
 from text23d.engine.state import RunState
 from text23d.engine.thrift import Economy, economies_of
 from text23d.errors import TooLarge
+from text23d.guide import Guide, cost
 from text23d.kernels.backend import backend
 from text23d.memory import free_bytes, gib
 from text23d.prior.builtin.unet import UNet
@@ -55,6 +56,26 @@ def needs(state: RunState, parts: Parts, economy: Economy | None) -> list[Need]:
         ),
         Need(f"pictures of {views} views", "method.views", 20 * 4 * width * views * pixels),
         Need(f"the prior's layers for {seen} views", "method.views", seen * layers(parts.guide.unguided, pixels)),
+        *pretrained(parts.guide, views, batch, at_once),
+    ]
+
+
+def pretrained(guide: Guide, views: int, batch: int | None, at_once: int) -> list[Need]:
+    """What a pretrained prior takes for examples of `views`, of which its network sees `batch` at once, or None: all,
+    each as often as guidance evaluates it; and what its autoencoder takes, which sees `at_once` pictures for a
+    gradient."""
+    found = guide.footprint
+    if found is None:
+        return []
+    joined = views * cost(guide.main)
+    seen, encoded = min(batch or joined, joined), min(batch or views, at_once)
+    return [
+        Need(f"the network's layers for {seen} examples", "method.views or prior.precision", seen * found.network),
+        Need(
+            f"the autoencoder's layers for {encoded} pictures",
+            "prior.autoencoder.tile",
+            max(encoded * found.encoding, (batch or views) * found.decoding),
+        ),
     ]
 
 

@@ -123,6 +123,8 @@ def perform(
             run.trouble(each)
         state, parts, checkpoints, kernels = run.state, run.parts, run.checkpoints, describe(device.type)
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
+        if parts.guide.about:
+            on_event(Noted("prior: " + ", ".join(f"{name} {value}" for name, value in parts.guide.about.items())))
         state.clock.add("start-up", time.perf_counter() - run.started)
         optimise(run, settings.outputs)
         ranks.release()
@@ -130,6 +132,7 @@ def perform(
         summary = {
             "prompt": parts.prompt,
             "seed": parts.seed,
+            **({"model": dict(parts.guide.about)} if parts.guide.about else {}),
             "device": str(device),
             "backend": kernels.split()[0],
             "seconds": {**state.clock.seconds, "total": run.seconds},

@@ -60,6 +60,6 @@ class Algorithm1:
             denoised = guide.D_aux(x, sigma)
             x0_hat = target(x0, inverted.denoised, denoised, self.leak)
 
-        nfe = (inverted.nfe + 1 - guide.shared) * cost(guide.aux) + self.churn * cost(guide.main)
+        nfe = (inverted.nfe + 1 - guide.shared) * cost(guide.aux) + self.churn * cost(guide.main, sigma)
         noise_ratio = rms(inverted.x - inverted.denoised) / expected
         return Proposal(x0_hat, (x - denoised) / spread(sigma, x), nfe, inverted.residual, noise_ratio)

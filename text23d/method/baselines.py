@@ -124,9 +124,11 @@ class Guided:
     @staticmethod
     def at(guide: Guide, x: Tensor, sigma: Tensor) -> Guided:
         if not guide.shared:
-            return Guided(guide.D(x, sigma), cost(guide.main), unmeasured(x))
+            return Guided(guide.D(x, sigma), cost(guide.main, sigma), unmeasured(x))
         D_aux = guide.D_aux(x, sigma)
-        return Guided(guide.D_given(x, sigma, D_aux), cost(guide.main), rms(x - D_aux) / guide.expected_rms(sigma))
+        return Guided(
+            guide.D_given(x, sigma, D_aux), cost(guide.main, sigma), rms(x - D_aux) / guide.expected_rms(sigma)
+        )
 
 
 def unmeasured(x: Tensor) -> Tensor:

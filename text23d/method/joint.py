@@ -82,7 +82,7 @@ class StochSync:
         levels = torch.stack([sigma ** (1 - share) * low**share for share in shares])
         with stage("sample"):
             found = guide.D(integrate(guide.D, x, levels), low)
-        nfe = (self.steps + 1) * cost(guide.main)
+        nfe = sum(cost(guide.main, level) for level in (*levels[:-1], low))
         return Proposal(found, n, nfe, unmeasured(x0), rms(n))
 
 

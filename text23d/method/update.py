@@ -114,17 +114,21 @@ class InPixels:
     show    phi as colour [B, 3, factor H, factor W] in [-1, 1], for shapes in pixels.
     decode  codes [B, C, H, W] -> the same.
     factor  pixels along a side for one element of a code.
+    project (colour, views) -> the colour as it should be instead, such as where pixels are known; None: as it is.
     """
 
     update: Updater
     show: Representation[Any]
     decode: Callable[[Tensor], Tensor]
     factor: int
+    project: Callable[[Tensor, Any], Tensor] | None = None
 
     def __call__(self, phi: Representation[Any], views: Any, x0_hat: Tensor, shape: Shape) -> list[float]:
         """As `Update`; shape is the code's. phi, as the prior sees it, is not rendered."""
         with torch.no_grad():
             colour = self.decode(x0_hat)
+            if self.project is not None:
+                colour = self.project(colour, views)
         return self.update(self.show, views, colour, tuple(self.factor * side for side in shape))
 
 

@@ -3,18 +3,13 @@ seen those pictures and nothing else."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
-from text23d.pictures import read_picture
+from text23d.pictures import pictures_in, read_picture
 from text23d.prior.analytic import Empirical
-from text23d.settings import shown
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def guide(request: Request, folder: str | None) -> Guide:
@@ -29,11 +24,7 @@ def guide(request: Request, folder: str | None) -> Guide:
 
 def read_folder(folder: str | None) -> Tensor:
     """[N, 4, S, S] in picture space, by the files' names."""
-    if folder is None or not Path(folder).is_dir():
-        raise UserError(f"prior.folder={shown(folder)}: no such folder; expected one of square pictures of one size")
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise UserError(f"prior.folder={folder}: no picture there; expected files named {', '.join(SUFFIXES)}")
+    paths = pictures_in(folder, "prior.folder", "one of square pictures of one size")
     pictures = [read_picture(path, "prior.folder") for path in paths]
     for path, picture in zip(paths, pictures, strict=True):
         if picture.shape != pictures[0].shape:

@@ -19,6 +19,7 @@ from text23d.pictures import read_mask, read_picture
 from text23d.representation.image import PixelImage, resized
 from text23d.representation.views import Angle, FixedCamera, WithCamera
 from text23d.settings import Finite, number, whole
+from text23d.tasks.cutout import cut_out
 
 
 class Known(Protocol):
@@ -85,13 +86,15 @@ class KnownPixels:
 @dataclass(frozen=True)
 class KnownView:
     """A picture to look like: picture, a file; mask, a file of the same size, white where it counts, or None:
-    everywhere; weight of the loss; size, the side in pixels at which it is compared."""
+    everywhere; weight of the loss; size, the side in pixels at which it is compared; matting, the folder of a model
+    that cuts out the object of a photograph, see `tasks.cutout`."""
 
     picture: str
     mask: str | None
     place: Place
     weight: float
     size: int
+    matting: str | None = None
 
     def constrain(self, views: Sampler, single: bool, device: torch.device) -> tuple[Constraint[Cameras], Sampler]:
         """See `Known`. Raises UserError for a picture without transparency or mask, too: its background would count as
@@ -99,10 +102,13 @@ class KnownView:
         view = self.place.camera(views, single).sample(1).to(device)
         picture = read_picture(self.picture, "constraint.picture")
         if self.mask is None and not single and bool((picture[3] == 1).all()):
-            raise UserError(
-                f"constraint.picture={self.picture} is covered everywhere: expected the object cut out (a PNG with "
-                "transparency), or constraint.mask=<a picture that is white where the object is>"
-            )
+            if self.matting is None:
+                raise UserError(
+                    f"constraint.picture={self.picture} is covered everywhere: expected the object cut out (a PNG with "
+                    "transparency), constraint.mask=<a picture that is white where the object is>, or "
+                    "constraint.matting=<a folder with a model that cuts it out>"
+                )
+            picture = cut_out(picture, self.matting, "constraint.matting")
         mask = torch.ones_like(picture[:1]) if self.mask is None else read_like(picture, self.mask)
         shape = (self.size, self.size)
         shown, counted = (resized(each[None], shape).to(device) for each in (picture, mask))
@@ -130,9 +136,10 @@ def reference(
     elevation: Finite | None = None,
     distance: Finite | None = None,
     fov: Finite | None = None,
+    matting: str | None = None,
 ) -> KnownView:
     """`KnownView` as a configuration says it."""
-    return KnownView(picture, mask, Place(azimuth, elevation, distance, fov), weight, size)
+    return KnownView(picture, mask, Place(azimuth, elevation, distance, fov), weight, size, matting)
 
 
 def read_like(picture: Tensor, path: str) -> Tensor:

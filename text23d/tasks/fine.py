@@ -15,6 +15,7 @@ from text23d.method.schedule import Schedule
 from text23d.paths import weights_dir
 from text23d.prior.builtin.guide import guide
 from text23d.prior.wrappers.guidance import Scale
+from text23d.prior.wrappers.rule import PLAIN, Rule
 from text23d.representation.nerf import Nerf
 from text23d.settings import number
 
@@ -42,8 +43,16 @@ class Fine:
         return Closeups(cameras, corner, phi.render_image(cameras, self.guide.shape))
 
 
-def fine(request: Request, begin: Begin, sigma: Schedule, guidance: Scale = 1.5, weights: str | None = None) -> Fine:
+def fine(
+    request: Request,
+    begin: Begin,
+    sigma: Schedule,
+    guidance: Scale = 1.5,
+    weights: str | None = None,
+    negative: str | None = None,
+    rule: Rule | None = None,
+) -> Fine:
     """The stage for what is asked, as `conf/stage/fine.yaml` explains it. Raises UserError for bad weights and for
     words that they do not know."""
-    windows = guide(request, weights or str(weights_dir() / WEIGHTS), guidance)
+    windows = guide(request, weights or str(weights_dir() / WEIGHTS), guidance, negative, rule=rule or PLAIN)
     return Fine(replace(windows, watched=True), begin, sigma)

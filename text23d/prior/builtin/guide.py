@@ -15,7 +15,8 @@ from text23d.guide import Guide, Request
 from text23d.paths import weights_dir, weights_of
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition
-from text23d.prior.wrappers.guidance import Guided, Scale
+from text23d.prior.wrappers.guidance import Scale, guided
+from text23d.prior.wrappers.rule import PLAIN, Rule, kept
 
 SMALL = "small"
 CONDITIONINGS = {"full": "full", "camera": "views", "none": "none"}
@@ -30,6 +31,7 @@ def guide(
     auxiliary: Literal["full", "camera", "none"] = "full",
     auxiliary_weights: str | None = None,
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    rule: Rule = PLAIN,
 ) -> Guide:
     """The shipped prior as D with classifier-free guidance, and as D' without, conditioned on `auxiliary`.
 
@@ -37,6 +39,7 @@ def guide(
     weights, auxiliary_weights: files of D and of D'; None: the shipped prior of the world, and the same as D. SMALL:
     the shipped small prior of objects.
     precision: auto (bfloat16 where the processor multiplies it natively), float32 or bfloat16.
+    rule: how guidance leads away, if not plainly.
     Raises UserError for bad weights and unknown words.
     """
     world, device = request.world, request.device
@@ -48,8 +51,14 @@ def guide(
     aux = builtin.load(shipped(auxiliary_weights, world), device, dtypes[precision]) if auxiliary_weights else prior
     for each in (prior, aux):
         each.vocabulary.encode(said)
-    away = prior.vocabulary.encode([unwanted])[0]  # no words: no caption
-    main = Guided(prior.denoiser, guidance, lambda c: c.saying(away)) if guidance != 1 else prior.denoiser
+    away = prior.vocabulary.encode([unwanted])[0] if negative else None
+    main = guided(
+        prior.denoiser,
+        guidance,
+        rule,
+        kept("v_prediction", prior.denoiser.sigma_data),
+        None if away is None else lambda c: c.saying(away),
+    )
     asked = [partial(conditions, prior, aux, words, auxiliary) for words in said]
     return Guide(
         main,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from typing import Annotated, Any, Generic, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from text23d.contracts import Representation, Seen, Shape
+from text23d.errors import UserError
+from text23d.settings import Flag, whole
 
 
 class Codec(Protocol):
@@ -28,9 +30,46 @@ class Codec(Protocol):
 
 
 @dataclass(frozen=True)
+class Autoencoding:
+    """How an autoencoder computes.
+
+    precision  of its weights and layers. float16 loses gradients: those of a mean over a batch of codes are below what
+               it can hold, and the autoencoder of SDXL overflows in it. bfloat16 has the range of float32.
+    tile       side in pixels of the tiles that are encoded and decoded one after another and blended where they
+               overlap, by a quarter; None: whole pictures.
+    recompute  whether a gradient computes each block's layers once more instead of remembering them.
+    """
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    tile: Annotated[int, whole(32, 8192)] | None = None
+    recompute: Flag = True
+
+    def of(self, vae: Any, device: torch.device, side: int) -> Any:
+        """A diffusers AutoencoderKL that computes so, of pictures of that side in pixels. Raises UserError for tiles
+        that are no parts of them."""
+        vae = vae.to(device, getattr(torch, self.precision))
+        if self.recompute:
+            vae.enable_gradient_checkpointing()
+        if self.tile is not None:
+            factor = 2 ** (len(vae.config.block_out_channels) - 1)
+            if self.tile >= side or self.tile % (4 * factor):
+                raise UserError(
+                    f"prior.autoencoder.tile={self.tile}: expected a multiple of {4 * factor} below the {side} pixels "
+                    "that this prior sees, or null"
+                )
+            vae.enable_tiling()
+            vae.tile_sample_min_size, vae.tile_latent_min_size = self.tile, self.tile // factor
+        return vae
+
+
+WHOLE = Autoencoding()
+"""Whole pictures in float32."""
+
+
+@dataclass(frozen=True)
 class LatentCodec:
     """A diffusers AutoencoderKL: the mean of its posterior (a random draw would be noise on the target), shifted and
-    scaled to `std` on the autoencoder's own data."""
+    scaled to `std` on the autoencoder's own data. It computes in its own precision, and gives what it got."""
 
     vae: Any
     std: float = 1.0
@@ -40,10 +79,16 @@ class LatentCodec:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     def encode(self, rgb: Tensor) -> Tensor:
-        return (self.vae.encode(rgb).latent_dist.mean - self._shift) * self._scale
+        code = self.vae.encode(rgb.to(self._dtype(rgb))).latent_dist.mean.to(rgb.dtype)
+        return (code - self._shift) * self._scale
 
     def decode(self, code: Tensor) -> Tensor:
-        return self.vae.decode(code / self._scale + self._shift).sample
+        latent = code / self._scale + self._shift
+        rgb: Tensor = self.vae.decode(latent.to(self._dtype(code))).sample.to(code.dtype)
+        return rgb
+
+    def _dtype(self, given: Tensor) -> torch.dtype:
+        return getattr(self.vae, "dtype", given.dtype)
 
     @property
     def _shift(self) -> float:
@@ -52,6 +97,18 @@ class LatentCodec:
     @property
     def _scale(self) -> float:
         return float(self.vae.config.scaling_factor * self.std)
+
+
+class Pixels:
+    """The codec of a prior that sees colour itself."""
+
+    factor = 1
+
+    def encode(self, rgb: Tensor) -> Tensor:
+        return rgb
+
+    def decode(self, code: Tensor) -> Tensor:
+        return code
 
 
 @dataclass(frozen=True)
@@ -104,6 +161,11 @@ class OnGrey(Generic[Seen]):
 
     def render(self, views: Seen, shape: Shape) -> Tensor:
         return on_grey(self.phi.render(views, shape), self.background)
+
+    def replace(self, views: Seen, colour: Tensor) -> None:
+        """Have phi, which is colour itself, show this instead."""
+        phi: Any = self.phi
+        phi.replace(views, colour)
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:
         return self.phi.parameters()

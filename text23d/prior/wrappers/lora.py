@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
+from text23d.contracts import Denoiser
 from text23d.errors import UserError
 
 CONVOLUTIONS = (nn.Conv3d,), (nn.Conv2d,), (nn.Conv1d,)
@@ -27,19 +30,56 @@ class LowRank(nn.Module):
         return weight + (self.B @ self.A).reshape(weight.shape).to(weight.dtype)
 
 
-def adapt(network: object, rank: int, generator: torch.Generator) -> nn.Module:
-    """A network that computes what `network` does until it learns, for only the A and B of its layers (see
-    `adaptable`) require a gradient. It shares all other weights with `network`, which stays as it is.
+class Denoising(nn.Module):
+    """A denoiser whose network is one of its own parts, as a module: what learns in it is what learns in `network`."""
+
+    def __init__(self, denoiser: Denoiser, network: nn.Module) -> None:
+        super().__init__()
+        self.denoiser, self.network = denoiser, network
+
+    def forward(self, x: Tensor, sigma: Tensor, c: Any = None) -> Tensor:
+        return self.denoiser(x, sigma, c)
+
+
+def adapt(denoiser: object, rank: int, generator: torch.Generator) -> nn.Module:
+    """A denoiser that computes what `denoiser` does until it learns, for only the A and B of its network's layers (see
+    `adaptable`) require a gradient. It shares all other weights with `denoiser`, which stays as it is: a network, or
+    adapters of one that is in a field of theirs (see `prior.wrappers.vp`).
 
     Raises UserError for what has no such layers, and for a rank below 1.
     """
     if type(rank) is not int or rank < 1:
         raise UserError(f"rank = {rank}: a low-rank adaptation is of a whole rank, at least 1; use 4")
-    if not isinstance(network, nn.Module) or not adaptable(network):
+    network = network_of(denoiser)
+    if network is None or not adaptable(network):
         raise UserError(
-            f"a low-rank adaptation of {type(network).__name__}: expected a network with linear or convolutional "
+            f"a low-rank adaptation of {type(denoiser).__name__}: expected a network with linear or convolutional "
             "layers, as the built-in prior is; choose prior=builtin or another method"
         )
+    adapted = adapted_network(network, rank, generator)
+    if network is denoiser:
+        return adapted
+    return Denoising(with_network(denoiser, adapted), adapted)
+
+
+def network_of(denoiser: object) -> nn.Module | None:
+    """The network inside a denoiser: itself, or in a field of dataclasses inside each other."""
+    if isinstance(denoiser, nn.Module):
+        return denoiser
+    inside = [getattr(denoiser, each.name) for each in fields(denoiser)] if is_dataclass(denoiser) else []
+    return next((found for found in map(network_of, inside) if found is not None), None)
+
+
+def with_network(denoiser: Any, network: nn.Module) -> Any:
+    """The same with another network inside."""
+    if isinstance(denoiser, nn.Module):
+        return network
+    of = {each.name: getattr(denoiser, each.name) for each in fields(denoiser)}
+    return replace(denoiser, **{name: with_network(each, network) for name, each in of.items() if network_of(each)})
+
+
+def adapted_network(network: nn.Module, rank: int, generator: torch.Generator) -> nn.Module:
+    """A network that shares the weights of `network`, with A and B to learn."""
     adapted = copy.deepcopy(network, {id(each): each for each in network.parameters()})
     frozen = {id(each) for each in network.parameters()}
     for layer in adaptable(adapted):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from text23d.contracts import Denoiser, Shape
 from text23d.errors import UserError
 from text23d.guide import Guide
-from text23d.prior.wrappers.guidance import Guided
+from text23d.prior.wrappers.guidance import Against, Guided
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,10 @@ class Blend:
 
 @dataclass(frozen=True)
 class Regional:
-    """D(x; sigma, c) = sum over prompts r of w_r D(x; sigma, c_r), c a `Blend`; only where w_r > 0 is D evaluated. With
-    guidance it is the same, whether that blends or is blended: both are linear in D."""
+    """D(x; sigma, c) = sum over prompts r of w_r D(x; sigma, c_r), c a `Blend`; only where w_r > 0 is D evaluated.
+
+    Guidance is that of the blend: a plain one would be the same prompt by prompt, since both are linear in D, and what
+    takes norms and projections takes them of all that an example shows."""
 
     inner: Denoiser
 
@@ -83,7 +85,8 @@ def regional(guide: Guide, weights: Tensor) -> Guide:
     aux: Denoiser = Regional(guide.aux)
     main: Denoiser = aux if unguided is guide.aux else Regional(unguided)
     if isinstance(guide.main, Guided):
-        main = Guided(main, guide.main.scale, partial(elsewhere, guide.main.away))
+        against = tuple(partial(opposed, each) for each in guide.main.against)
+        main = replace(guide.main, denoiser=main, away=partial(elsewhere, guide.main.away), against=against)
     factor = 1 if guide.latents is None else guide.latents.factor
     blended = partial(blends, conditions, weights, guide.shape, factor)
     return replace(guide, main=main, aux=aux, conditions=blended, others=())
@@ -92,6 +95,13 @@ def regional(guide: Guide, weights: Tensor) -> Guide:
 def elsewhere(away: Callable[[Any], Any], c: Blend) -> Blend:
     """What guidance moves away from."""
     return replace(c, c=away(c.c))
+
+
+def opposed(against: Against, c: Blend) -> tuple[Blend, Tensor]:
+    """A prompt of Perp-Neg, and its weights; those of an example are the same for all its prompts."""
+    found, weight = against(c.c)
+    of_examples = weight.new_zeros(len(c)).scatter_(0, c.example.to(weight.device), weight)
+    return replace(c, c=found), of_examples
 
 
 def blends(

@@ -22,9 +22,10 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 def sigma_table(alphas_cumprod: Tensor) -> Tensor:
-    """abar [T], falling, -> sigma [T'], rising. Last steps without any signal (abar = 0) have no sigma and are left
-    out."""
-    abar = alphas_cumprod[alphas_cumprod > 0].double()
+    """abar [T], falling, -> sigma [T'], rising. Where no signal is left (abar = 0; Lin et al. 2024) it is infinite; of
+    such steps the first is kept."""
+    abar = alphas_cumprod.double()
+    abar = abar[: int((abar > 0).sum()) + 1]
     return ((1 - abar) / abar).sqrt()
 
 
@@ -49,12 +50,14 @@ class VariancePreserving:
             )
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """sigma [B] -> t [B] in [0, T - 1], linear in log sigma between the table's levels and held at its ends."""
-        table, level = self.sigmas.to(sigma).log(), sigma.log()
-        level = level.clamp(table[0], table[-1])
+        """sigma [B] -> t [B] in [0, T - 1], as sigma: linear in log sigma between the table's levels, linear in 1 /
+        sigma towards a last one that is infinite, and held at its ends."""
+        table = self.sigmas.to(sigma.device)
+        level = sigma.double().clamp(table[0], table[-1])
         above = torch.searchsorted(table, level).clamp(1, len(table) - 1)
         low, high = table[above - 1], table[above]
-        return above - 1 + (level - low) / (high - low)
+        share = torch.where(high.isinf(), 1 - low / level, (level / low).log() / (high / low).log())
+        return (above - 1 + share).to(sigma)
 
     def __call__(self, x: Tensor, sigma: Tensor, c: Any = None) -> Tensor:
         """x [B, C, *S], sigma [] or [B] > 0 -> E[x0 | x] as x."""
@@ -65,6 +68,24 @@ class VariancePreserving:
         if self.prediction == "v_prediction":  # x0 = sqrt(abar) x_vp - sqrt(1 - abar) v
             return x / (1 + s**2) - s * (1 + s**2).rsqrt() * f
         return f
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """D of a latent consistency model (Luo et al. 2023, Eq. 9): c_skip x_vp + c_out x0, where x0 is what its network
+    predicts, `inner`; c_skip = d^2 / (u^2 + d^2) and c_out = u / sqrt(u^2 + d^2), u = scale t and d = `sigma_data`."""
+
+    inner: VariancePreserving
+    sigma_data: float
+    scale: float
+
+    def __call__(self, x: Tensor, sigma: Tensor, c: Any = None) -> Tensor:
+        """x [B, C, *S], sigma [] or [B] > 0 -> what the model takes to be x0, as x."""
+        s = column(sigma, x)
+        u = self.scale * column(self.inner.timestep(s.flatten()), x)
+        spread = u**2 + self.sigma_data**2
+        x_vp = x * (1 + s**2).rsqrt()
+        return self.sigma_data**2 / spread * x_vp + u * spread.rsqrt() * self.inner(x, sigma, c)
 
 
 @dataclass(frozen=True)

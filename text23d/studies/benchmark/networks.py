@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from text23d.prior.hub.stable_diffusion import require_diffusers
+from text23d.prior.hub.parts import require_diffusers
 from text23d.studies.benchmark.replay import Replay
 from text23d.studies.benchmark.timing import Call
 

@@ -33,8 +33,8 @@ REQUIRED = {
 }
 """Distributions that the main job requires, and a module of each."""
 OPTIONAL = {
-    "diffusers": ("diffusers", "prior=stable_diffusion", 'pip install -e ".[hub]"'),
-    "transformers": ("transformers", "prior=stable_diffusion", 'pip install -e ".[hub]"'),
+    "diffusers": ("diffusers", "prior=sd15 and its like", 'pip install -e ".[hub]"'),
+    "transformers": ("transformers", "prior=sd15 and its like", 'pip install -e ".[hub]"'),
     "tensorboard": ("tensorboard", "tensorboard=true", 'pip install -e ".[tensorboard]"'),
     "tinycudann": ("tinycudann", "representation=nerf_tinycudann", "install tiny-cuda-nn for your GPU"),
 }

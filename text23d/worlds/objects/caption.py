@@ -316,4 +316,4 @@ def _help() -> str:
 
 def _unknown(token: str) -> str:
     """What is wrong with an unknown word, on one line, with the nearest known words."""
-    return f"{unknown(token, words(), 'the built-in prior')}; prior=stable_diffusion reads any prompt"
+    return f"{unknown(token, words(), 'the built-in prior')}; prior=sd15 reads any prompt"
