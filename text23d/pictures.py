@@ -14,6 +14,7 @@ from torch import Tensor
 from text23d.errors import UserError
 from text23d.files import atomic
 from text23d.paths import given_file
+from text23d.settings import shown
 from text23d.spaces import from_picture, to_picture
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def pictures_in(folder: str | None, setting: str, expected: str) -> list[Path]:
     """The pictures in a folder, by their names' endings and in their order. Raises UserError, with what is `expected`
     of the folder, where it is missing or has none."""
     if folder is None or not Path(folder).is_dir():
-        given = "null" if folder is None else folder
-        raise UserError(f"{setting}={given}: no such folder; expected {expected}")
+        raise UserError(f"{setting}={shown(folder)}: no such folder; expected {expected}")
     paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(f"{setting}={folder}: no picture there; expected files named {', '.join(SUFFIXES)}")

@@ -35,7 +35,7 @@ NO_TEXTS = (
     "tile",
 )
 """The last names of the settings that are null or have to be given, and else a number, a list or a section."""
-RESOLVERS = r"now|slug|covering|grid|sound_frames|hydra|oc\.\w+"
+RESOLVERS = r"now|slug|covering|window_count|sound_frames|hydra|oc\.\w+"
 QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
 
 

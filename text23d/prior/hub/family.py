@@ -79,20 +79,27 @@ class Network:
         return self.predict(self.model, x.to(self.dtype), t, said)[:, : x.shape[1]].to(x)
 
 
+def padded(tokenizer: Any, prompts: Sequence[str], limit: int, ends: int) -> Any:
+    """Prompts as tokens, all padded to `limit`, which includes the tokenizer's own `ends` at a prompt's ends.
+
+    Raises UserError for a prompt longer than that.
+    """
+    longest = max(len(ids) for ids in tokenizer(list(prompts), verbose=False).input_ids)
+    if longest > limit:
+        raise UserError(
+            f"the prompt is {longest - ends} tokens long with its view: this prior reads {limit - ends}; shorten it"
+        )
+    return tokenizer(list(prompts), padding="max_length", max_length=limit, return_tensors="pt")
+
+
 @torch.no_grad()
 def clip(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Any:
     """What a CLIP text encoder says of these prompts, padded to the length that it reads.
 
     Raises UserError for a prompt longer than that.
     """
-    limit = encoder.config.max_position_embeddings
-    counts = [len(ids) for ids in tokenizer(list(prompts), verbose=False).input_ids]
-    if max(counts) > limit:
-        raise UserError(
-            f"the prompt is {max(counts) - 2} tokens long with its view: this prior reads {limit - 2}; shorten it"
-        )
-    ids = tokenizer(list(prompts), padding="max_length", max_length=limit, return_tensors="pt").input_ids
-    return encoder(ids.to(encoder.device), output_hidden_states=True)
+    told = padded(tokenizer, prompts, encoder.config.max_position_embeddings, ends=2).to(encoder.device)
+    return encoder(told.input_ids, output_hidden_states=True)
 
 
 @torch.no_grad()
@@ -101,11 +108,6 @@ def t5(tokenizer: Any, encoder: Any, prompts: Sequence[str], limit: int, masked:
 
     masked: whether the encoder itself leaves padding out. Raises UserError for a prompt of more than `limit` tokens.
     """
-    counts = [len(ids) for ids in tokenizer(list(prompts), verbose=False).input_ids]
-    if max(counts) > limit:
-        raise UserError(
-            f"the prompt is {max(counts) - 1} tokens long with its view: this prior reads {limit - 1}; shorten it"
-        )
-    told = tokenizer(list(prompts), padding="max_length", max_length=limit, return_tensors="pt").to(encoder.device)
+    told = padded(tokenizer, prompts, limit, ends=1).to(encoder.device)
     states = encoder(told.input_ids, attention_mask=told.attention_mask if masked else None)[0]
     return states, told.attention_mask

@@ -19,7 +19,7 @@ from text23d.prior.hub.noise import Noise, noise_of
 from text23d.prior.hub.parts import load, require_diffusers
 from text23d.prior.hub.policy import AS_IT_IS, Memory
 from text23d.prior.hub.views import ViewPrompts, between
-from text23d.prior.wrappers.codec import WHOLE, Autoencoding
+from text23d.prior.wrappers.codec import WHOLE, Autoencoding, factor_of
 from text23d.prior.wrappers.vp import Rescaled
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
@@ -186,11 +186,6 @@ def autoencoder(index: Index, family: Family, network: Any, device: torch.device
             "they do not belong together; download the model again"
         )
     return vae
-
-
-def factor_of(vae: Any) -> int:
-    """Pixels along a side for one latent."""
-    return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def side_of(family: Family, network: Any, vae: Any, resolution: int | None) -> int:

@@ -29,6 +29,11 @@ class Codec(Protocol):
         ...
 
 
+def factor_of(vae: Any) -> int:
+    """Pixels along a side for one latent of a diffusers AutoencoderKL."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
 @dataclass(frozen=True)
 class Autoencoding:
     """How an autoencoder computes.
@@ -51,7 +56,7 @@ class Autoencoding:
         if self.recompute:
             vae.enable_gradient_checkpointing()
         if self.tile is not None:
-            factor = 2 ** (len(vae.config.block_out_channels) - 1)
+            factor = factor_of(vae)
             if self.tile >= side or self.tile % (4 * factor):
                 raise UserError(
                     f"prior.autoencoder.tile={self.tile}: expected a multiple of {4 * factor} below the {side} pixels "
@@ -76,7 +81,7 @@ class LatentCodec:
 
     @property
     def factor(self) -> int:
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return factor_of(self.vae)
 
     def encode(self, rgb: Tensor) -> Tensor:
         code = self.vae.encode(rgb.to(self._dtype(rgb))).latent_dist.mean.to(rgb.dtype)

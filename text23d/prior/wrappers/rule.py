@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from text23d.errors import UserError
+from text23d.prior.builtin.edm import column
 from text23d.settings import NonNegative, Positive, Share
 
 Prediction = Literal["sample", "epsilon", "v_prediction", "flow"]
@@ -90,21 +91,21 @@ class Rule:
         else:
             guided = towards + (scale - 1) * self.projected(difference, towards)
         for each, weight in against:
-            guided = guided - scale * spread(weight, guided) * perpendicular(each - from_, difference)
+            guided = guided - scale * column(weight, guided) * perpendicular(each - from_, difference)
         return self.rescaled(guided, towards, kept) if self.rescale else guided
 
     def projected(self, difference: Tensor, towards: Tensor) -> Tensor:
         """APG's difference: no longer than `norm`, its part along D(x; c) times `parallel` (Eqs. 6 to 9)."""
         if self.norm is not None:
             length = difference.flatten(1).norm(dim=1).clamp(min=torch.finfo(difference.dtype).tiny)
-            difference = spread((self.norm / length).clamp(max=1), difference) * difference
+            difference = column((self.norm / length).clamp(max=1), difference) * difference
         across = perpendicular(difference, towards)
         return across + self.parallel * (difference - across)
 
     def rescaled(self, guided: Tensor, towards: Tensor, kept: Tensor) -> Tensor:
         """What the network predicts, D - k x but for a factor, with a deviation more like that of D(x; c)'s."""
         told, found = ((each - kept).flatten(1).std(1) for each in (towards, guided))
-        return spread(self.rescale * told / found + 1 - self.rescale, guided) * (guided - kept) + kept
+        return column(self.rescale * told / found + 1 - self.rescale, guided) * (guided - kept) + kept
 
 
 PLAIN = Rule()
@@ -114,9 +115,4 @@ PLAIN = Rule()
 def perpendicular(a: Tensor, b: Tensor) -> Tensor:
     """a without its part along b, example by example: a - (a . b) / |b|^2 b; a itself where b is 0."""
     along, length = (a * b).flatten(1).sum(1), b.square().flatten(1).sum(1)
-    return a - spread(along / length.clamp(min=torch.finfo(b.dtype).tiny), b) * b
-
-
-def spread(weight: Tensor, x: Tensor) -> Tensor:
-    """[B] -> [B, 1, ...], to multiply x [B, ...]."""
-    return weight.to(x).reshape(-1, *[1] * (x.dim() - 1))
+    return a - column(along / length.clamp(min=torch.finfo(b.dtype).tiny), b) * b

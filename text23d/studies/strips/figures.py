@@ -26,9 +26,15 @@ def steps(x: Tensor, axis: int, wrap: bool) -> Tensor:
 def edge_ratio(found: Tensor, edges: Tensor) -> float:
     """The mean of `found` [N] at these places relative to that of all others: 1 where windows do not show. NaN where
     there are none, or no others."""
+    at, elsewhere = means(found, edges)
+    return (at / elsewhere).item()
+
+
+def means(found: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+    """Of `found` [N] at these places, and at all others."""
     at = torch.zeros(len(found), dtype=torch.bool)
     at[edges] = True
-    return (found[at].mean() / found[~at].mean()).item()
+    return found[at].mean(), found[~at].mean()
 
 
 def step_ratio(made: Made) -> float:

@@ -16,7 +16,7 @@ from text23d import audio
 from text23d.artifact.hearing import high_band
 from text23d.crops import Crops
 from text23d.judge.network import Judge
-from text23d.studies.strips.figures import seam_rank, step_ratio
+from text23d.studies.strips.figures import means, seam_rank, step_ratio
 from text23d.studies.strips.made import Made
 from text23d.tasks.listening import Listener
 from text23d.windows import Windows
@@ -141,9 +141,8 @@ def click_ratio(wave: np.ndarray, made: Made) -> float:
     """The high band where windows of the last iteration begin or end, relative to elsewhere, by geometric means, which
     one loud note does not decide: 1 where nothing clicks."""
     found = torch.from_numpy(np.log(high_band(wave, audio.RATE, audio.BINS)))
-    at = torch.zeros(len(found), dtype=torch.bool)
-    at[made.edges() - int(not made.wrap)] = True
-    return (found[at].mean() - found[~at].mean()).exp().item()
+    at, elsewhere = means(found, made.edges() - int(not made.wrap))
+    return (at - elsewhere).exp().item()
 
 
 MEDIA: Mapping[str, Medium] = {"panorama": Panoramas(), "video": Videos(), "audio": SoundPieces()}
