@@ -33,7 +33,7 @@ def test_train_prior_writes_a_prior_and_goes_on_where_it_stopped(tmp_path: Path)
     assert all(value > 0 for value in first.table["rms_none"])
     assert (tmp_path / "made" / "prior.md").read_text().count("|") > 60
     assert (tmp_path / "made" / "samples.png").stat().st_size > 0
-    assert "- never shown: a purple car" in (tmp_path / "made" / "prior.md").read_text()
+    assert "- never shown: a turquoise teapot" in (tmp_path / "made" / "prior.md").read_text()
     command("train_prior", tmp_path, *small, "train.images=48")
     assert builtin.load(tmp_path / "made" / "prior.safetensors").card["images"] == 48
 

@@ -73,14 +73,15 @@ class ObjectTask:
         return phi.penalty(progress, draw("surface"))
 
     def fault(self, phi: Nerf) -> str:
-        """Whether no ray, or nearly every ray that meets the ball of radius 1, is stopped."""
+        """Whether no ray, or nearly every ray that comes nearer to the centre than 0.9, is stopped: nearer to the edge of
+        the ball of radius 1 the way through it is short."""
         views = orbit(AZIMUTHS, 15.0).to(self.device)
         origins, directions = views.rays((COARSE, COARSE))
         closest = torch.linalg.cross(origins, directions).norm(dim=-1)
         alpha = (phi.render_image(views, COARSE)[:, 3] + 1) / 2
         if alpha.max() < 0.05:
             return "the field is empty: no picture shows anything"
-        if (alpha[closest < 1] > 0.99).float().mean() > 0.995:
+        if (alpha[closest < 0.9] > 0.99).float().mean() > 0.995:
             return "the field is opaque: all pictures show a full ball"
         return ""
 

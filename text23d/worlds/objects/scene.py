@@ -13,13 +13,10 @@ from text23d.worlds.objects.kinds import KINDS
 from text23d.worlds.objects.parts import OBJECT_RADIUS, Floats, Object, Part, normalise
 
 # Pairs of kind and colour that the prior never sees, in training or as the other thing of a pair: what it makes of
-# them shows whether it composes.
+# them shows whether it composes. The weights that this project ships saw none of them in any of their trainings.
 HELD_OUT = (
-    ("car", "purple"),
     ("teapot", "turquoise"),
     ("chair", "pink"),
-    ("airplane", "orange"),
-    ("house", "blue"),
     ("duck", "green"),
     ("robot", "yellow"),
     ("mushroom", "grey"),
