@@ -28,7 +28,7 @@ from text23d.engine.thrift import thriftily
 from text23d.errors import Diverged
 from text23d.pictures import write_picture
 
-STEPS, HALF = 20, 3
+STEPS, HALF = 8, 3
 ODD = 7
 """Examples of a batch."""
 

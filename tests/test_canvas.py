@@ -105,8 +105,18 @@ def test_targets_replace_what_windows_see_by_their_mean() -> None:
     canvas.values.data.fill_(9.0)
     views = Windows(torch.tensor([[0], [1]]), (False,))
     canvas.replace(views, torch.tensor([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]))
-    assert canvas.values[0].tolist() == [1.0, 3.0, 4.0, 6.0, 9.0, 9.0]
-    assert torch.equal(canvas.render(views, (3,))[1], torch.tensor([[3.0, 4.0, 6.0]]))
+    assert canvas.values[0].tolist() == pytest.approx([1.0, 2.5, 4.5, 6.0, 9.0, 9.0]), "weighed by 1/3, 1, 1/3"
+    assert canvas.render(views, (3,))[1, 0].tolist() == pytest.approx([2.5, 4.5, 6.0])
+
+
+def test_the_mean_has_no_edges() -> None:
+    """Two flat windows of 0 and 1, half of which overlap: a ramp between them, its steps at the edges no larger."""
+    canvas = Canvas(1, (4, 48))
+    views = Windows(torch.tensor([[0, 0], [0, 16]]), (False, False))
+    canvas.replace(views, torch.tensor([0.0, 1.0])[:, None, None, None].expand(2, 1, 4, 32))
+    row = canvas.values[0, 1].detach()
+    ramp = (torch.arange(16) + 0.5) / 16
+    torch.testing.assert_close(row, torch.cat([torch.zeros(16), ramp, torch.ones(16)]))
 
 
 SIGMAS = [4.0, 1.0, 0.3, 0.1]

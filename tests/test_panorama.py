@@ -102,7 +102,7 @@ def test_what_is_pasted_into_a_sphere_lies_where_it_was_cut() -> None:
     assert (views.rows(slice(0, 1)).paste(torch.ones(1, 1, 8, 8), (64, 128))[1][0, level < math.cos(corner)] == 0).all()
     phi = sphere(64)
     phi.replace(views, views.cut(values, (64, 64)))
-    torch.testing.assert_close(phi.values.data[:, seen], (total / count)[:, seen])
+    torch.testing.assert_close(phi.values.data[:, seen], values[:, seen], atol=5e-3, rtol=0)
     assert (phi.values[:, ~seen] == 0).all()
 
 

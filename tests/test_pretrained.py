@@ -15,6 +15,7 @@ import pipelines
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import NERF
 from torch import Tensor, nn
 
 from text23d import cli
@@ -313,7 +314,7 @@ def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path, loss: str) -> None:
     command = [
         sys.executable, "-m", "text23d.run", f"prompt={PROMPT}", f"prior.path={tiny}", "prior=hub",
         "method.iterations=2", "method.views=2", "method.size.stages=[[0.0,4],[0.5,8]]", "stages=1",
-        "mesh.resolution=24", "turntable.frames=2", "turntable.size=16", "representation.steps=24",
+        "mesh.resolution=24", "mesh.texture=64", "turntable.frames=2", "turntable.size=16", *NERF,
         "device=cpu", "hydra.run.dir=out", f"method.loss={loss}",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -95,7 +95,7 @@ def apart(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_give_what_one_process_gives(case: str, done: Path) -> None:
-    """After 20 steps; every second case from half-way of one process, the others left half-way to one."""
+    """After 8 steps; every second case from half-way of one process, the others left half-way to one."""
     whole, first, second = (checkpoint.load(done / f"{case}-{each}.safetensors") for each in ("alone", "0", "1"))
     expected, half = whole["state"], checkpoint.load(done / f"{case}-half.safetensors")["state"]
     assert apart(expected["phi"], half["phi"]) > 1e-3, "phi moves"
@@ -140,7 +140,7 @@ def test_what_one_rank_meets_all_act_upon(done: Path) -> None:
     """The second's prior returned what is no number, and later ran out of memory: the first was told, and both went
     on."""
     first, second = (json.loads((done / f"sick-{rank}.json").read_text()) for rank in range(2))
-    assert first["told"] == "iteration 1 of 20 diverged: rank 1 of 2 could not go on" and first["restored"]
+    assert first["told"] == "iteration 1 of 8 diverged: rank 1 of 2 could not go on" and first["restored"]
     assert first["level"] == second["level"] == 1
     assert first["iteration"] == second["iteration"] == 4 and first["phi"] == second["phi"]
 

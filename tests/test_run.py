@@ -50,6 +50,7 @@ TINY = (
     "turntable.frames=4",
     "turntable.size=32",
     "mesh.resolution=32",
+    "mesh.texture=128",
     "stages=2",
 )
 FILES = [

@@ -73,8 +73,8 @@ class ObjectTask:
         return phi.penalty(progress, draw("surface"))
 
     def fault(self, phi: Nerf) -> str:
-        """Whether no ray, or nearly every ray that comes nearer to the centre than 0.9, is stopped: nearer to the edge of
-        the ball of radius 1 the way through it is short."""
+        """Whether no ray, or nearly every ray that comes nearer to the centre than 0.9, is stopped: nearer to the edge
+        of the ball of radius 1 the way through it is short."""
         views = orbit(AZIMUTHS, 15.0).to(self.device)
         origins, directions = views.rays((COARSE, COARSE))
         closest = torch.linalg.cross(origins, directions).norm(dim=-1)
