@@ -26,7 +26,7 @@ from text23d.errors import UserError
 from text23d.files import load_tensors
 from text23d.paths import conf_dir
 
-HUB = ("hub", "sd15", "sd21", "sdxl", "deepfloyd_if", "sd3", "flux")
+HUB = ("hub", "sd15", "sd21", "sdxl", "deepfloyd_if", "sd3", "flux", "mvdream")
 TINY = (
     *("outputs=minimal", "stages=1", "device=cpu", "method.iterations=1", *LOOP[1:], *NERF),
     *("turntable.frames=2", "turntable.size=16", "mesh.resolution=16", "mesh.texture=16", "mesh.faces=200"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,37 @@ def save(name: str, folder: Path) -> Path:
                     torch.nn.init.normal_(each, std=0.1)
     pipeline.save_pretrained(folder / name, safe_serialization=True)
     return folder / name
+
+
+def save_mvdream(folder: Path) -> Path:
+    """MVDream as it is published: a pipeline of Stable Diffusion, by its own name, and what embeds cameras."""
+    from safetensors.torch import save_file
+
+    model = save("sd", folder)
+    index = json.loads((model / "model_index.json").read_text())
+    index |= {"_class_name": "MVDreamPipeline", "camera_proj": ["mvdream.camera_proj", "CameraMatrixEmbedding"]}
+    (model / "model_index.json").write_text(json.dumps(index))
+    (model / "camera_proj").mkdir()
+    wide = 32
+    layers = {"linear_1": torch.nn.Linear(16, wide), "linear_2": torch.nn.Linear(wide, wide)}
+    tensors = {f"{name}.{kind}": each for name, layer in layers.items() for kind, each in layer.state_dict().items()}
+    save_file(tensors, model / "camera_proj" / "diffusion_pytorch_model.safetensors")
+    settings = {"_class_name": "CameraMatrixEmbedding", "in_channels": 16, "camera_embed_dim": wide}
+    (model / "camera_proj" / "config.json").write_text(json.dumps(settings))
+    return model.rename(folder / "mvdream")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def widen(path: Path) -> None:
+    """Weights of a larger layer."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(path)
+    wider = {"linear_2.weight": torch.zeros(64, 32), "linear_2.bias": torch.zeros(64)}
+    save_file({**tensors, **wider}, path)
 
 
 def save_adapter(model: Path, folder: Path) -> Path:

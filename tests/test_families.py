@@ -328,7 +328,7 @@ def test_the_main_job_runs_with_every_family(folder: Folder, tmp_path: Path, nam
     assert any(isinstance(each, Noted) and f"licence {licence}" in each.text for each in told)
 
 
-@pytest.mark.parametrize("preset", sorted({"hub", *PRESETS.values()}))
+@pytest.mark.parametrize("preset", sorted({"hub", "mvdream", *PRESETS.values()}))
 def test_presets_hold_together(preset: str) -> None:
     """Every key of a preset is one that the prior takes, repositories are named as a hub names them, and a schedule of
     noise levels stays within those that the family knows."""
@@ -357,7 +357,7 @@ SIGNAL = [math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range
 COSINE = torch.tensor([1 - later / earlier for earlier, later in pairwise(SIGNAL)])
 FLOW = 0.5 * 0.98 / 0.02, 0.5 * 0.02 / 0.98
 TIMESTEPS = {
-    **dict.fromkeys(("sd15", "sd21", "sdxl"), levels(SCALED, 0.5)),
+    **dict.fromkeys(("sd15", "sd21", "sdxl", "mvdream"), levels(SCALED, 0.5)),
     "deepfloyd_if": levels(COSINE.clamp(max=0.999), 1.0),
     **dict.fromkeys(("sd3", "flux"), FLOW),
 }

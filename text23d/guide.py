@@ -83,6 +83,7 @@ class Guide:
                     the prior cannot be told
     about           what a pretrained prior says of itself, such as its licence, for a person to see and to keep
     learner         what the method itself learns of the renderings; None: nothing
+    group           examples that a denoiser sees together, one after another: batches are multiples of it
     watched         whether what the denoisers return is checked: see `sound`
     """
 
@@ -100,6 +101,7 @@ class Guide:
     about: Mapping[str, str] = field(default_factory=dict)
     learner: Learner | None = None
     footprint: Footprint | None = None
+    group: int = 1
     watched: bool = False
 
     def conditioned_on(self, views: Any, learner: Learner | None = None) -> Guide:

@@ -113,6 +113,7 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     asked = (prompt,) if task.regions is None else tuple(task.regions.prompts)
     request = Request(asked[0], world, views.words, device, asked[1:])
     guide: Guide = build(cfg.get("prior"), "prior", Guide, request=request)
+    require_groups(recipe.views, share, guide.group)
     guide, phi = replace(guide, watched=True), task.build(cfg.get("representation", {}), seed, device)
     constraint: Constraint[Any] = Unconstrained()
     if cfg.get("constraint"):
@@ -143,6 +144,15 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
         inside = coarser(inside, guide.latents.factor)
     one_by_one = device.type == "cpu" and not isinstance(phi, Canvas)  # whose gradient is as large as all of it
     return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine)
+
+
+def require_groups(views: int, share: range, group: int) -> None:
+    """Raises UserError where a process would have a part of what the prior sees together."""
+    if views % group or share.start % group or len(share) % group:
+        raise UserError(
+            f"method.views={views}: this prior sees {group} views together: expected a multiple of {group}, and of "
+            f"{group} for each process"
+        )
 
 
 def coarser(constraint: Constraint[Any], factor: int) -> Constraint[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from text23d.settings import Finite, Seed, number, whole
 
 Range = tuple[Finite, Finite]
 """(low, high)."""
+GROUP = 4
 Angle = Annotated[float, number(least=-FULL_TURN, most=FULL_TURN)]
 
 
@@ -55,6 +56,25 @@ class CameraSampler:
         low, high = torch.deg2rad(torch.tensor(self.elevation, device=device)).sin()
         elevation = torch.rad2deg(torch.asin(low + (high - low) * u[1]))
         return Cameras(azimuth, elevation, _within(self.distance, u[2]), _within(self.fov, u[3]))
+
+
+@dataclass(frozen=True)
+class OrthogonalCameras(CameraSampler):
+    """Groups of GROUP random cameras, a quarter of a turn apart, which share all but their azimuth: as MVDream was
+    trained (Shi et al. 2024, section 3.3).
+
+    Raises UserError as CameraSampler.
+    """
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Cameras:
+        """n cameras, a multiple of GROUP, group after group. Azimuths of the groups are spread over a quarter of a
+        turn as CameraSampler spreads cameras over a whole one. Raises UserError for another n."""
+        if n % GROUP:
+            raise UserError(f"method.views={n}: expected a multiple of {GROUP}, as views=orthogonal makes groups")
+        first = super().sample(n // GROUP, generator)
+        which = torch.arange(n, device=first.azimuth.device)
+        every = first.rows(which // GROUP)
+        return replace(every, azimuth=(every.azimuth / GROUP + FULL_TURN / GROUP * (which % GROUP)) % FULL_TURN)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from text23d.contracts import Views
 from text23d.errors import UserError
 from text23d.prior.hub.condition import Said, TextCondition
 from text23d.prior.hub.index import Index
@@ -24,6 +25,11 @@ def as_encoded(index: Index, empty: Said) -> Said:
 
 def nothing_else(network: Any, vae: Any, pixels: int) -> Said:
     """The network is told nothing but prompts."""
+    return {}
+
+
+def nothing_of_views(views: Views) -> Said:
+    """The network is told nothing of views but the words of their prompts."""
     return {}
 
 
@@ -43,6 +49,10 @@ class Family:
     channels   the network's configuration -> those of what it denoises
     sides      the network's configuration -> the side of what it was trained on, as it sees it
     latents    whether the network sees an autoencoder's latents, not pixels
+    sees       views -> what else the network is told of each, [B, ...]; raises UserError for views of another kind
+    group      examples that the network sees together: they follow each other in a batch
+    more       further parts with weights, which a model has to have
+    complete   (network, index): what makes of a network that was loaded one that is told all this
     """
 
     pipelines: Sequence[str]
@@ -56,12 +66,16 @@ class Family:
     channels: Callable[[Mapping[str, Any]], int] = lambda config: int(config["in_channels"])
     sides: Callable[[Mapping[str, Any]], int] = lambda config: int(config["sample_size"])
     latents: bool = True
+    sees: Callable[[Views], Said] = nothing_of_views
+    group: int = 1
+    more: Sequence[str] = ()
+    complete: Callable[[Any, Index], None] = lambda network, index: None
 
     @property
     def networks(self) -> list[str]:
         """Parts with weights."""
         texts = [name for name, kind in self.encoders.items() if "Tokenizer" not in kind]
-        return [*texts, self.network[0], *(["vae"] if self.latents else [])]
+        return [*texts, self.network[0], *self.more, *(["vae"] if self.latents else [])]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -107,6 +108,7 @@ def assembled(
         others=asked[1:],
         latents=Latents(codec, background),
         complete=partial(complete, model.unit) if "known" in model.extras else None,
+        group=math.lcm(model.group, aux.group),
         footprint=Footprint(model.denoiser, model.nothing, (model.channels, *(model.side,) * 2), codec, device),
     )
 

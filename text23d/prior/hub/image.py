@@ -30,13 +30,13 @@ def adapted(model: Model, picture: str | None, adapter: str | None, scale: float
     """
     if picture is None:
         raise UserError("prior.ip_adapter tells the model a picture: add prior.image=<a picture>, or leave it out")
-    weights = adapter_file(adapter)
     network, device = model.network, model.empty["text"].device
-    if type(network).__name__ != "UNet2DConditionModel":
+    if type(network).__name__ != "UNet2DConditionModel" or model.group > 1:
         raise UserError(
-            f"prior.ip_adapter: {type(network).__name__} takes none here; choose a model of Stable Diffusion or SDXL"
+            f"prior.ip_adapter: the {type(network).__name__} of this model takes none here; "
+            "choose a model of Stable Diffusion or SDXL"
         )
-    pipeline = loader(network, weights)
+    pipeline = loader(network, adapter_file(adapter))
     pipeline.set_ip_adapter_scale(scale)
     network.requires_grad_(False)
     shown, nothing = embeddings(pipeline, picture, device)

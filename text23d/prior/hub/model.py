@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from text23d.contracts import Denoiser, Views
 from text23d.errors import UserError
 from text23d.prior.hub.condition import Said, TextCondition, row
 from text23d.prior.hub.families import family_of
-from text23d.prior.hub.family import Family, Network
+from text23d.prior.hub.family import Family, Network, nothing_of_views
 from text23d.prior.hub.footprint import expect_weights
 from text23d.prior.hub.index import Index
 from text23d.prior.hub.noise import Noise, noise_of
@@ -78,8 +78,9 @@ class Wanted:
 @dataclass(frozen=True)
 class Model:
     """prompts: of each prompt, words of a view -> what is said; empty, unwanted: of the empty and the negative prompt;
-    extras: what else the network is told, each [...]. unit: the deviation of its data in our units over that in its
-    own. side: of what it sees. embeds: whether it is told the scale of a guidance that it has learned."""
+    extras: what else the network is told, each [...]; sees, group: see `Family`. unit: the deviation of its data in our
+    units over that in its own. side: of what it sees. embeds: whether it is told the scale of a guidance that it has
+    learned."""
 
     denoiser: Denoiser
     noise: Noise
@@ -93,6 +94,8 @@ class Model:
     unwanted: Said | None
     extras: Said
     between: bool = False
+    sees: Callable[[Views], Said] = nothing_of_views
+    group: int = 1
 
     @property
     def channels(self) -> int:
@@ -113,6 +116,7 @@ class Model:
         if self.between:
             said = {**said, **between(dict(prompts), views)}
         more = {name: each.expand(len(words), *each.shape) for name, each in self.extras.items()}
+        more |= {name: each.to(self.empty["text"].device) for name, each in self.sees(views).items()}
         scale = {"scale": self.empty["text"].new_full((len(words),), embedded)} if self.embeds else {}
         return TextCondition({**said, **more, **scale}, self.empty)
 
@@ -132,6 +136,7 @@ def load_model(index: Index, prompts: Prompts, wanted: Wanted, like: Model | Non
     home = wanted.memory.home(device)
     expect_weights(index, name, dtype, home)
     network = load(index, {name: kind}, dtype, home)[name]
+    family.complete(network, index)
     vae = autoencoder(index, family, network, device, like)
     side = side_of(family, network, vae, wanted.resolution)
     factor = 1 if vae is None else factor_of(vae)
@@ -153,6 +158,8 @@ def load_model(index: Index, prompts: Prompts, wanted: Wanted, like: Model | Non
         None if prompts.unwanted is None else said[prompts.unwanted],
         extras,
         wanted.between,
+        family.sees,
+        family.group,
     )
 
 

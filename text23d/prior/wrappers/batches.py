@@ -57,7 +57,9 @@ class BatchedCodec:
 
 
 def in_batches(guide: Guide, size: int) -> Guide:
-    """The same guide, of `size` examples at a time; what was shared between D and D' still is."""
+    """The same guide, of `size` examples at a time, or of as few as it sees together; what was shared between D and D'
+    still is."""
+    size = -(-size // guide.group) * guide.group
     aux, unguided, latents = Batched(guide.aux, size), guide.unguided, guide.latents
     main: Any = aux if unguided is guide.aux else Batched(unguided, size)
     if isinstance(guide.main, Guided):
