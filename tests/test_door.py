@@ -165,6 +165,7 @@ def test_what_is_null_by_default_is_a_text_or_known_as_none(path: Path) -> None:
         "revision",
         "licence",
         "auxiliary_path",
+        "reuse",
     )
     settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for key, default in flat({name: value for name, value in settings.items() if name != "hydra"}):

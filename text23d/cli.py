@@ -39,6 +39,7 @@ VERBS = {
     "evaluate": "scores the prior's samples and 3-D runs over a suite of prompts",
     "compare": "compares variants of a run at equal cost",
     "sampling": "compares Algorithm 1 with Heun's sampler on single pictures",
+    "dataset": "makes posed pictures, masks, depths, normals and meshes of many prompts, for others to learn from",
     "strips": "compares ways of making panoramas, videos and sounds at equal cost",
     "benchmark": "measures the kernels, the networks and an iteration",
     "train_prior": "trains the built-in prior",

@@ -11,6 +11,7 @@ EXAMPLES = {
     "prompt": 'prompt="a red car"',
     "run": "run=outputs/<date>/<time>-a-red-car",
     "runs": "runs=outputs/<date>",
+    "prompts": "prompts=<text file with one prompt a line>",
     "constraint.picture": "constraint.picture=picture.png",
     "constraint.mask": "constraint.mask=mask.png",
 }

@@ -10,7 +10,12 @@ import yaml
 
 from text23d.paths import config_of
 
-USAGE = {"run": 'prompt="a red car"', "export": "run=<folder of a run>", "gallery": "runs=<folder with runs below it>"}
+USAGE = {
+    "run": 'prompt="a red car"',
+    "export": "run=<folder of a run>",
+    "gallery": "runs=<folder with runs below it>",
+    "dataset": "prompts=<text file with one prompt a line>",
+}
 """What a verb wants to be told."""
 
 

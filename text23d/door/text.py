@@ -33,6 +33,7 @@ NO_TEXTS = (
     "perp_neg",
     "rule",
     "tile",
+    "background",
 )
 """The last names of the settings that are null or have to be given, and else a number, a list or a section."""
 RESOLVERS = r"now|slug|covering|window_count|sound_frames|hydra|oc\.\w+"
