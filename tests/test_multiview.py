@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from text23d.cameras import SIDES, Cameras, orbit
 from text23d.compose import compose
 from text23d.engine.job import execute
+from text23d.engine.thrift import economies
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.prior.hub.guide import guide
@@ -162,7 +163,11 @@ def test_a_picture_without_a_camera_is_seen_alone(model: Path) -> None:
 def test_less_memory_never_parts_a_group(model: Path) -> None:
     made, x, sigma = guide_of(model), noise(), torch.tensor(1.0)
     c, _ = made.conditions(eight())
-    few = in_batches(made, 1)
+    assert [each.batch for each in economies(12, False, made.group)] == [GROUP]
+    assert [each.batch for each in economies(4 * GROUP, False, made.group)] == [2 * GROUP, GROUP]
+    (least,) = economies(len(x), False, made.group)
+    assert least.batch == GROUP
+    few = in_batches(made, least.batch)
     torch.testing.assert_close(few.main(x, sigma, c), made.main(x, sigma, c), atol=1e-5, rtol=1e-4)
 
 
@@ -215,6 +220,7 @@ def test_what_does_not_serve_is_told_in_one_line(model: Path, tmp_path: Path) ->
     [
         (lambda part: (part / "diffusion_pytorch_model.safetensors").unlink(), "no .safetensors weights"),
         (lambda part: pipelines.cut(part / "diffusion_pytorch_model.safetensors"), "cut short"),
+        (lambda part: (part / "config.json").write_text('{"post_act_fn": "silu"}') and None, "post_act_fn=silu"),
         (
             lambda part: pipelines.widen(part / "diffusion_pytorch_model.safetensors"),
             "as wide as that of another network",

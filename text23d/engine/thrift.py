@@ -32,10 +32,12 @@ class Economy:
         return f"{rays}views one at a time" + (f", the prior in batches of {self.batch}" if self.batch else "")
 
 
-def economies(views: int, chunked: bool) -> list[Economy]:
-    """What a run of `views` an iteration can spare, the cheapest first. chunked: whether phi is rendered by rays."""
+def economies(views: int, chunked: bool, group: int = 1) -> list[Economy]:
+    """What a run of `views` an iteration can spare, the cheapest first. chunked: whether phi is rendered by rays.
+    group: examples that the prior sees together, of which `views` is a multiple."""
     chunks: list[int | None] = [*CHUNKS] if chunked else []
-    halves = [views >> half for half in range(1, views.bit_length())]
+    groups = views // group
+    halves = [group * (groups >> half) for half in range(1, groups.bit_length())]
     return [Economy(chunk, None) for chunk in chunks] + [Economy(CHUNKS[-1] if chunked else None, n) for n in halves]
 
 
@@ -75,7 +77,7 @@ class Thrift:
 
 
 def economies_of(state: RunState, parts: Parts) -> list[Economy]:
-    return economies(len(parts.share), hasattr(state.phi, "chunk"))
+    return economies(len(parts.share), hasattr(state.phi, "chunk"), parts.guide.group)
 
 
 def thriftily(take: Callable[[Parts], Made], state: RunState, parts: Parts, tell: Callable[[str], object]) -> Made:

@@ -24,6 +24,8 @@ GROUP = 4
 CAMERA, PART = "camera", "camera_proj"
 ENTRIES = 16
 """Of a camera-to-world matrix."""
+LAYERS = {"in_channels": ENTRIES, "act_fn": "silu", "post_act_fn": None, "cond_proj_dim": None}
+"""Settings of the layers that embed cameras, which are as here."""
 
 
 class CameraEmbedding(nn.Module):
@@ -77,10 +79,13 @@ def complete(unet: Any, index: Index) -> None:
 
 
 def camera_embedding(index: Index) -> CameraEmbedding:
-    """The layers that embed cameras, frozen. Raises UserError."""
+    """The layers that embed cameras, frozen. Raises UserError where they are damaged, or others than these."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    for name, ours in LAYERS.items():
+        if (theirs := index.config(PART).get(name, ours)) != ours:
+            raise unreadable(index.folder, PART, f"{name}={theirs}, which is not known here")
     try:
         (path,) = weights(index, PART)
         tensors = load_file(path)

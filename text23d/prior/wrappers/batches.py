@@ -57,9 +57,8 @@ class BatchedCodec:
 
 
 def in_batches(guide: Guide, size: int) -> Guide:
-    """The same guide, of `size` examples at a time, or of as few as it sees together; what was shared between D and D'
-    still is."""
-    size = -(-size // guide.group) * guide.group
+    """The same guide, of `size` examples at a time, a multiple of those that it sees together; what was shared between
+    D and D' still is."""
     aux, unguided, latents = Batched(guide.aux, size), guide.unguided, guide.latents
     main: Any = aux if unguided is guide.aux else Batched(unguided, size)
     if isinstance(guide.main, Guided):
