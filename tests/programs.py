@@ -17,6 +17,7 @@ import pytest
 INSTALL = {
     "blender": "apt-get install --no-install-recommends blender python3-numpy",
     "gltf-validator": "apt-get install nodejs npm; npm install -g gltf-validator",
+    "chromium": "apt-get install --no-install-recommends chromium chromium-driver",
     "c++": "apt-get install g++, then pip install -e . again",
     "nvcc": "the CUDA toolkit, then pip install -e . again",
     "ray": "pip install -e '.[ray]'",

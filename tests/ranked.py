@@ -16,14 +16,17 @@ from typing import Any
 
 import torch
 from test_training import judge, prior, stopping
-from tiny import IMAGE, MLP_IMAGE, tiny
+from tiny import IMAGE, MLP_IMAGE, settings, tiny
 
 from text23d import checkpoint
 from text23d.engine import training
-from text23d.engine.following import dismiss, follow, lead
+from text23d.engine.build import retold
+from text23d.engine.commands import Guidance, Prompt
+from text23d.engine.following import dismiss, follow, lead, wait
 from text23d.engine.loop import advance
 from text23d.engine.meeting import meeting
 from text23d.engine.ranks import ALONE, Ranks
+from text23d.engine.steering import altered
 from text23d.engine.thrift import thriftily
 from text23d.errors import Diverged
 from text23d.pictures import write_picture
@@ -161,6 +164,25 @@ def sick(folder: Path, weights: Path, ranks: Ranks) -> None:
     (folder / f"sick-{ranks.rank}.json").write_text(json.dumps(found | ending))
 
 
+def steered(folder: Path, weights: Path, ranks: Ranks = ALONE) -> None:
+    """After two of four iterations, and a pause, a person asks for something else."""
+    few = (TWO, "prior.precision=float32")
+    cfg, (state, parts) = settings(weights, *few), tiny(weights, *few, ranks=ranks)
+    if not ranks.first:
+        follow(state, parts, cfg)
+    while ranks.first and state.iteration < 4:
+        changes: list[Prompt | Guidance] = [Prompt("a blue mug"), Guidance(5.0)] if state.iteration >= 2 else []
+        if state.iteration == 2:
+            wait(ranks)
+            wait(ranks)
+            parts = retold(parts, altered(cfg, changes))
+        lead(state, ranks, changes)
+        advance(state, parts)
+    if ranks.first:
+        dismiss(ranks)
+    leave(folder / f"steered-{'alone' if ranks.alone else ranks.rank}", state, [])
+
+
 def leave(path: Path, state: Any, figures: list[dict[str, Any]]) -> None:
     checkpoint.save(path.with_name(f"{path.name}.safetensors"), {"state": state.state(), "figures": figures})
 
@@ -209,7 +231,9 @@ if __name__ == "__main__":
         if ranks.alone:
             trained_alone(given[0])
             alone(*given)
+            steered(*given)
         else:
             trained_together(given[0], ranks)
             sick(*given, ranks)
+            steered(*given, ranks)
             shared(*given, ranks)

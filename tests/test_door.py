@@ -166,6 +166,7 @@ def test_what_is_null_by_default_is_a_text_or_known_as_none(path: Path) -> None:
         "licence",
         "auxiliary_path",
         "reuse",
+        "record",
     )
     settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for key, default in flat({name: value for name, value in settings.items() if name != "hydra"}):
@@ -200,6 +201,7 @@ PATHS = {
         "constraint=reference constraint.picture=p constraint.mask",
     ),
     "export": ("run", "out run=."),
+    "view": ("run", "record run=."),
     "gallery": ("runs", "runs=. out"),
     "evaluate": ("folder", "weights", "judge"),
     "compare": ("folder", "judge"),

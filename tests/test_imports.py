@@ -118,11 +118,12 @@ def test_importing_the_package_is_cheap() -> None:
     assert run.stdout.split() == []
 
 
-def test_the_main_job_imports_no_pretrained_prior() -> None:
-    """With the built-in prior it is as quick to start as without any."""
+def test_the_main_job_imports_no_pretrained_prior_and_no_viewer() -> None:
+    """With the built-in prior, and unwatched, it is as quick to start as without any."""
     code = (
         "import sys, text23d.engine.job, text23d.cli; found = set(sys.modules);"
-        "print(*{'diffusers', 'transformers', 'huggingface_hub'} & found, *(m for m in found if 'prior.hub' in m))"
+        "print(*{'diffusers', 'transformers', 'huggingface_hub', 'viser', 'websockets'} & found,"
+        "*(m for m in found if 'prior.hub' in m or 'text23d.service' in m))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert run.stdout.split() == []

@@ -117,6 +117,13 @@ def test_one_process_goes_on_where_two_ranks_were(case: str, done: Path, tiny_pr
     assert state.iteration == ranked.STEPS and apart(state.state()["phi"], expected["phi"]) < SAME
 
 
+def test_ranks_wait_and_change_what_they_ask_for_together(done: Path) -> None:
+    alone, first, second = (
+        checkpoint.load(done / f"steered-{each}.safetensors")["state"] for each in ("alone", "0", "1")
+    )
+    assert apart(first["phi"], alone["phi"]) < SAME and not apart(second["phi"], first["phi"])
+
+
 @pytest.mark.parametrize("name", TRAININGS)
 def test_two_ranks_train_as_one_process_does(name: str, done: Path) -> None:
     """The whole; and the second half of what one process began, and the other way round."""

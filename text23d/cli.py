@@ -33,6 +33,7 @@ STARTED = time.perf_counter()
 VERBS = {
     "run": "makes an object, or a picture, from a prompt",
     "export": "writes the mesh of a finished run again, in other formats and sizes",
+    "view": "shows a run, finished or on its way, in the browser, or records it as a page",
     "gallery": "puts all finished runs below a folder into one table and one picture",
     "vocabulary": "lists the words that a prompt for the built-in prior may use",
     "world": "draws sheets of the toy box that the built-in prior learned from",

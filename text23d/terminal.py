@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn, TypeVar
 
-from text23d.engine.events import Event, Exporting, Finished, Iterated
+from text23d.engine.events import Event, Exporting, Finished, Iterated, Paused
 from text23d.engine.spoken import figures, spoken
 from text23d.errors import UserError
 from text23d.meter import Meter
@@ -39,6 +39,8 @@ class Terminal(Shown):
     def __call__(self, event: Event) -> None:
         if isinstance(event, Iterated):
             self.meter("iteration", event.iteration, event.iterations, figures(event.figures))
+        elif isinstance(event, Paused):
+            self.meter("iteration", event.iteration, event.iterations, "paused")
         elif isinstance(event, Exporting):
             self.meter(event.what, event.done, event.total)
         elif isinstance(event, Finished):

@@ -12,6 +12,7 @@ from text23d.paths import config_of
 
 USAGE = {
     "run": 'prompt="a red car"',
+    "view": "run=<folder of a run>",
     "export": "run=<folder of a run>",
     "gallery": "runs=<folder with runs below it>",
     "dataset": "prompts=<text file with one prompt a line>",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from text23d.interlaced import FIELDS, Interlaced
 from text23d.method.average import Average
 from text23d.method.constraints import Inpaint, Unconstrained
 from text23d.method.noise import gaussian
+from text23d.method.step import StepReport
 from text23d.method.update import InPixels, Reduce, Replace, Update, Updater, resample
 from text23d.method.warm import SharedNoise, WarmStarts
 from text23d.prior.wrappers.completing import completing
@@ -31,12 +32,17 @@ from text23d.tasks.constraints import Known
 from text23d.tasks.fine import Fine
 
 
+def unseen(report: StepReport) -> None:
+    """For a run that nobody watches."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """The immutable parts of a run. constraint: of targets in the prior's space. share: the global indices of the
     views that this process renders, of all `recipe.views` of an iteration, which it shares with `ranks`. one_by_one:
     whether the update renders one of them after another: on a CPU the temporaries of one stay in its cache. fine: what
-    the end of the run sees instead of whole views; None: nothing else."""
+    the end of the run sees instead of whole views; None: nothing else. request: what the prior was asked; known: the
+    constraint in phi's own space. seen: is told what each iteration did."""
 
     prompt: str
     seed: int
@@ -51,6 +57,9 @@ class Parts:
     one_by_one: bool = False
     ranks: Ranks = ALONE
     fine: Fine | None = None
+    request: Request | None = None
+    known: Constraint[Any] = field(default_factory=Unconstrained)
+    seen: Callable[[StepReport], None] = unseen
 
     def updater(
         self, state: RunState, everyone: Views, progress: float, draw: Callable[[str], torch.Generator]
@@ -114,16 +123,12 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     request = Request(asked[0], world, views.words, device, asked[1:])
     guide: Guide = build(cfg.get("prior"), "prior", Guide, request=request)
     require_groups(recipe.views, share, guide.group)
-    guide, phi = replace(guide, watched=True), task.build(cfg.get("representation", {}), seed, device)
+    phi = task.build(cfg.get("representation", {}), seed, device)
     constraint: Constraint[Any] = Unconstrained()
     if cfg.get("constraint"):
         known: Known = build(cfg["constraint"], "constraint", Known)
         constraint, views = known.constrain(views, task.single, device)
-    if isinstance(constraint, Inpaint):
-        guide = completing(guide, constraint.known, constraint.keep)
-    if task.regions is not None:
-        guide = regional(guide, task.regions.weights)
-    optimizer = None
+    guide, optimizer = prepared(guide, constraint, task), None
     if recipe.optimizer is None:
         require_pixels(phi, guide, constraint)
     else:
@@ -139,11 +144,38 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
     if cfg.get("stage"):
         require_windows(phi, views, constraint, state)
         fine = build(cfg["stage"], "stage", Fine, request=request)
-    task, inside = task.bound(views, constraint, device), constraint.within(guide.wrap)
-    if guide.latents is not None:
-        inside = coarser(inside, guide.latents.factor)
+    task, inside = task.bound(views, constraint, device), as_seen(constraint, guide)
     one_by_one = device.type == "cpu" and not isinstance(phi, Canvas)  # whose gradient is as large as all of it
-    return state, Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine)
+    parts = Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine)
+    return state, replace(parts, request=request, known=constraint)
+
+
+def retold(parts: Parts, cfg: Mapping[str, Any]) -> Parts:
+    """The same run with the prior, the fine stage and the prompt of another configuration. Raises UserError for a
+    prompt that the prior cannot read, and for settings out of range."""
+    assert parts.request is not None, "a run that was built knows what it asked"
+    request = parts.request
+    prompt = checked(cfg.get("prompt"), Text, "prompt")
+    if parts.task.regions is None:
+        request = replace(request, prompt=prompt)
+    guide = prepared(build(cfg.get("prior"), "prior", Guide, request=request), parts.known, parts.task)
+    fine = build(cfg["stage"], "stage", Fine, request=request) if parts.fine is not None else None
+    inside = as_seen(parts.known, guide)
+    return replace(parts, prompt=prompt, guide=guide, fine=fine, constraint=inside, request=request)
+
+
+def prepared(guide: Guide, constraint: Constraint[Any], task: Task) -> Guide:
+    """A prior's guide as a run takes it: told what this constraint knows, and the prompts of the task's regions."""
+    guide = replace(guide, watched=True)
+    if isinstance(constraint, Inpaint):
+        guide = completing(guide, constraint.known, constraint.keep)
+    return guide if task.regions is None else regional(guide, task.regions.weights)
+
+
+def as_seen(constraint: Constraint[Any], guide: Guide) -> Constraint[Any]:
+    """A constraint in phi's own space, of targets in the prior's."""
+    inside = constraint.within(guide.wrap)
+    return inside if guide.latents is None else coarser(inside, guide.latents.factor)
 
 
 def require_groups(views: int, share: range, group: int) -> None:
@@ -197,3 +229,18 @@ def require_pixels(phi: Any, guide: Guide, constraint: Constraint[Any]) -> None:
             "method/optimizer=replace: expected a representation that has pixels of its own, in the prior's space, "
             "and no constraint with a loss; use representation=image, or method/optimizer=adam"
         )
+
+
+def task_alone(cfg: Mapping[str, Any], device: torch.device, note: Callable[[str], None]) -> Task:
+    """The task of a configuration as a run has it, without a prior, to look at what it made. What was known beforehand
+    and cannot be read any more is noted, and left out. Raises UserError where the configuration says no task."""
+    task: Task = build(cfg.get("task"), "task", Task, settings=cfg)
+    views: Sampler = build(cfg.get("views"), "views", Sampler)
+    constraint: Constraint[Any] = Unconstrained()
+    if cfg.get("constraint"):
+        known: Known = build(cfg["constraint"], "constraint", Known)
+        try:
+            constraint, views = known.constrain(views, task.single, device)
+        except UserError as error:
+            note(f"{error}; what is shown is without it")
+    return task.bound(views, constraint, device)

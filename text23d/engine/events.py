@@ -33,6 +33,14 @@ class Iterated:
 
 
 @dataclass(frozen=True)
+class Paused:
+    """A person has told the run to wait before iteration `iteration` + 1 of `iterations`."""
+
+    iteration: int
+    iterations: int
+
+
+@dataclass(frozen=True)
 class Looked:
     """A row of contact.png: pictures [H, W, 3] uint8 by the title of their column, as they are after `iteration`."""
 
@@ -66,7 +74,7 @@ class Finished:
     folder: Path
 
 
-Event = Started | Iterated | Looked | Exporting | Noted | Finished
+Event = Started | Iterated | Paused | Looked | Exporting | Noted | Finished
 OnEvent = Callable[[Event], None]
 
 

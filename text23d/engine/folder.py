@@ -15,8 +15,9 @@ CHECKPOINTS = "checkpoints"
 CONFIG, METRICS, SHEET, SUMMARY = "config.yaml", "metrics.jsonl", "contact.png", "summary.json"
 PROBES = "probes"
 LOG, TENSORBOARD = "log.txt", "tensorboard"
+COMMANDS, VIEWER = "commands.jsonl", "viewer"
 RESULTS = (
-    *(CONFIG, METRICS, SUMMARY, LOG, SHEET, "turntable.mp4"),
+    *(CONFIG, METRICS, SUMMARY, LOG, SHEET, COMMANDS, "turntable.mp4"),
     *("nerf.safetensors", "image.safetensors", "image.png"),
     *("panorama.safetensors", "panorama.png", "pan.mp4"),
     *("audio.safetensors", "audio.wav", "audio.png"),
@@ -70,6 +71,7 @@ def clear(folder: Path, but: Collection[str] = ()) -> None:
     for part in (each for place in (folder, folder / CHECKPOINTS) for name in BEGUN for each in place.glob(name)):
         part.unlink(missing_ok=True)
     if METRICS not in but:  # nothing of the run stays
+        shutil.rmtree(folder / VIEWER, ignore_errors=True)
         for probe in folder.glob(f"{PROBES}/[0-9]*"):
             shutil.rmtree(probe, ignore_errors=True)
         with contextlib.suppress(OSError):

@@ -15,19 +15,21 @@ import torch
 
 from text23d.contracts import Exported
 from text23d.devices import find_device
+from text23d.engine.beside import require_viser, viewed
 from text23d.engine.build import build_run
 from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
 from text23d.engine.estimate import prepare
 from text23d.engine.events import Exporting, Finished, Noted, OnEvent, Started, unheard
-from text23d.engine.folder import CONFIG, LOG, METRICS, SHEET, SUMMARY, TENSORBOARD, claimed, clear
+from text23d.engine.folder import COMMANDS, CONFIG, LOG, METRICS, SHEET, SUMMARY, TENSORBOARD, claimed, clear
 from text23d.engine.following import dismiss, follow
 from text23d.engine.health import Health, HealthSettings
+from text23d.engine.live import ViewerSettings
 from text23d.engine.past import Past, find_past
 from text23d.engine.probes import ProbeSettings, best_of, tidy
 from text23d.engine.ranks import ALONE, Ranks
 from text23d.engine.recorded import recorded
 from text23d.engine.results import save_phi, score
-from text23d.engine.resume import ResumeSettings, write_config
+from text23d.engine.resume import ResumeSettings, is_run_of, write_config
 from text23d.engine.run import Run
 from text23d.engine.watchdog import Watchdog
 from text23d.errors import Diverged, Hung, Interrupted, RankLost, TooLarge, UserError
@@ -56,6 +58,7 @@ class JobSettings:
     health: HealthSettings = field(default_factory=HealthSettings)
     resume: ResumeSettings = field(default_factory=ResumeSettings)
     best_of: ProbeSettings = field(default_factory=ProbeSettings)
+    viewer: ViewerSettings = field(default_factory=ViewerSettings)
 
 
 def execute(
@@ -80,6 +83,8 @@ def execute(
     begin, folder = time.perf_counter() if started is None else started, Path(folder)
     settings = read(JobSettings, cfg)
     require_one(settings, ranks)
+    if settings.viewer.active and settings.viewer.start:
+        require_viser("viewer=on")
     with recorded(folder, settings.tensorboard, on_event) as tell:
         return perform(cfg, settings, folder, tell, begin, ranks)
 
@@ -92,7 +97,7 @@ def attend(cfg: Mapping[str, Any], ranks: Ranks) -> None:
     with computing(settings.backend, settings.device, ranks) as device:
         with global_generator(0):
             state, parts = build_run(cfg, device, ranks)
-        follow(state, parts)
+        follow(state, parts, cfg)
 
 
 def require_one(settings: JobSettings, ranks: Ranks) -> None:
@@ -121,14 +126,16 @@ def perform(
         take_over(run, past)
         for each in make.notes[-1:]:
             run.trouble(each)
-        state, parts, checkpoints, kernels = run.state, run.parts, run.checkpoints, describe(device.type)
+        state, parts, kernels = run.state, run.parts, describe(device.type)
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         if parts.guide.about:
             on_event(Noted("prior: " + ", ".join(f"{name} {value}" for name, value in parts.guide.about.items())))
         state.clock.add("start-up", time.perf_counter() - run.started)
-        optimise(run, settings.outputs)
-        ranks.release()
-        exported = kept(run, lambda: deliver(run, settings.outputs))
+        with viewed(run, settings.viewer):
+            optimise(run, settings.outputs)
+            ranks.release()
+            exported = kept(run, lambda: deliver(run, settings.outputs))
+        parts = run.parts  # which commands may have changed
         summary = {
             "prompt": parts.prompt,
             "seed": parts.seed,
@@ -141,11 +148,12 @@ def perform(
             "nfe": state.evaluations,
             "peak_memory_mb": peak_memory(),
             "troubles": run.troubles,
+            **({"commands": run.steering.records} if run.steering.records else {}),
             **({"probes": [asdict(each) for each in run.probes]} if run.probes else {}),
             **exported.summary,
         }
         write_json(folder / SUMMARY, summary)
-        checkpoints.finish()
+        run.checkpoints.finish()
         tidy(folder, run.probes)
     for note in exported.notes:
         on_event(Noted(note))
@@ -178,13 +186,16 @@ class Maker:
 
 
 def take_over(run: Run, past: Past | None) -> None:
-    """Begin where the past left off, or anew, with a folder in which nothing of two runs is mixed."""
+    """Begin where the past left off, or anew, with a folder in which nothing of two runs is mixed. What a person has
+    changed of this run stays, also where it left nothing else to go on from."""
+    again = (run.cfg.get("resume") or {}).get("folder") and is_run_of(run.folder, run.cfg)
     if past is None:
         run.checkpoints.clear()
-        clear(run.folder)
+        clear(run.folder, but=(COMMANDS,) if again else ())
+        run.steering.load([], run.trouble)
     else:
         run.load(past.contents)
-        clear(run.folder, but=(CONFIG, METRICS, LOG, TENSORBOARD, SHEET, run.parts.task.file))
+        clear(run.folder, but=(CONFIG, METRICS, LOG, COMMANDS, TENSORBOARD, SHEET, run.parts.task.file))
     write_config(run.folder, run.cfg)
 
 

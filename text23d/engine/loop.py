@@ -82,6 +82,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         project=parts.constraint.project,
         stage=stage,
     )
+    parts.seen(report)
     if not all(bool(each.isfinite().all()) for each in state.phi.parameters()):
         raise FloatingPointError("phi is no longer finite")
     if state.warm:

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -36,7 +36,8 @@ class Ranks:
     Exchanges are collective: all ranks make the same ones in the same order. Each raises RankLost where another rank
     has ended, or was not heard of for SILENCE seconds; and where another is in one of FAULTS, that fault: see
     `together`. exchanged: bytes that were summed or broadcast so far. agreed: the last fault that all ranks met.
-    signals: that came since a rank was lost. followed: which state of the first the others have; see `following`.
+    signals: that came since a rank was lost. followed: which state of the first the others have; asked: which changes
+    of it; see `following`.
     """
 
     rank: int = 0
@@ -47,6 +48,7 @@ class Ranks:
     agreed: BaseException | None = None
     signals: Sequence[int] = ()
     followed: object = None
+    asked: list[object] = field(default_factory=list)
 
     @property
     def alone(self) -> bool:

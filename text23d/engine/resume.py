@@ -20,7 +20,7 @@ from text23d.settings import Flag, Text, shown
 AUTO = "auto"
 DEPTH = 4
 """Folders below the one that is searched, such as <day>/<sweep>/<member>."""
-FREE = ("resume", "checkpoint", "health", "tensorboard")
+FREE = ("resume", "checkpoint", "health", "tensorboard", "viewer")
 """The sections and settings that change nothing of what a run makes."""
 GROWS = "method.iterations"
 

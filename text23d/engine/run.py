@@ -12,15 +12,18 @@ import numpy as np
 import torch
 
 from text23d import __version__, interruption
+from text23d.engine.attention import heed
 from text23d.engine.build import Parts
 from text23d.engine.checkpoints import Checkpoints
 from text23d.engine.events import Iterated, Looked, Noted, OnEvent
 from text23d.engine.folder import METRICS, SHEET
 from text23d.engine.following import dismiss, lead
 from text23d.engine.health import Health, Unsound, finite
+from text23d.engine.live import Live
 from text23d.engine.loop import advance
 from text23d.engine.results import save_phi, score
 from text23d.engine.state import RunState
+from text23d.engine.steering import Steering
 from text23d.engine.thrift import thriftily
 from text23d.engine.watchdog import Watchdog
 from text23d.errors import Diverged
@@ -35,7 +38,8 @@ class Run:
     counts, after `elapsed` seconds of earlier processes.
 
     safe: the state after the last whole iteration. troubles: what went wrong so far, a line each. probes: of the seeds
-    among which this run's was chosen.
+    among which this run's was chosen. live: what a viewer sees of it; None: there is none. steering: what a person has
+    changed of it.
     """
 
     state: RunState
@@ -54,6 +58,8 @@ class Run:
     def __post_init__(self) -> None:
         self.troubles: list[str] = []
         self.probes: list[Any] = []
+        self.live: Live | None = None
+        self.steering = Steering(self.folder)
         self._begun = self._furthest = self.safe = self.state.snapshot()
         self._went_to: int | None = None
 
@@ -68,6 +74,7 @@ class Run:
         self.state.load(contents["state"])
         self.elapsed, self.troubles = contents["elapsed"], list(contents["troubles"])
         self.checkpoints.best = contents["best"]
+        self.steering.load(contents.get("commands", []), self.trouble)
         write_bytes(self.folder / METRICS, contents["metrics"].numpy().tobytes())
         if self.state.sheet.stages:
             self.state.sheet.write(self.folder / SHEET, self.parts.task.columns)
@@ -87,9 +94,13 @@ class Run:
             if not state.sheet.stages:
                 self.look("start")
                 self.safe = state.snapshot()
+            if self.live is not None:
+                self.live.begin(state.iteration)
+                self.show()
             while state.iteration < (until or self.parts.recipe.iterations):
                 interruption.check()
-                lead(state, self.parts.ranks)
+                heed(self)
+                lead(state, self.parts.ranks, self.steering.told)
                 try:
                     self.iterate(lines)
                 except Diverged as error:
@@ -110,6 +121,8 @@ class Run:
             self.look(f"iteration {state.iteration}, sigma {figures['sigma']:.2f}")
         self.safe = state.snapshot()
         self.on_event(Iterated(state.iteration, total, figures))
+        if self.live is not None:
+            self.show()
         if self.checkpoints.due or state.iteration == total:
             self.save()
 
@@ -119,6 +132,13 @@ class Run:
             self.state.sheet.write(self.folder / SHEET, self.parts.task.columns)
         pictures = dict(zip(self.parts.task.columns, self.state.sheet.stages[-1][1], strict=True))
         self.on_event(Looked(self.state.iteration, label, pictures))
+
+    def show(self) -> None:
+        """To those who watch, where it is time."""
+        assert self.live is not None, "somebody watches"
+        parts, section = self.parts, self.cfg["representation"]
+        with self.state.clock.stage("viewer"):
+            self.live.show(self.state.iteration, self.state.result, parts.guide, parts.world, section)
 
     def save(self) -> None:
         """A checkpoint of the state as it is, if it is sound. Raises Diverged where it is not, and UserError where it
@@ -135,6 +155,8 @@ class Run:
         metrics = self.folder / METRICS
         lines = np.frombuffer(metrics.read_bytes() if metrics.exists() else b"", np.uint8)
         told = {"made": self._made(), "elapsed": self.seconds, "troubles": self.troubles}
+        if self.steering.records:
+            told["commands"] = list(self.steering.records)
         return {"state": self.state.state(), "config": self.cfg, "metrics": torch.from_numpy(lines.copy()), **told}
 
     def _made(self) -> dict[str, str]:
@@ -153,7 +175,10 @@ class Run:
         """What checkpoints are compared by: the judge's mean probability of all that the prompt names."""
         found = score(self.state, self.parts, self.judge)
         named = [value for name, value in (found or {}).items() if name.endswith("probability")]
-        return sum(named) / len(named) if named else None
+        merit = sum(named) / len(named) if named else None
+        if self.live is not None and merit is not None:
+            self.live.scores.append([self.state.iteration, merit])
+        return merit
 
     def go_back(self, error: Diverged, lines: JsonLines) -> None:
         """To where the run was sound, with lower learning rates and another stream of random numbers. Raises `error`
@@ -173,6 +198,8 @@ class Run:
         state.rate, state.stream, self._went_to = rate, stream, state.iteration
         self.safe = state.snapshot()
         self.checkpoints.remove_after(state.iteration)
+        if self.live is not None:
+            self.live.back_to(state.iteration)
         lines.cut(lambda line: line["iteration"] <= state.iteration)
         self.trouble(
             f"{error}; went back to iteration {state.iteration}, with learning rates times {rate:g} and other random "

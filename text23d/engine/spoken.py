@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from text23d.engine.events import Event, Finished, Noted, Started
+from text23d.engine.events import Event, Finished, Noted, Paused, Started
 
 FIGURES = ("sigma", "loss", "noise_ratio", "residual")
 """Of an iteration, those that a person watches."""
@@ -19,6 +19,9 @@ def spoken(event: Event) -> list[str]:
         return [f"{event.prompt!r} on {event.device}, kernels {event.kernels}, to {event.folder}{again}"]
     if isinstance(event, Finished):
         return [spent(event.summary), verdict(event.summary, event.message, event.folder)]
+    if isinstance(event, Paused):
+        done = f"paused after {event.iteration} of {event.iterations} iterations"
+        return [f"{done}: resume it in the viewer, or end it with Ctrl-C"]
     return [event.text] if isinstance(event, Noted) else []
 
 

@@ -21,11 +21,12 @@ Projection = Callable[[Tensor, Any], Tensor]
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one iteration did: x0 [B, C, *S] the rendering, what the method proposed for it, and the losses of the
-    update's inner steps."""
+    """What one iteration did: x0 [B, C, *S] the rendering, what the method proposed for it, what of that the update
+    followed, target as x0, and the losses of its inner steps."""
 
     x0: Tensor
     proposal: Proposal
+    target: Tensor
     losses: list[float]
 
 
@@ -58,4 +59,4 @@ def step(
 
     with stage("update"):
         losses = update(phi, views, x0_hat, update_shape or shape)
-    return StepReport(x0, proposal, losses)
+    return StepReport(x0, proposal, x0_hat, losses)
