@@ -18,26 +18,29 @@ INSTALL = {
     "blender": "apt-get install --no-install-recommends blender python3-numpy",
     "gltf-validator": "apt-get install nodejs npm; npm install -g gltf-validator",
     "chromium": "apt-get install --no-install-recommends chromium chromium-driver",
+    "axe-core": "apt-get install nodejs npm; npm install -g axe-core",
     "c++": "apt-get install g++, then pip install -e . again",
     "nvcc": "the CUDA toolkit, then pip install -e . again",
     "ray": "pip install -e '.[ray]'",
 }
+MODULES = "gltf-validator", "axe-core"
+"""Those that are modules of node's."""
 NEEDS = "needs "  # how the reason of a skipped test begins
 
 
 @cache
 def found(name: str) -> str | None:
-    """The path of a program; of gltf-validator, the folder of node's modules that it lies in; of ray, which counts if
+    """The path of a program; of one of MODULES, the folder of node's modules that it lies in; of ray, which counts if
     Hydra's launcher for it is there, the folder of Hydra's plugins."""
     if name == "ray":
         spec = importlib.util.find_spec("ray") and importlib.util.find_spec("hydra_plugins")
         places = list(spec.submodule_search_locations or ()) if spec else []
         return next((each for each in places if os.path.isdir(os.path.join(each, "hydra_ray_launcher"))), None)
-    if name == "gltf-validator":
+    if name in MODULES:
         if found("node") is None or (npm := found("npm")) is None:
             return None
         folder = subprocess.run([npm, "root", "-g"], capture_output=True, text=True).stdout.strip()
-        return folder if os.path.isdir(os.path.join(folder, "gltf-validator")) else None
+        return folder if os.path.isdir(os.path.join(folder, name)) else None
     names = ("c++", "g++", "clang++") if name == "c++" else (name,)
     return next(filter(None, map(shutil.which, names)), None)
 

@@ -167,6 +167,9 @@ def test_what_is_null_by_default_is_a_text_or_known_as_none(path: Path) -> None:
         "auxiliary_path",
         "reuse",
         "record",
+        "tokens",
+        "database",
+        "address",
     )
     settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     for key, default in flat({name: value for name, value in settings.items() if name != "hydra"}):
@@ -208,6 +211,7 @@ PATHS = {
     "sampling": ("folder", "weights", "judge"),
     "strips": ("folder",),
     "benchmark": ("folder",),
+    "serve": ("server.folder", "server.tokens", "server.database", "server.ray.address"),
     "train_prior": ("folder", "start", "export"),
     "train_judge": ("folder", "export"),
 }

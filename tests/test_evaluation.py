@@ -581,7 +581,7 @@ def test_one_picture_of_one_thing_is_enough(tiny_prior: Path, tiny_judge: Path, 
 WORKER = """
 import pathlib
 from text23d import paths
-from text23d.studies import worker
+from text23d.engine import worker
 paths.weights_dir = lambda: pathlib.Path({judge!r})
 worker.main()
 """

@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
+from text23d.engine.process import with_threads
 from text23d.studies import launcher, lease, member
 from text23d.studies.launcher import Job, Outcome, launch
-from text23d.studies.member import share_of_cores, with_threads
+from text23d.studies.member import share_of_cores
 from text23d.studies.overrides import quoted
 
 STUB = """
 import json, os, pathlib, signal, sys, time
-from text23d.studies import worker
+from text23d.engine import worker
 
 def work(folder, cfg):
     asked = cfg["prompt"].split("; ")
@@ -210,6 +211,7 @@ def test_an_interrupted_launch_stops_its_jobs_in_order(tmp_path: Path) -> None:
 LAUNCH = """
 import sys
 from pathlib import Path
+from text23d.engine.process import with_threads
 from text23d.studies import launcher, member
 member.COMMAND = (sys.executable, "-c", {stub!r})
 launcher.launch([launcher.Job(("prompt='sleep=60'",), Path({folder!r}))], 1, "cpu")
@@ -240,7 +242,7 @@ def test_jobs_do_not_outlive_their_launcher(tmp_path: Path, number: signal.Signa
 
 
 def test_the_real_worker_tells_a_mistake_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(member, "COMMAND", (sys.executable, "-m", "text23d.studies.worker"))
+    monkeypatch.setattr(member, "COMMAND", (sys.executable, "-m", "text23d.engine.worker"))
     wrong = job(tmp_path / "50% (a, b) = ü", "a red zebra")
     (outcome,) = launch([wrong], 1, "cpu")
     said = wrong.log.read_text()

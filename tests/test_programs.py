@@ -68,17 +68,17 @@ def test_ci_requires_what_it_installs() -> None:
 @pytest.mark.parametrize("name", [name for name in programs.INSTALL if name != "ray"])
 def test_a_program_is_found_where_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in on the PATH; of the validator, node and npm, which says where its modules are."""
-    folder = tmp_path / "modules" / "gltf-validator"
+    folder = tmp_path / "modules" / name
     folder.mkdir(parents=True)
-    for each in {"gltf-validator": ("node", "npm")}.get(name, (name,)):
+    for each in ("node", "npm") if name in programs.MODULES else (name,):
         (tmp_path / each).write_text(f"#!/bin/sh\necho {folder.parent}\n")
         (tmp_path / each).chmod(0o755)
     programs.found.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert programs.found(name) == str(folder.parent if name == "gltf-validator" else tmp_path / name)
+    assert programs.found(name) == str(folder.parent if name in programs.MODULES else tmp_path / name)
     folder.rmdir()
     programs.found.cache_clear()
-    if name == "gltf-validator":
+    if name in programs.MODULES:
         assert programs.found(name) is None
     programs.found.cache_clear()
 

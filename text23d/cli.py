@@ -42,6 +42,7 @@ VERBS = {
     "sampling": "compares Algorithm 1 with Heun's sampler on single pictures",
     "dataset": "makes posed pictures, masks, depths, normals and meshes of many prompts, for others to learn from",
     "strips": "compares ways of making panoramas, videos and sounds at equal cost",
+    "serve": "makes what is asked for in the browser or over HTTP, from a queue",
     "benchmark": "measures the kernels, the networks and an iteration",
     "train_prior": "trains the built-in prior",
     "train_judge": "trains the classifier that scores results",

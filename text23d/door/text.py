@@ -34,6 +34,8 @@ NO_TEXTS = (
     "rule",
     "tile",
     "background",
+    "cores",
+    "gpu_share",
 )
 """The last names of the settings that are null or have to be given, and else a number, a list or a section."""
 RESOLVERS = r"now|slug|covering|window_count|sound_frames|hydra|oc\.\w+"

@@ -35,14 +35,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from text23d.compose import composing, plain, register_resolvers
 from text23d.engine.folder import METRICS, SUMMARY
+from text23d.engine.process import cores, with_threads
+from text23d.engine.worker import OUTPUT
 from text23d.errors import UserError
 from text23d.files import write_text
 from text23d.meter import Meter
 from text23d.paths import conf_dir
 from text23d.studies.lease import lease
-from text23d.studies.member import FAILURE, Member, cores, supervise, with_threads
+from text23d.studies.member import FAILURE, Member, supervise
 from text23d.studies.overrides import quoted
-from text23d.studies.worker import OUTPUT
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 """Hydra's own launcher."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,19 +20,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from text23d.compose import hydras_folder, register_resolvers
+from text23d.engine.process import Process, cores, kill, last_words, with_threads
 from text23d.engine.resume import AUTO
 from text23d.engine.watchdog import STATUS
+from text23d.engine.worker import DEFECT, GRACE, HUNG, INTERRUPTED, MISTAKE, OUTPUT
 from text23d.errors import UserError
 from text23d.studies.lease import holds
-from text23d.studies.worker import DEFECT, GRACE, HUNG, INTERRUPTED, MISTAKE, OUTPUT
 
-COMMAND = (sys.executable, "-m", "text23d.studies.worker")
+COMMAND = (sys.executable, "-m", "text23d.engine.worker")
 FAILURE = "failure.txt"
 POLL = 0.05
 """Seconds between two looks at the process."""
 STOPPED = "it was stopped before it was done"
-
-Process = subprocess.Popen[bytes]
 
 
 class Member:
@@ -63,18 +61,6 @@ def share_of_cores(launcher: Mapping[str, Any]) -> int:
         at_once = launcher["n_jobs"]
         return max(1, cores() // at_once) if at_once > 0 else 1
     return max(1, int(asked or 1))
-
-
-def cores() -> int:
-    """Those that this process may use: a container, or a job of a cluster's, may have been given some."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def with_threads(environment: Mapping[str, str], threads: int) -> dict[str, str]:
-    """The environment of a process that has so many threads at most; fewer, where OMP_NUM_THREADS says so already."""
-    given = environment.get("OMP_NUM_THREADS", "")
-    bound = min(threads, int(given)) if given.isdigit() and int(given) > 0 else threads
-    return {**environment, "OMP_NUM_THREADS": str(bound)}
 
 
 def supervise(cfg: Mapping[str, Any], folder: Path, lease: Path, environment: Mapping[str, str]) -> None:
@@ -158,14 +144,6 @@ def failure(folder: Path, status: int) -> str | None:
     return f"it was killed by signal {-status}; see {folder / OUTPUT}" if status < 0 else f"see {folder / OUTPUT}"
 
 
-def last_words(folder: Path) -> str:
-    """The last line of a run's log."""
-    with suppress(OSError):
-        lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line.removeprefix("text23d: ") for line in reversed(lines) if line.strip()), "")
-    return ""
-
-
 def stop(process: Process) -> None:
     """Tell a process that has not ended to end, and kill it, with all that it started, if it does not within GRACE
     seconds."""
@@ -176,10 +154,3 @@ def stop(process: Process) -> None:
         process.wait(GRACE)
     except subprocess.TimeoutExpired:
         kill(process)
-
-
-def kill(process: Process) -> None:
-    """A process and all that it started, at once."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
-    process.wait()

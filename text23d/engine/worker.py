@@ -1,4 +1,4 @@
-"""python -m text23d.studies.worker FOLDER: one main job, which ends when its standard input does.
+"""python -m text23d.engine.worker FOLDER: one main job, which ends when its standard input does.
 
 The first line of its input is the configuration as JSON. `member` holds the other end of that pipe. It closes it to
 stop the job, and the system does so where the process that waits for the job dies, whatever killed it.
