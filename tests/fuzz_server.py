@@ -6,6 +6,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,36 +63,41 @@ class Fuzzer:
 
 def requests_of(document: dict[str, Any], count: int, seed: int) -> Iterator[Request]:
     """`count` requests by the document, valid ones and broken ones, the same for the same seed."""
-    import hypothesis
     import schemathesis
 
     found: list[Request] = []
-    operations = [each.ok() for each in schemathesis.openapi.from_dict(document).get_all_operations()]
-    modes = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
-    share = -(-count // (len(operations) * len(modes)))
-    for operation in operations:
-        known = {int(status) for status in operation.definition.raw["responses"] if status.isdigit()}
-        for mode in modes:
-            try:
-                strategy = operation.as_strategy(generation_mode=mode)
-
-                def draw(case: Any) -> None:
-                    found.append(written(case, known))  # noqa: B023 (called before the next operation)
-
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    hypothesis.seed(seed)(
-                        hypothesis.settings(
-                            max_examples=share,
-                            database=None,
-                            deadline=None,
-                            phases=[hypothesis.Phase.generate],
-                            suppress_health_check=list(hypothesis.HealthCheck),
-                        )(hypothesis.given(strategy)(draw))
-                    )()
-            except hypothesis.errors.Unsatisfiable:
-                continue  # nothing is wrong with a request that has nothing to say
+    operations: list[Any] = [each.ok() for each in schemathesis.openapi.from_dict(document).get_all_operations()]  # type: ignore[union-attr]
+    modes: list[Any] = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
+    share, turn = -(-count // (len(operations) * len(modes))), 0
+    while len(found) < count:  # some operations have little that can be varied, and give fewer
+        for operation in operations:
+            known = {int(status) for status in operation.definition.raw["responses"] if status.isdigit()}
+            for mode in modes:
+                found += [
+                    written(case, known)
+                    for case in drawn(operation.as_strategy(generation_mode=mode), share, seed + turn)
+                ]
+        turn += 1
     return iter(found[:count])
+
+
+def drawn(strategy: Any, count: int, seed: int) -> list[Any]:
+    """At most so many of a strategy's, the same for the same seed; none where it has none."""
+    import hypothesis
+
+    cases: list[Any] = []
+    settings = hypothesis.settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    draw = hypothesis.seed(seed)(settings(hypothesis.given(strategy)(lambda case: cases.append(case))))
+    with warnings.catch_warnings(), suppress(hypothesis.errors.Unsatisfiable):
+        warnings.simplefilter("ignore")
+        draw()
+    return cases
 
 
 def written(case: Any, known: set[int]) -> Request:

@@ -26,7 +26,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     for name, value in environment().items():
         monkeypatch.setenv(name, value)  # which nodes hand on to the processes that they start
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     yield cluster
@@ -38,15 +38,15 @@ def test_jobs_are_made_on_both_nodes_and_go_on_when_one_is_lost(cluster: Any, ti
     ray = ("server.workers=ray", f"server.ray.address={cluster.address}", "server.ray.workers=2", "server.ready=false")
     more = (f"server.database=sqlite:///{tmp_path}/jobs.sqlite", "server.limits.running=4")
     with serving(folder, [*settings(tiny_prior), *ray, *more, "server.limits.iterations=5000"]) as served:
-        jobs = [served.submit(iterations=600) for _ in range(2)]
+        jobs = [served.submit(iterations=150) for _ in range(2)]
         awaited(lambda: all(is_at_work(served, job) for job in jobs) or None, 120)
         workers = {row["worker"] for row in Store(sqlite(tmp_path / "jobs.sqlite")).changed(0.0)}
         assert len(workers) == 2, "each node has room for one worker"
         cluster.remove_node(cluster.second)
-        assert [served.until(job, seconds=200)["state"] for job in jobs] == ["done", "done"]
+        assert [served.until(job, seconds=120)["state"] for job in jobs] == ["done", "done"]
         for job in jobs:
             lines = (folder / "jobs" / job / "metrics.jsonl").read_text().count("\n")
-            assert lines == 600
+            assert lines == 150
 
 
 def is_at_work(served: Served, job: str) -> bool:

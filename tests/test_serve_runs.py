@@ -136,9 +136,9 @@ def test_what_cannot_be_served_is_told_in_one_line(tmp_path: Path, served: Serve
         with pytest.raises(UserError, match=said) as raised:
             serve(ServerOptions(**{"folder": str(tmp_path / "x"), **given}))  # type: ignore[arg-type]
         assert "\n" not in str(raised.value)
-    for given, said in (({"workers": 0}, "1 to 256 or ray"), ({"limits": {"queued": "x"}}, "server.limits.queued=x")):
+    for wrong, said in (({"workers": 0}, "1 to 256 or ray"), ({"limits": {"queued": "x"}}, "server.limits.queued=x")):
         with pytest.raises(UserError, match=said):
-            checked(given, ServerOptions, "server")
+            checked(wrong, ServerOptions, "server")
 
 
 def test_a_job_outlives_its_worker_and_its_server(served: Served) -> None:

@@ -85,6 +85,7 @@ class Notes:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.last = folder, 0.0
+        self.mean: float | None = None  # seconds of an iteration
         self.now: dict[str, Any] = {"stage": "starting", "pictures": 0}
 
     def __call__(self, event: Any) -> None:
@@ -107,7 +108,7 @@ class Notes:
 
     def iterated(self, iteration: int, iterations: int, figures: Any) -> None:
         spent = float(figures.get("seconds", 0.0))
-        self.mean = spent if not hasattr(self, "mean") else 0.9 * self.mean + 0.1 * spent
+        self.mean = spent if self.mean is None else 0.9 * self.mean + 0.1 * spent
         said = {name: figures[name] for name in FIGURES if isinstance(figures.get(name), int | float)}
         left = (iterations - iteration) * self.mean
         self.now |= {"iteration": iteration, "iterations": iterations, "figures": said, "seconds_left": left}

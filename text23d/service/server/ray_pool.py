@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -61,11 +62,12 @@ class Remote:
 
 @dataclass
 class Place:
-    """A worker's: its actor, and what becomes of its work."""
+    """A worker's: its actor, whether Ray has found room for that, and what becomes of its work."""
 
     number: int
     name: str = ""
     actor: Any = None
+    ready: Any = None
     work: Any = None
     due: float = field(default=0.0)
 
@@ -89,7 +91,7 @@ class RayPool:
         self.watcher = threading.Thread(target=self._watch, name="workers", daemon=True)
         import ray
 
-        self.ray = ray
+        self.ray, before = ray, signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 address=options.ray.address, log_to_driver=False, include_dashboard=False, ignore_reinit_error=True
@@ -99,10 +101,17 @@ class RayPool:
             raise UserError(
                 f"server.ray.address={options.ray.address}: {said}; start Ray there, or leave it out"
             ) from error
+        finally:  # Ray would end this process by itself, before its jobs are saved
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)
 
     @property
     def alive(self) -> int:
-        return sum(place.actor is not None for place in self.places)
+        return sum(map(self._is_there, self.places))
+
+    def _is_there(self, place: Place) -> bool:
+        """Whether the worker has begun: an actor may wait long for room."""
+        return place.actor is not None and bool(self.ray.wait([place.ready], timeout=0)[0])
 
     def start(self) -> None:
         for place in self.places:
@@ -113,7 +122,7 @@ class RayPool:
         self.stopping.set()
         if self.watcher.is_alive():
             self.watcher.join()
-        leaving = [place.actor.leave.remote() for place in self.places if place.actor is not None]
+        leaving = [place.actor.leave.remote() for place in self.places if self._is_there(place)]
         with suppress(self.ray.exceptions.RayError):
             self.ray.wait(leaving, num_returns=len(leaving), timeout=GRACE + 10) if leaving else None
         self.ray.shutdown()
@@ -124,6 +133,7 @@ class RayPool:
         asked = {"num_cpus": self.options.ray.cores, "num_gpus": self.options.ray.gpus}
         remote = self.ray.remote(Remote).options(max_concurrency=2, max_restarts=0, **asked)
         place.actor = remote.remote()
+        place.ready = place.actor.__ray_ready__.remote()
         told: Post = self.post
         place.work = place.actor.work.remote({**asdict(told), "name": place.name})
 

@@ -7,7 +7,6 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from sqlalchemy.engine import URL
@@ -96,10 +95,11 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
         super().__init__(config)
-        self.desk, self.loop = desk, None
+        self.desk = desk
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self.loop: Any = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
