@@ -151,7 +151,7 @@ def sample(method: object, canvas: Canvas, views: Windows, noise: SharedNoise) -
 
 
 def test_multidiffusion_is_ddim_of_the_averaged_windows() -> None:
-    """Against a loop that holds the noisy whole, window by window (Bar-Tal et al. 2023)."""
+    """Against a loop that holds the noisy whole, window by window, with weights (Bar-Tal et al. 2023, eq. 5)."""
     views = WindowGrid((10,), (4,), (2,)).all()
     begin = torch.randn(1, 10, generator=stream(9))
     canvas = Canvas(1, (10,))
@@ -164,8 +164,9 @@ def test_multidiffusion_is_ddim_of_the_averaged_windows() -> None:
         for first in (0, 2, 4, 6):
             window = x[:, first : first + 4]
             denoised = denoiser(window[None], torch.tensor(sigma))[0]
-            total[:, first : first + 4] += denoised + following * (window - denoised) / sigma
-            count[:, first : first + 4] += 1
+            weight = torch.tensor([0.25, 0.75, 0.75, 0.25])
+            total[:, first : first + 4] += weight * (denoised + following * (window - denoised) / sigma)
+            count[:, first : first + 4] += weight
         x = total / count
     torch.testing.assert_close(canvas.values.data, x, rtol=1e-5, atol=1e-5)
 
@@ -207,7 +208,7 @@ def test_shared_noise_is_the_same_where_windows_overlap() -> None:
     kept = noise.noise.clone()
     noise.keep(views, torch.stack([first + 1, second + 3]))
     assert torch.equal(noise.noise[:, 6:], kept[:, 6:])
-    torch.testing.assert_close(noise.noise - kept, torch.tensor([1.0, 1, 2, 2, 3, 3, 0, 0]).expand(2, 8))
+    torch.testing.assert_close(noise.noise - kept, torch.tensor([1.0, 1, 1.5, 2.5, 3, 3, 0, 0]).expand(2, 8))
     again = SharedNoise(torch.zeros(2, 8))
     again.load(noise.state())
     assert torch.equal(again.noise, noise.noise)

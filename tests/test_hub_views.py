@@ -201,7 +201,7 @@ def test_pictures_that_cannot_be_told(tiny: Path, adapter: Path, photo: Path, tm
     (tmp_path / "image_encoder").symlink_to(adapter / "image_encoder")
     lonely.write_bytes(weights.read_bytes()[:100])
     refused("it is not for this model", image=str(photo), ip_adapter=str(lonely))
-    with pytest.raises(UserError, match="SD3Transformer2DModel takes none here"):
+    with pytest.raises(UserError, match="SD3Transformer2DModel of this model takes none here"):
         made(pipelines.save("sd3", tmp_path / "sd3"), image=str(photo), ip_adapter=str(weights))
 
 

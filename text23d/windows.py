@@ -97,3 +97,24 @@ class Windows:
             view = [len(self), *(side if each == axis else 1 for each in range(len(shape)))]
             flat = flat * extent + index.reshape(view)
         return flat.flatten()
+
+
+LEAST = 1e-12
+
+
+def mean(views: CanvasViews, pieces: Tensor, whole: Tensor) -> Tensor:
+    """whole [K, *S] with pieces [B, K, *shape] where the views lie: where they overlap their mean, to which each gives
+    the less the nearer its edge is, so that no edge shows (Jimenez 2023, with a tent for the Gaussian)."""
+    weight, shape = tent(tuple(pieces.shape[2:])).to(pieces), tuple(whole.shape[1:])
+    total, _ = views.paste(weight * pieces, shape)
+    weights, _ = views.paste(weight.expand(len(pieces), 1, *weight.shape), shape)
+    return torch.where(weights > 0, total / weights.clamp(min=LEAST), whole)
+
+
+def tent(shape: Shape) -> Tensor:
+    """Weights [*shape] in (0, 1] that rise evenly from the edges to the middle, along every axis."""
+    found = torch.ones(())
+    for extent in shape:
+        at = torch.arange(extent) + 0.5
+        found = found[..., None] * torch.minimum(at, extent - at) / (extent / 2)
+    return found

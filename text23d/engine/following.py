@@ -51,7 +51,7 @@ def dismiss(ranks: Ranks) -> None:
     """On the first rank, after all iterations: the others need not wait for what it makes of them."""
     if not ranks.alone:
         ranks.word(OVER)
-        ranks.followed = None
+        ranks.followed, ranks.asked = None, []
 
 
 def follow(state: RunState, parts: Parts, cfg: Mapping[str, Any] | None = None) -> None:

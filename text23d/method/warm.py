@@ -10,7 +10,7 @@ from torch import Tensor
 from text23d.contracts import Shape, Views
 from text23d.method.noise import gaussian
 from text23d.rng import Stream
-from text23d.windows import CanvasViews
+from text23d.windows import CanvasViews, mean
 
 Key = tuple[float, ...]
 
@@ -63,9 +63,8 @@ class SharedNoise:
         return views.cut(self.noise, shape)
 
     def keep(self, views: CanvasViews, n: Tensor) -> None:
-        """n [B, C, *S]: what a visit ended with; the mean where windows overlap."""
-        total, count = views.paste(n.to(self.noise), tuple(self.noise.shape[1:]))
-        self.noise = torch.where(count > 0, total / count.clamp(min=1), self.noise)
+        """n [B, C, *S]: what a visit ended with; see `windows.mean`."""
+        self.noise = mean(views, n.to(self.noise), self.noise)
 
     def state(self) -> dict[str, Tensor]:
         return {"noise": self.noise}

@@ -12,10 +12,9 @@ from text23d.contracts import Shape
 from text23d.errors import UserError
 from text23d.memory import expect_room
 from text23d.settings import whole
-from text23d.windows import CanvasViews
+from text23d.windows import CanvasViews, mean
 
 Extent = Annotated[int, whole(1, 2**24)]
-LEAST = 1e-12
 
 
 class Canvas(nn.Module):
@@ -45,23 +44,9 @@ class Canvas(nn.Module):
 
     @torch.no_grad()
     def replace(self, views: CanvasViews, x0_hat: Tensor) -> None:
-        """Set what the windows see ([0045]) to what they should look like, x0_hat [B, C, *S]: where they overlap the
-        mean, to which each gives the less the nearer its edge is, so that no edge shows (Jimenez 2023, with a tent for
-        the Gaussian)."""
-        weight = tent(tuple(x0_hat.shape[2:])).to(x0_hat)
-        total, _ = views.paste(weight * x0_hat, self.shape)
-        weights, _ = views.paste(weight.expand(len(x0_hat), 1, *weight.shape), self.shape)
-        self.values.copy_(torch.where(weights > 0, total / weights.clamp(min=LEAST), self.values))
+        """Set what the windows see ([0045]) to what they should look like, x0_hat [B, C, *S]: see `windows.mean`."""
+        self.values.copy_(mean(views, x0_hat, self.values))
 
     def param_groups(self, lr_grid: float, lr_mlp: float) -> list[dict[str, Any]]:
         """One optimiser group, "grid"."""
         return [{"name": "grid", "params": [self.values], "lr": lr_grid}]
-
-
-def tent(shape: Shape) -> Tensor:
-    """Weights [*shape] in (0, 1] that rise evenly from the edges to the middle, along every axis."""
-    found = torch.ones(())
-    for extent in shape:
-        at = torch.arange(extent) + 0.5
-        found = found[..., None] * torch.minimum(at, extent - at) / (extent / 2)
-    return found
