@@ -51,6 +51,7 @@ TINY = (
     "turntable.size=32",
     "mesh.resolution=32",
     "mesh.texture=128",
+    "representation.steps=24",
     "stages=2",
 )
 FILES = [
