@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import imageio.v3 as iio
@@ -19,7 +20,7 @@ from torch import Tensor
 from text23d.compose import compose
 from text23d.contracts import unwatched
 from text23d.crops import SPAN, Crops, Outlook, directions
-from text23d.engine.build import Parts, build_run
+from text23d.engine.build import Parts, build_run, name_of
 from text23d.engine.state import RunState
 from text23d.errors import UserError
 from text23d.prior.wrappers.regional import blends
@@ -29,6 +30,7 @@ from text23d.representation.windowing import WindowSampler
 from text23d.settings import build
 from text23d.tasks import panorama as tasks
 from text23d.tasks.outpainting import outpaint
+from text23d.tasks.regions import Regions
 from text23d.worlds.landscapes.canvas import cut
 from text23d.worlds.landscapes.scenes import surroundings
 
@@ -417,3 +419,10 @@ def build_phi(cfg: dict[str, Any]) -> Canvas:
 def test_a_panorama_of_no_size_is_told(overrides: list[str], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         build_run(compose("config", overrides, prompt="a red car"), CPU)
+
+
+def test_a_run_that_has_prompts_for_parts_alone_is_called_by_them() -> None:
+    parts: Any = SimpleNamespace(regions=Regions(("a forest", "a town"), torch.ones(2, 1, 1) / 2))
+    whole: Any = SimpleNamespace(regions=None)
+    assert name_of("???", parts) == "a forest, a town"
+    assert name_of("a valley", parts) == name_of("a valley", whole) == "a valley"

@@ -31,6 +31,9 @@ from text23d.settings import Seed, Text, build, checked
 from text23d.tasks.constraints import Known
 from text23d.tasks.fine import Fine
 
+MISSING = "???"
+"""What a configuration says of a setting that was not given."""
+
 
 def unseen(report: StepReport) -> None:
     """For a run that nobody watches."""
@@ -146,7 +149,9 @@ def build_run(cfg: Mapping[str, Any], device: torch.device, ranks: Ranks = ALONE
         fine = build(cfg["stage"], "stage", Fine, request=request)
     task, inside = task.bound(views, constraint, device), as_seen(constraint, guide)
     one_by_one = device.type == "cpu" and not isinstance(phi, Canvas)  # whose gradient is as large as all of it
-    parts = Parts(prompt, seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine)
+    parts = Parts(
+        name_of(prompt, task), seed, device, task, guide, views, inside, recipe, share, world, one_by_one, ranks, fine
+    )
     return state, replace(parts, request=request, known=constraint)
 
 
@@ -161,7 +166,14 @@ def retold(parts: Parts, cfg: Mapping[str, Any]) -> Parts:
     guide = prepared(build(cfg.get("prior"), "prior", Guide, request=request), parts.known, parts.task)
     fine = build(cfg["stage"], "stage", Fine, request=request) if parts.fine is not None else None
     inside = as_seen(parts.known, guide)
-    return replace(parts, prompt=prompt, guide=guide, fine=fine, constraint=inside, request=request)
+    return replace(
+        parts, prompt=name_of(prompt, parts.task), guide=guide, fine=fine, constraint=inside, request=request
+    )
+
+
+def name_of(prompt: str, task: Task) -> str:
+    """What a run is called: its prompt, or, where none was given, those of its parts."""
+    return prompt if prompt != MISSING or task.regions is None else ", ".join(task.regions.prompts)
 
 
 def prepared(guide: Guide, constraint: Constraint[Any], task: Task) -> Guide:
