@@ -16,6 +16,7 @@ FLOORS = (
         "interruption",
         "meter",
         "company",
+        "loopback",
         "contracts",
         "settings",
         "guide",

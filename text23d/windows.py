@@ -106,8 +106,9 @@ def mean(views: CanvasViews, pieces: Tensor, whole: Tensor) -> Tensor:
     """whole [K, *S] with pieces [B, K, *shape] where the views lie: where they overlap their mean, to which each gives
     the less the nearer its edge is, so that no edge shows (Jimenez 2023, with a tent for the Gaussian)."""
     weight, shape = tent(tuple(pieces.shape[2:])).to(pieces), tuple(whole.shape[1:])
-    total, _ = views.paste(weight * pieces, shape)
-    weights, _ = views.paste(weight.expand(len(pieces), 1, *weight.shape), shape)
+    weights = weight.expand(len(pieces), 1, *weight.shape)
+    pasted, _ = views.paste(torch.cat([weight * pieces, weights], dim=1), shape)
+    total, weights = pasted[:-1], pasted[-1:]
     return torch.where(weights > 0, total / weights.clamp(min=LEAST), whole)
 
 

@@ -4,14 +4,13 @@ MASTER_ADDR and MASTER_PORT."""
 from __future__ import annotations
 
 import atexit
-import ipaddress
 import math
 import os
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
@@ -23,6 +22,7 @@ from text23d.company import shared
 from text23d.engine.presence import Presence
 from text23d.engine.ranks import ALONE, Ranks
 from text23d.errors import RankError, RankLost, UserError
+from text23d.loopback import is_loopback
 from text23d.settings import Count, Natural, read
 
 MEETING = 60.0
@@ -110,11 +110,10 @@ def met(own: Environment) -> tuple[Ranks, Presence]:
 
 def keep_to_this_machine(address: str) -> None:
     """Ranks that meet on this machine listen to it alone, unless GLOO_SOCKET_IFNAME says otherwise."""
-    with suppress(ValueError):
-        if address == "localhost" or ipaddress.ip_address(address).is_loopback:
-            loopback = {name for _, name in socket.if_nameindex()} & {"lo", "lo0"}
-            if loopback:
-                os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback.pop())
+    if is_loopback(address):
+        loopback = {name for _, name in socket.if_nameindex()} & {"lo", "lo0"}
+        if loopback:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback.pop())
 
 
 def parting(ranks: Ranks, presence: Presence, error: BaseException) -> NoReturn:

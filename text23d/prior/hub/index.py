@@ -14,10 +14,8 @@ import yaml
 from text23d.errors import UserError
 
 INDEX = "model_index.json"
-STEMS = {"transformers": "model"}
-"""Library of a part -> the name of its weights."""
-STEM = "diffusion_pytorch_model"
-"""Of diffusers, and of what others made of its classes."""
+STEM, TRANSFORMERS_STEM = "diffusion_pytorch_model", "model"
+"""Names of weights: those of diffusers, and of what others made of its classes; and those of transformers."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,8 @@ def lacking(index: Index, part: str) -> str | None:
 
 def weights(index: Index, part: str) -> list[Path]:
     """The files of a part's weights, whether they are there or not; none: it has no .safetensors."""
-    folder, stem = index.folder / part, STEMS.get(index.parts[part][0], STEM)
+    folder = index.folder / part
+    stem = TRANSFORMERS_STEM if index.parts[part][0] == "transformers" else STEM
     whole, listed = (folder / f"{stem}.safetensors{more}" for more in ("", ".index.json"))
     if whole.is_file() or not listed.is_file():
         return [whole] if whole.is_file() else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from text23d.errors import UserError
+from text23d.loopback import is_loopback
 from text23d.service.server.schema import Limits
 from text23d.settings import Count, Flag, Natural, NonNegative, Positive, Text, number, whole
 
@@ -72,13 +72,6 @@ class ServerOptions:
     def is_private(self) -> bool:
         """Whether only this machine can ask."""
         return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Tokens:

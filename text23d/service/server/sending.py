@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,16 +21,10 @@ def opened(path: Path) -> int | None:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
-    if not os.path.isfile(f"/dev/fd/{file}") and not _is_regular(file):
+    if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         return None
     return file
-
-
-def _is_regular(file: int) -> bool:
-    import stat
-
-    return stat.S_ISREG(os.fstat(file).st_mode)
 
 
 def send(file: int, kind: str, name: str, asked: str | None = None, tag: str | None = None) -> Response:

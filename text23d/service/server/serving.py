@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +18,7 @@ from text23d.service.server.media import read_media
 from text23d.service.server.options import ServerOptions, read_tokens
 from text23d.service.server.pool import Pool, Workers, posts
 from text23d.service.server.store import Store, sqlite
+from text23d.service.server.worker import say
 
 PATIENCE = 20.0
 """Seconds in which the head of a request has to arrive."""
@@ -49,10 +49,6 @@ def serve(options: ServerOptions) -> None:
         address = f"[{host}]" if ":" in host else host
         say(f"http://{address}:{port} serves {', '.join(media)} with {told_workers(options)}, from {folder}")
         Server(config, desk).run(sockets=[sock])
-
-
-def say(text: str) -> None:
-    print(f"text23d: {text}", file=sys.stderr, flush=True)
 
 
 def told_workers(options: ServerOptions) -> str:

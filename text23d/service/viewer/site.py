@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import threading
@@ -22,6 +21,7 @@ from text23d.contracts import Shape
 from text23d.engine.live import WATCHED
 from text23d.engine.snapshots import Snapshot
 from text23d.errors import UserError
+from text23d.loopback import is_loopback
 from text23d.service.viewer.drawing import DARK, WHITE, FreeCamera, Pace, draw, sheet
 from text23d.service.viewer.page import Page
 from text23d.service.viewer.placing import add_mesh, upright
@@ -240,11 +240,7 @@ class Site:
 
 def require_loopback(host: str) -> None:
     """Raises UserError for a host that others can reach: whoever opens the page steers the run."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise UserError(
             f"host={host}: expected an address of this machine alone, as 127.0.0.1, since whoever opens the page "
             "steers the run; from elsewhere use ssh -L 8080:127.0.0.1:8080 <this machine>"
@@ -281,8 +277,4 @@ def refuse_strangers(server: Any) -> None:
 
 def is_local(origin: str) -> bool:
     """Whether an Origin header names a page that this machine serves, at whatever port, as a tunnel has another."""
-    host = urlsplit(origin).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(urlsplit(origin).hostname or "")
