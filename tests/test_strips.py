@@ -271,32 +271,21 @@ def test_mistakes_are_told_first(more: dict[str, Any], problem: str, tmp_path: P
 
 
 @pytest.mark.parametrize("medium", MEDIA)
-def test_time_and_memory_are_linear_in_length(medium: str) -> None:
-    """Rendering and replacing what all windows of an iteration see: to 16 times the length what is allocated is linear
-    within 10 %, and processor time, from where it no longer fits into a cache, within 100 %."""
+def test_work_and_memory_are_linear_in_length(medium: str) -> None:
+    """Rendering and replacing what all windows of an iteration see, to 16 times the length: as many operations on
+    tensors as ever, and as much memory for each window, within 10 %. (Seconds are what `text23d strips` measures.)"""
     suite = compose("strips", [f"medium={medium}"])["medium"]
     name, usual = suite["length"]
-    seconds, bytes_ = [], []
+    operations, bytes_ = [], []
     for times in (1, 4, 16):
         cfg = compose("config", ["prompt=x", *suite["settings"], f"{name}={usual * times}"])
         phi: Any = build(cfg["representation"], "representation", torch.nn.Module)
         views = build(cfg["views"], "views", Sampler).sample(cfg["method"]["views"], torch.Generator().manual_seed(0))
         shape = MEDIA[medium].world.shape
-
-        def work(phi: Any = phi, views: Any = views, shape: Any = shape) -> None:
-            with torch.no_grad():
-                phi.replace(views, phi.render(views, shape))
-
-        work()
-        with torch.profiler.profile(profile_memory=True) as watched:
-            work()
-        allocated = sum(max(0, each.self_cpu_memory_usage) for each in watched.key_averages())
-        bytes_.append(allocated / (len(views) * math.prod(shape)))
-        taken = []
-        for _ in range(5):
-            start = time.process_time()
-            work()
-            taken.append(time.process_time() - start)
-        seconds.append(min(taken))
+        with torch.no_grad(), torch.profiler.profile(profile_memory=True) as watched:
+            phi.replace(views, phi.render(views, shape))
+        seen = watched.key_averages()
+        operations.append(sum(each.count for each in seen))
+        bytes_.append(sum(max(0, each.self_cpu_memory_usage) for each in seen) / (len(views) * math.prod(shape)))
     assert 0.9 < bytes_[1] / bytes_[0] < 1.1 and 0.9 < bytes_[2] / bytes_[0] < 1.1
-    assert seconds[2] < 2 * 4 * seconds[1]
+    assert len(set(operations)) == 1
