@@ -105,18 +105,16 @@ class Crops:
         seen = F.grid_sample(around, at, padding_mode="border", align_corners=False)
         return seen.reshape(len(whole), len(self), *shape).transpose(0, 1)
 
-    def paste(self, pieces: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-        """The sum [K, *shape] of pieces [B, K, S, S] where they lie in an equirectangular whole, bilinear, and the
-        number [1, *shape] of the crops that see each place."""
-        total, count = pieces.new_zeros(pieces.shape[1], *shape), pieces.new_zeros(1, *shape)
+    def paste(self, pieces: Tensor, shape: Shape) -> Tensor:
+        """The sum [K, *shape] of pieces [B, K, S, S] where they lie in an equirectangular whole, bilinear."""
+        total = pieces.new_zeros(pieces.shape[1], *shape)
         every = directions(*shape).to(pieces)
         for index in range(len(self)):
             row = slice(index, index + 1)
             at = self.rows(row).project(every)
             inside = (at.abs().amax(-1) < 1).to(pieces)
             total += inside * F.grid_sample(pieces[row], at, padding_mode="border", align_corners=False)[0]
-            count += inside
-        return total, count
+        return total
 
     def _angles(self) -> tuple[Tensor, Tensor, Tensor]:
         """Azimuth and elevation in radians, and which are flat."""

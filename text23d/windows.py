@@ -27,9 +27,8 @@ class CanvasViews(Protocol):
         """What they show of whole [K, *S]: [B, K, *shape], linear in it."""
         ...
 
-    def paste(self, pieces: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-        """The transpose of `cut`: the sum [K, *shape] of pieces [B, K, *S] where they lie in a whole, and how much
-        [1, *shape] the views show of each place."""
+    def paste(self, pieces: Tensor, shape: Shape) -> Tensor:
+        """The transpose of `cut`: the sum [K, *shape] of pieces [B, K, *S] where they lie in a whole."""
         ...
 
 
@@ -77,14 +76,11 @@ class Windows:
         flat = self._flat(tuple(whole.shape[1:]), shape)
         return whole.flatten(1).index_select(1, flat).unflatten(1, (len(self), *shape)).transpose(0, 1)
 
-    def paste(self, pieces: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-        """The transpose of `cut`: the sum [K, *shape] of pieces [B, K, *S] where they lie in a whole, and the number
-        [1, *shape] of the windows that see each place."""
-        flat = self._flat(shape, tuple(pieces.shape[2:]))
-        total, count = pieces.new_zeros(pieces.shape[1], math.prod(shape)), pieces.new_zeros(1, math.prod(shape))
+    def paste(self, pieces: Tensor, shape: Shape) -> Tensor:
+        """The transpose of `cut`: the sum [K, *shape] of pieces [B, K, *S] where they lie in a whole."""
+        flat, total = self._flat(shape, tuple(pieces.shape[2:])), pieces.new_zeros(pieces.shape[1], math.prod(shape))
         total.index_add_(1, flat, pieces.transpose(0, 1).reshape(len(total), -1))
-        count.index_add_(1, flat, torch.ones_like(flat, dtype=pieces.dtype)[None])
-        return total.reshape(-1, *shape), count.reshape(1, *shape)
+        return total.reshape(-1, *shape)
 
     def _flat(self, whole: Shape, shape: Shape) -> Tensor:
         """Where the windows' elements lie in the flattened whole, [B * prod(shape)]."""
@@ -107,7 +103,7 @@ def mean(views: CanvasViews, pieces: Tensor, whole: Tensor) -> Tensor:
     the less the nearer its edge is, so that no edge shows (Jimenez 2023, with a tent for the Gaussian)."""
     weight, shape = tent(tuple(pieces.shape[2:])).to(pieces), tuple(whole.shape[1:])
     weights = weight.expand(len(pieces), 1, *weight.shape)
-    pasted, _ = views.paste(torch.cat([weight * pieces, weights], dim=1), shape)
+    pasted = views.paste(torch.cat([weight * pieces, weights], dim=1), shape)
     total, weights = pasted[:-1], pasted[-1:]
     return torch.where(weights > 0, total / weights.clamp(min=LEAST), whole)
 

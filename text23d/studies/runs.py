@@ -17,6 +17,7 @@ from text23d.files import read_json
 from text23d.paths import slug
 from text23d.studies.figures import PictureSet
 from text23d.studies.launcher import Job, Outcome, launch
+from text23d.studies.overrides import quoted
 from text23d.studies.records import cached, mapping, number, reading
 from text23d.studies.suite import Suite
 from text23d.tasks.object import judged_views
@@ -43,7 +44,7 @@ def run_folder(folder: Path, prompt: str, seed: int) -> Path:
 
 def job(folder: Path, prompt: str, seed: int, overrides: Sequence[str]) -> Job:
     """The run of a prompt of a suite and a seed, in `folder`."""
-    return Job((f"prompt={prompt}", f"seed={seed}", *overrides), folder)
+    return Job((f"prompt={quoted(prompt)}", f"seed={seed}", *overrides), folder)
 
 
 def make_missing(jobs: Sequence[Job], workers: int, device: str) -> list[Outcome]:

@@ -16,6 +16,7 @@ from text23d.judge import network
 from text23d.judge.network import Judge
 from text23d.paths import weights_of
 from text23d.studies.comparison.budget import Calibration, affordable
+from text23d.studies.overrides import quoted
 from text23d.studies.records import check_settings
 from text23d.studies.runs import job, make_missing, run_folder
 from text23d.studies.strips.figures import accuracies, coherence, kid_ratio
@@ -97,7 +98,7 @@ def runs(study: StripStudy, folder: Path, settings: Sequence[str]) -> tuple[list
             jobs.append(job(run_folder(folder, prompt, seed), prompt, seed, settings))
         for first, second in study.medium.pairs:
             asked.append([first, second])
-            halves = f"regions={{start: '{first}', end: '{second}'}}"
+            halves = f"regions={{start: {quoted(first)}, end: {quoted(second)}}}"
             jobs.append(job(run_folder(folder, f"{first} then {second}", seed), first, seed, [*settings, halves]))
     found: list[Made] = []
     failed = []
