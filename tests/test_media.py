@@ -76,6 +76,17 @@ def test_contact_sheet_places_every_picture(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["sheet.png"]
 
 
+def test_a_row_of_a_contact_sheet_is_as_high_as_its_pictures(tmp_path: Path) -> None:
+    high, low = next(iter(plain_frames(1, 32, 16))), next(iter(plain_frames(1, 8, 48)))
+    contact_sheet([("high", [high]), ("low", [low]), ("none", [])], tmp_path / "sheet.png")
+    sheet, strip = imageio.imread(tmp_path / "sheet.png"), LETTERS + 2 * GAP
+    assert sheet.shape[:2] == (GAP + 3 * (strip + GAP) + 32 + 8, 48 + 2 * GAP)
+    first = GAP + strip
+    second = first + 32 + GAP + strip
+    assert np.array_equal(sheet[first : first + 32, GAP : GAP + 16], high)
+    assert np.array_equal(sheet[second : second + 8, GAP : GAP + 48], low)
+
+
 def test_contact_sheet_needs_pictures(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no picture"):
         contact_sheet([("empty", [])], tmp_path / "sheet.png")

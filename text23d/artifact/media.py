@@ -58,8 +58,8 @@ def contact_sheet(
 ) -> None:
     """Write a PNG with one labelled row of pictures after another, under the labels of the columns.
 
-    rows: (label, pictures [H, W, 3] uint8), every cell as large as the largest picture. A row's label stands above
-    its pictures; labels longer than their place end in "...". Raises UserError when there is nothing to show or the
+    rows: (label, pictures [H, W, 3] uint8), every cell as wide as the widest picture, and a row as high as its
+    highest. A row's label stands above its pictures; labels longer than their place end in "...". Raises UserError when there is nothing to show or the
     file cannot be written, ValueError for pictures of another kind.
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -67,19 +67,22 @@ def contact_sheet(
     pictures = [_checked(picture) for _, row in rows for picture in row]
     if not pictures:
         raise UserError("no picture for the contact sheet: expected at least one row with one picture")
-    high, wide = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    wide = max(picture.shape[1] for picture in pictures)
+    heights = [max((picture.shape[0] for picture in row), default=0) for _, row in rows]
     across = max(len(columns), *(len(row) for _, row in rows))
     strip = LETTERS + 2 * GAP
     top = strip if columns else GAP
-    sheet = Image.new("RGB", (GAP + across * (wide + GAP), top + len(rows) * (strip + high + GAP)), "white")
+    tall = top + sum(strip + high + GAP for high in heights)
+    sheet = Image.new("RGB", (GAP + across * (wide + GAP), tall), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(LETTERS)
     for column, label in enumerate(columns):
         draw.text((GAP + column * (wide + GAP), GAP), _fitted(label, wide, font), "black", font)
-    for number, (label, row) in enumerate(rows):
-        y = top + number * (strip + high + GAP)
+    y = top
+    for (label, row), high in zip(rows, heights, strict=True):
         draw.text((GAP, y + GAP), _fitted(label, sheet.width - 2 * GAP, font), "black", font)
         for column, picture in enumerate(row):
             sheet.paste(Image.fromarray(picture), (GAP + column * (wide + GAP), y + strip))
+        y += strip + high + GAP
     with atomic(path) as temporary:
         sheet.save(temporary, "PNG")
 
