@@ -59,8 +59,8 @@ def contact_sheet(
     """Write a PNG with one labelled row of pictures after another, under the labels of the columns.
 
     rows: (label, pictures [H, W, 3] uint8), every cell as wide as the widest picture, and a row as high as its
-    highest. A row's label stands above its pictures; labels longer than their place end in "...". Raises UserError when there is nothing to show or the
-    file cannot be written, ValueError for pictures of another kind.
+    highest. A row's label stands above its pictures; labels longer than their place end in "...". Raises UserError
+    when there is nothing to show or the file cannot be written, ValueError for pictures of another kind.
     """
     from PIL import Image, ImageDraw, ImageFont
 
