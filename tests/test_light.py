@@ -207,10 +207,11 @@ def test_the_derivative_by_x_is_the_difference_quotient() -> None:
     assert (gradient * v).sum().item() == pytest.approx((w * (ahead - behind)).sum().item() / 2e-2, rel=2e-3)
 
 
-def test_the_configuration_has_it() -> None:
-    """`network=light` is `full`, whose weights it is trained beside, and the stage that `LightConfig` describes."""
-    full, light = (compose("train_prior", [f"network={name}"])["network"] for name in ("full", "light"))
-    assert light == {**full, "light": asdict(LightConfig())}
+@pytest.mark.parametrize(("base", "both"), [("full", "light"), ("clips", "clips_light")])
+def test_the_configuration_has_it(base: str, both: str) -> None:
+    """It is the network whose weights it is trained beside, and the stage that `LightConfig` describes."""
+    without, light = (compose("train_prior", [f"network={name}"])["network"] for name in (base, both))
+    assert light == {**without, "light": asdict(LightConfig())}
 
 
 def test_mistakes(tmp_path: Path) -> None:

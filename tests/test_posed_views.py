@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dataset_check
 import numpy as np
 import pytest
 import torch
@@ -201,6 +203,17 @@ def test_the_mesh_lies_in_the_world_of_the_cameras(box: Path) -> None:
         both = (met > 0) & (frame.depth.ravel() > 0)
         assert both.sum() > 0.97 * max((met > 0).sum(), (frame.depth > 0).sum())
         assert np.median(np.abs(met - frame.depth.ravel())[both]) < 0.03
+
+
+def test_the_check_finds_what_is_right_and_what_is_not(box: Path, tmp_path: Path) -> None:
+    """tests/dataset_check.py, which reads what the guide describes and nothing else."""
+    seen = dataset_check.looked(box, 60, np.random.default_rng(0))
+    assert seen.sound and seen.views == VIEWS and abs(seen.below) < 0.03 and seen.masks > 0.98
+    turned = shutil.copytree(box, tmp_path / "turned")
+    mesh = trimesh.load(turned / "mesh.glb", force="mesh")
+    mesh.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 2, [0, 1, 0]))
+    mesh.export(turned / "mesh.glb")
+    assert not dataset_check.looked(turned, 60, np.random.default_rng(0)).sound
 
 
 def sphere(beta: float) -> SdfNerf:
@@ -392,7 +405,7 @@ def test_shards_hold_the_files(launched: Launch, tmp_path: Path) -> None:
             assert end not in seen.setdefault(key, {})
             seen[key][end] = data
         assert keys == sorted(keys, key=keys.index) and len(set(keys)) <= 3, "a sample's files lie together"
-    assert len(seen) == 6 + 1
+    assert len(seen) == 6 + 1 and list(dataset_check.shards(tmp_path)) == []
     for name, prompt in (("a-red-car-0", "a red car"),):
         folder = tmp_path / "objects" / name
         meta = json.loads((folder / "transforms.json").read_text())
