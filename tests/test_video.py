@@ -145,6 +145,9 @@ def test_a_queue_of_windows_begins_one_after_another(prior: Path) -> None:
         for a, b in zip(found, expected, strict=True):
             assert b is None or a == pytest.approx(b)
         assert found == sorted(found)
+    ring = Staggered(LogLinear(40.0, 0.1), 1.0, ring=True).draw(0.5, 8, stream).tolist()
+    assert ring == ring[:1] + ring[:0:-1], "the same either way round"
+    assert ring[0] == pytest.approx(0.1) and ring[2] == pytest.approx(2.0) and ring[4] == pytest.approx(40.0)
     grid = ["method=multidiffusion", "method/sigma=queue", "views=grid", "views.stride=[4,32,32]", "method.views=4"]
     state, _ = finished(prior, *grid)
     assert state.result().values.isfinite().all()

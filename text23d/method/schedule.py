@@ -119,10 +119,15 @@ class Random(Schedule):
 @dataclass(frozen=True)
 class Staggered(Schedule):
     """One after another: the last view begins later than the first by `delay` of its course, the others in between (a
-    queue of noise levels, as in FIFO-Diffusion, Kim et al. 2024). As a function, the first view's level."""
+    queue of noise levels, as in FIFO-Diffusion, Kim et al. 2024). As a function, the first view's level.
+
+    ring    whether the last view is the first one's neighbour: the one opposite the first begins last, so that
+            neighbours have levels that are close on either side.
+    """
 
     course: Schedule
     delay: Annotated[float, number(least=0, most=1000)] = 1.0
+    ring: Flag = False
 
     def __call__(self, progress: float) -> float:
         _require_progress(progress)
@@ -130,7 +135,9 @@ class Staggered(Schedule):
 
     def draw(self, progress: float, count: int, generator: torch.Generator) -> Tensor:
         """Values [count]; nothing is drawn."""
-        shares = [progress * (1 + self.delay) - self.delay * view / max(1, count - 1) for view in range(count)]
+        last = count // 2 if self.ring else count - 1
+        places = (min(view, count - view) if self.ring else view for view in range(count))
+        shares = [progress * (1 + self.delay) - self.delay * place / max(1, last) for place in places]
         return torch.tensor([self.course(min(1.0, max(0.0, share))) for share in shares])
 
 
