@@ -22,6 +22,7 @@ from text23d.paths import weights_dir
 from text23d.prior.builtin import edm
 from text23d.prior.builtin import prior as builtin
 from text23d.prior.builtin.condition import Condition
+from text23d.prior.builtin.layers import WEIGHTS
 from text23d.prior.builtin.light import LightConfig, LightStage
 from text23d.prior.builtin.training import TrainConfig, TrainState, learning
 from text23d.prior.builtin.unet import UNet, UNetConfig
@@ -73,13 +74,14 @@ def test_what_it_adds_is_what_is_written() -> None:
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_its_filters_see_nothing_of_a_constant(dimensions: int) -> None:
     """Each channel's own; away from the border, where there is nothing to compare with."""
-    stage = LightStage(LIGHT, 3, dimensions)
+    stage = LightStage(LIGHT, 3, dimensions).to(memory_format=WEIGHTS[dimensions])  # type: ignore[call-overload]
     d = torch.tensor([0.7, -1.0, 0.2]).reshape(1, -1, *[1] * dimensions).expand(1, -1, *[6] * dimensions)
     ripples = 0.1 * torch.randn(d.shape, generator=torch.Generator().manual_seed(0))
     inside: Any = (..., *[slice(1, -1)] * dimensions)
     assert stage.filtered(d)[inside].abs().max() < 1e-6
     torch.testing.assert_close(stage.filtered(d + ripples)[inside], stage.filtered(ripples)[inside])
     assert stage.filtered(ripples)[inside].abs().max() > 1e-2
+    assert stage(d + ripples, ripples, torch.zeros(1)).shape == d.shape
 
 
 def low_noise_error(d: edm.Preconditioned, examples: Tensor, c: Condition) -> float:

@@ -78,5 +78,5 @@ class LightStage(nn.Module):
     def filtered(self, d: Tensor) -> Tensor:
         """What the filters see of d: as their weights are without their mean, nothing of a constant."""
         weight = self.details.weight
-        means = weight.flatten(2).mean(2).reshape(*weight.shape[:2], *self.spread[2:])
+        means = weight.mean(tuple(range(2, weight.dim())), keepdim=True)
         return self.details._conv_forward(d, weight - means, None)
