@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -18,6 +19,23 @@ from text23d.prior.builtin.text import Vocabulary
 from text23d.prior.builtin.unet import UNet, UNetConfig
 from text23d.worlds.objects.caption import words
 from text23d.worlds.objects.world import Objects
+
+if TYPE_CHECKING:
+    from postgres import Cluster
+    from sqlalchemy.engine import URL
+
+
+LONGEST = (
+    *("ranks", "sweep", "export", "evaluation", "run", "compare", "state", "kill", "serve_runs", "posed_views", "api"),
+    *("pretrained", "inversion_table", "health", "memory", "training_verbs", "view_browser", "serve_page", "blender"),
+    *("image_run", "doctor", "deploy", "serve_fuzz", "gallery", "probes"),
+)
+"""The files that take longest. They begin first, so that no process is left with one of them in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(params=["auto", "torch"])
@@ -50,6 +68,26 @@ def unlearned(path: Path, config: UNetConfig) -> None:
     table = {name: [0.02, 40.0] for name in ("sigma", "rms_full", "rms_views", "rms_none")}
     prior = builtin.BuiltinPrior(edm.Preconditioned(unet), Vocabulary(words()), table, (64, 64), {"images": 48})
     builtin.save(path, prior)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL, for tests that need it."""
+    from postgres import running
+
+    with running() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
+    """An empty database, once of each kind."""
+    from text23d.service.server.database import sqlite
+
+    if request.param == "sqlite":
+        return sqlite(tmp_path / "jobs.sqlite")
+    made: URL = request.getfixturevalue("cluster").new()
+    return made
 
 
 @pytest.fixture(scope="session")

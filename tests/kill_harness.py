@@ -18,19 +18,19 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import trimesh
 import yaml
 from PIL import Image
+from verbs import Verb
 
-from text23d import checkpoint, cli
+from text23d import checkpoint
 from text23d.artifact.media import read_frames
 from text23d.engine.folder import LOG, SUMMARY
 from text23d.files import load_tensors
@@ -95,13 +95,13 @@ class Trial:
     every: float = 1.0
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def start(self, fork: bool = False) -> subprocess.Popen[bytes] | Forked:
-        """Begin the run, or resume it; its words go to a file beside its folder. fork: from this process, which has
+    def start(self, fork: bool = False) -> subprocess.Popen[bytes] | Verb:
+        """Begin the run, or resume it; its words go to a file beside its folder. fork: as a copy of a process that has
         imported all that it needs."""
         given = [*self.overrides, f"hydra.run.dir={self.folder}", "resume=auto", f"checkpoint.every={self.every}"]
         with open(self.said, "ab") as words:
             if fork:
-                return Forked(given, words.fileno(), self)
+                return Verb(*given, cwd=self.folder.parent, words=words, environment={MARK: self.mark})
             return subprocess.Popen(
                 [sys.executable, "-m", "text23d.run", *given], stdout=words, stderr=words, start_new_session=True,
                 env={**os.environ, MARK: self.mark}, cwd=self.folder.parent,
@@ -137,41 +137,6 @@ class Trial:
         while (found := self.alive()) and time.monotonic() < end:
             time.sleep(0.05)
         return [f"a process survived: {each}" for each in found]
-
-
-class Forked:
-    """A run in a copy of this process: as killable as any, and begun in no time. Implements a part of Popen."""
-
-    def __init__(self, arguments: Sequence[str], words: int, trial: Trial) -> None:
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.setsid()
-            os.chdir(trial.folder.parent)
-            os.dup2(words, 1), os.dup2(words, 2)
-            os.environ[MARK] = trial.mark
-            sys.argv = ["text23d", *arguments]
-            status: object = 1
-            try:
-                cli.main("run")
-            except SystemExit as ended:
-                status = ended.code
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(status if isinstance(status, int) else 0)
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            ended, status = os.waitpid(self.pid, os.WNOHANG)
-            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
-        return self.returncode
-
-    def wait(self, timeout: float = 0.0) -> int:
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.returncode
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -253,11 +218,13 @@ def kill(trial: Trial, rng: random.Random, duration: float, counts: Counts, aim:
         if process.returncode:
             counts.faults.append(f"{trial.folder.name}: exit status {process.returncode}")
         return False
-    if means == "the process alone" or os.getpgid(process.pid) != process.pid:  # it has no group of its own yet
-        os.kill(process.pid, signal.SIGKILL)
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with suppress(ProcessLookupError):  # it ended this moment
+        if means == "the process alone" or os.getpgid(process.pid) != process.pid:  # it has no group of its own yet
+            os.kill(process.pid, signal.SIGKILL)
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    if process.wait() != -signal.SIGKILL:
+        return False
     counts.stages[stage] += 1
     counts.means[means] += 1
     counts.lost += lost(trial.folder)
@@ -279,7 +246,7 @@ def harness(
     cases: Sequence[Sequence[str]], kills: int, seed: int, folder: Path, aimed: float = 0.4, forked: float = 0.0
 ) -> Counts:
     """`kills` kills, in runs of one case after another. aimed, forked: shares of them; the second of processes that
-    need not import anything, which this one has to have done in a single thread."""
+    need not import anything."""
     rng, counts = random.Random(seed), Counts()
     whole: list[tuple[dict[str, Any], float]] = []
     for number, case in enumerate(cases):
@@ -303,7 +270,6 @@ def harness(
 def main(arguments: Sequence[str]) -> int:
     given = dict(each.split("=", 1) for each in arguments)
     names = given.get("cases", "|".join(CASES)).split("|")
-    import_module("text23d.run")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(given.get("folder", place)).absolute()
         folder.mkdir(parents=True, exist_ok=True)

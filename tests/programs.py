@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ INSTALL = {
     "chromium": "apt-get install --no-install-recommends chromium chromium-driver",
     "axe-core": "apt-get install nodejs npm; npm install -g axe-core",
     "c++": "apt-get install g++, then pip install -e . again",
+    "postgres": "apt-get install --no-install-recommends postgresql, then pip install -e '.[postgresql]'",
     "nvcc": "the CUDA toolkit, then pip install -e . again",
     "ray": "pip install -e '.[ray]'",
 }
@@ -36,6 +38,8 @@ def found(name: str) -> str | None:
         spec = importlib.util.find_spec("ray") and importlib.util.find_spec("hydra_plugins")
         places = list(spec.submodule_search_locations or ()) if spec else []
         return next((each for each in places if os.path.isdir(os.path.join(each, "hydra_ray_launcher"))), None)
+    if name == "postgres":
+        return _postgres()
     if name in MODULES:
         if found("node") is None or (npm := found("npm")) is None:
             return None
@@ -43,6 +47,14 @@ def found(name: str) -> str | None:
         return folder if os.path.isdir(os.path.join(folder, name)) else None
     names = ("c++", "g++", "clang++") if name == "c++" else (name,)
     return next(filter(None, map(shutil.which, names)), None)
+
+
+def _postgres() -> str | None:
+    """Which counts if Python can reach it; Debian's, the newest of them, lies beside the PATH."""
+    if importlib.util.find_spec("psycopg") is None:
+        return None
+    own = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return shutil.which("postgres") or next((str(path) for path in reversed(own)), None)
 
 
 def required() -> list[str]:

@@ -32,6 +32,7 @@ from text23d.errors import Diverged
 from text23d.pictures import write_picture
 
 STEPS, HALF = 8, 3
+"""Iterations of a run, and steps of a training before it is gone on with."""
 ODD = 7
 """Examples of a batch."""
 

@@ -3,7 +3,8 @@
 It submits `jobs` jobs of several clients, lets `watchers` clients watch one run, kills `workers` workers or their jobs'
 processes at random and the server `servers` times, waits for all jobs, and sends `requests` requests that are none. It
 counts jobs that were lost or made twice, answers of status 5xx, tracebacks, and files outside the folder. First of all
-it measures how soon the first picture of a job is there. Options are key=value: those, seed and folder.
+it measures how soon the first picture of a job is there. Options are key=value: those, seed, folder and database: the
+URL of an empty one, or `postgresql` for one of its own that lasts as long as the harness.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from conftest import unlearned
 from fuzz_server import Fuzzer, hostile, requests_of, snapshot
+from postgres import running
 from processes import awaited, children
 from served import Served, quoted, start
 
@@ -54,12 +56,13 @@ class Counts:
 class Load:
     """A server, and all that is done to it."""
 
-    def __init__(self, folder: Path, given: dict[str, int]) -> None:
+    def __init__(self, folder: Path, given: dict[str, int], database: str | None) -> None:
         self.folder, self.given, self.rng = folder, given, random.Random(given["seed"])
         self.counts, self.over = Counts(), threading.Event()
         unlearned(folder / "prior.safetensors", TINY)
         image = ("representation=image", "representation.size=16", f"prior.weights={folder}/prior.safetensors")
-        self.options = [*OPTIONS, f"server.media.image=[{', '.join(map(quoted, image))}]"]
+        where = [] if database is None else [f"server.database={quoted(database)}"]
+        self.options = [*OPTIONS, *where, f"server.media.image=[{', '.join(map(quoted, image))}]"]
         self.served: Served = start(folder / "served", self.options)
         self.port = int(self.served.url.rpartition(":")[2])
 
@@ -169,8 +172,8 @@ def memory(pid: int) -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
-def harness(folder: Path, given: dict[str, int]) -> Counts:
-    load = Load(folder, given)
+def harness(folder: Path, given: dict[str, int], database: str | None = None) -> Counts:
+    load = Load(folder, given, database)
     counts, before = load.counts, snapshot(folder, but="served")
     before |= {"prior.safetensors": 0}
     load.first_picture()
@@ -214,10 +217,12 @@ def completions(folder: Path) -> int:
 def main(arguments: Sequence[str]) -> int:
     given = {"jobs": 50, "watchers": 20, "workers": 5, "servers": 2, "requests": 2000, "seed": 0}
     told = dict(each.split("=", 1) for each in arguments)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(told.pop("folder", place)).absolute()
+    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
+        folder, database = Path(told.pop("folder", place)).absolute(), told.pop("database", None)
         folder.mkdir(parents=True, exist_ok=True)
-        counts = harness(folder, given | {name: int(value) for name, value in told.items()})
+        if database == "postgresql":
+            database = stack.enter_context(running()).new().render_as_string(hide_password=False)
+        counts = harness(folder, given | {name: int(value) for name, value in told.items()}, database)
     for name, value in counts.figures.items():
         print(f"{name}: {value}")
     print(f"{len(counts.faults)} faults", *counts.faults[:20], sep="\n")

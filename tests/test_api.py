@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import verbs
 
 import text23d
 from text23d.artifact.formats import read as read_mesh
@@ -70,9 +70,10 @@ def test_the_same_settings_give_the_bytes_of_the_command_line(tmp_path: Path) ->
     own, other = tmp_path / "a folder, with = (all)", tmp_path / "cli"
     short: dict[str, Any] = {"method.views": 2, "method.iterations": 2, "outputs": "minimal", "stages": 1, "seed": 5}
     text23d.generate("a red car", "method=sds", folder=own, **short)
-    command = [sys.executable, "-m", "text23d.run", "prompt=a red car", "method=sds", "outputs=minimal", "stages=1"]
-    command += ["seed=5", "method.views=2", "method.iterations=2", f"hydra.run.dir={other}"]
-    subprocess.run(command, check=True, capture_output=True)
+    asked = ["prompt=a red car", "method=sds", "outputs=minimal", "stages=1"]
+    asked += ["seed=5", "method.views=2", "method.iterations=2", f"hydra.run.dir={other}"]
+    done = verbs.done(*asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert (own / "nerf.safetensors").read_bytes() == (other / "nerf.safetensors").read_bytes()
 
 

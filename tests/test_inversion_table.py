@@ -19,7 +19,7 @@ from text23d.prior.builtin.condition import Condition, known
 from text23d.prior.builtin.prior import BuiltinPrior
 from text23d.worlds.objects.world import Objects
 
-COUNT, SEED = 16, 4242
+COUNT, SEED = 8, 4242
 OURS = FixedPoint(5, memory=2, shell=True)
 TABLE: dict[str, Inverter] = {
     "naive": Naive(),

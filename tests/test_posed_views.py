@@ -8,8 +8,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +23,7 @@ from exact_nerf import CENTRE, HALF, leave_run, marked_box
 from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch.nn.functional import grid_sample
+from verbs import Verb
 
 from text23d import cli, dataset, files
 from text23d.artifact.formats import read as read_mesh
@@ -495,14 +494,14 @@ def test_a_killed_process_leaves_nothing_half_made(tmp_path: Path) -> None:
     taken = Runs(reuse=str(tmp_path / "old"))
     changes: dict[str, Any] = {"cameras": Rig(24), "size": 32, "runs": taken}
     settings = ["size=32", "cameras.count=24", "shards.samples=3", "meshes=false", f"runs.reuse={tmp_path / 'old'}"]
-    command = [sys.executable, "-m", "text23d.dataset", f"prompts=[{', '.join(PROMPTS)}]", f"folder={tmp_path / 'a'}"]
-    with subprocess.Popen([*command, *settings, "device=cpu"], cwd=tmp_path, stderr=subprocess.PIPE) as process:
-        last = tmp_path / "a" / "objects" / "a-red-car-0" / "images" / "00002.png"
-        deadline = time.monotonic() + 120
-        while not last.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL and not (tmp_path / "a" / "dataset.json").exists()
+    asked = [f"prompts=[{', '.join(PROMPTS)}]", f"folder={tmp_path / 'a'}", *settings, "device=cpu"]
+    process = Verb(*asked, verb="dataset", cwd=tmp_path)
+    last = tmp_path / "a" / "objects" / "a-red-car-0" / "images" / "00002.png"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and not (tmp_path / "a" / "dataset.json").exists()
     for part in (tmp_path / "a").rglob(".part-*"):
         os.utime(part, (0, 0))  # as if a while ago
     assert make_dataset(plan_in(tmp_path / "a", **changes), CPU)["objects"] == 2

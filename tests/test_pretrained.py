@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from typing import Any
 import pipelines
 import pytest
 import torch
+import verbs
 from safetensors.torch import load_file, save_file
 from tiny import NERF
 from torch import Tensor, nn
@@ -311,14 +310,13 @@ def test_colour_over_grey_is_what_the_autoencoder_is_shown(tiny: Path) -> None:
 @pytest.mark.parametrize("loss", ["prior", "pixels"])
 def test_a_run_from_any_prompt(tiny: Path, tmp_path: Path, loss: str) -> None:
     """The command of a person, with everything at its smallest."""
-    command = [
-        sys.executable, "-m", "text23d.run", f"prompt={PROMPT}", f"prior.path={tiny}", "prior=hub",
+    asked = [
+        f"prompt={PROMPT}", f"prior.path={tiny}", "prior=hub",
         "method.iterations=2", "method.views=2", "method.size.stages=[[0.0,4],[0.5,8]]", "stages=1",
         "mesh.resolution=24", "mesh.texture=64", "turntable.frames=2", "turntable.size=16", *NERF,
         "device=cpu", "hydra.run.dir=out", f"method.loss={loss}",
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = verbs.done(*asked, cwd=tmp_path, environment={"HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr
     assert "judge: not asked" in done.stderr.splitlines()[-1]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -32,7 +32,8 @@ def test_other(): ...
 def outcome(folder: Path, required: str) -> tuple[int, str]:
     """Status and output of TESTS on a machine without any program, where those are required."""
     (folder / "test_it.py").write_text(TESTS)
-    environment = {**os.environ, "PATH": str(folder), "PYTHONPATH": str(Path(programs.__file__).parent)}
+    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # importing others' plugins takes seconds
+    environment = {**os.environ, **alone, "PATH": str(folder), "PYTHONPATH": str(Path(programs.__file__).parent)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "programs", "-c", os.devnull, str(folder / "test_it.py")]
     done = subprocess.run(
         command, cwd=folder, env={**environment, "TEXT23D_REQUIRE": required}, capture_output=True, text=True

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 import ranked
+import verbs
 from processes import awaited
 from ranked import CASES, TRAININGS
 from tiny import NERF
 from torch import Tensor
+from verbs import Verb
 
 from text23d import checkpoint
 from text23d.engine import training
@@ -53,14 +55,11 @@ def environment(rank: int | None = None, size: int = 2, port: str = "") -> dict[
     return own
 
 
-def start(command: Sequence[str], folder: Path, size: int = 2) -> list[subprocess.Popen[str]]:
-    """The same command on several ranks, by hand."""
+def start(arguments: Sequence[str], folder: Path, script: Path | None = None, size: int = 2) -> list[Verb]:
+    """The same on several ranks, by hand."""
     port = free_port()
     return [
-        subprocess.Popen(
-            [sys.executable, *command], cwd=folder, env=environment(rank, size, port), text=True, stderr=subprocess.PIPE
-        )
-        for rank in range(size)
+        Verb(*arguments, script=script, cwd=folder, environment=environment(rank, size, port)) for rank in range(size)
     ]
 
 
@@ -69,9 +68,10 @@ def done(tmp_path_factory: pytest.TempPathFactory, tiny_prior: Path) -> Path:
     """The folder in which one process, and then two ranks, have left all cases and trainings."""
     folder = tmp_path_factory.mktemp("ranks")
     ranked.known(folder)
-    program = [str(TESTS / "ranked.py"), str(folder), str(tiny_prior)]
-    subprocess.run([sys.executable, *program], env=environment(), check=True, timeout=900)
-    both = start(program, folder)
+    program, given = TESTS / "ranked.py", (str(folder), str(tiny_prior))
+    alone = verbs.done(*given, script=program, cwd=folder, timeout=900)
+    assert alone.returncode == 0, alone.stderr
+    both = start(given, folder, program)
     said = [process.communicate(timeout=900)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     return folder
@@ -95,7 +95,7 @@ def apart(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_give_what_one_process_gives(case: str, done: Path) -> None:
-    """After 8 steps; every second case from half-way of one process, the others left half-way to one."""
+    """After all steps; every second case from half-way of one process, the others left half-way to one."""
     whole, first, second = (checkpoint.load(done / f"{case}-{each}.safetensors") for each in ("alone", "0", "1"))
     expected, half = whole["state"], checkpoint.load(done / f"{case}-half.safetensors")["state"]
     assert apart(expected["phi"], half["phi"]) > 1e-3, "phi moves"
@@ -155,7 +155,7 @@ def test_what_one_rank_meets_all_act_upon(done: Path) -> None:
 # What ends one rank
 
 
-RUN = ["-m", "text23d.run", "prompt=a red car", "outputs=minimal", "stages=1", "hydra.run.dir=made", "method.views=2"]
+RUN = ["prompt=a red car", "outputs=minimal", "stages=1", "hydra.run.dir=made", "method.views=2"]
 
 
 def command(prior: Path, *settings: str) -> list[str]:
@@ -169,7 +169,7 @@ def lines(folder: Path) -> int:
     return len(metrics.read_text().splitlines()) if metrics.exists() else 0
 
 
-def under_way(folder: Path, processes: Sequence[subprocess.Popen[str]]) -> None:
+def under_way(folder: Path, processes: Sequence[Verb]) -> None:
     """Wait until a run has taken some iterations."""
     awaited(lambda: lines(folder) > 2 or any(each.poll() is not None for each in processes) or None, 120)
     assert all(each.poll() is None for each in processes), [each.communicate() for each in processes]
@@ -199,7 +199,8 @@ def test_a_rank_that_ends_or_hangs_ends_the_other_in_one_line(
         if victim == 1:  # the first has kept all that was done
             kept = max(map(int, (each.stem for each in (tmp_path / "made" / "checkpoints").glob("*.safetensors"))))
             assert kept >= done and f"resume={tmp_path / 'made'} goes on" in line
-            goes_on(tmp_path, tiny_prior, kept)
+            if number == signal.SIGKILL:
+                goes_on(tmp_path, tiny_prior, kept)
     finally:
         for each in both:
             each.kill()
@@ -209,9 +210,7 @@ def test_a_rank_that_ends_or_hangs_ends_the_other_in_one_line(
 def goes_on(folder: Path, prior: Path, kept: int) -> None:
     """One process goes on where two ranks were."""
     program = command(prior, "resume=made", f"method.iterations={kept + 1}", "resume.force=true")
-    done = subprocess.run(
-        [sys.executable, *program], cwd=folder, env=environment(), text=True, capture_output=True, timeout=120
-    )
+    done = verbs.done(*program, cwd=folder, timeout=120)
     assert done.returncode == 0, done.stderr
     assert lines(folder) == kept + 1
 
@@ -234,6 +233,7 @@ def test_a_signal_to_one_rank_ends_all_and_the_first_tells(tmp_path: Path, tiny_
 def test_torchrun(tmp_path: Path, tiny_prior: Path) -> None:
     """Two runs, in a folder with a time stamp of one of them; and a mistake, told once."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", f"--master-port={free_port()}"]
+    launch += ["-m", "text23d.run"]
     given: dict[str, Any] = {"cwd": tmp_path, "env": environment(), "text": True, "capture_output": True}
     program = [each for each in command(tiny_prior, "method.iterations=3") if not each.startswith("hydra.run.dir")]
     good = subprocess.run([*launch, *program], **given)

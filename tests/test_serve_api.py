@@ -20,13 +20,14 @@ from starlette.testclient import TestClient
 from text23d.errors import UserError
 from text23d.service.server import options
 from text23d.service.server.app import Desk, make_app
+from text23d.service.server.database import sqlite
 from text23d.service.server.figures import Figures
 from text23d.service.server.guard import name_of
 from text23d.service.server.media import Medium, read_media
 from text23d.service.server.models import FILES
 from text23d.service.server.options import LimitOptions, ServerOptions, Tokens, parsed, read_tokens
 from text23d.service.server.sending import opened, ranged
-from text23d.service.server.store import Store, sqlite
+from text23d.service.server.store import Store
 
 TOKENS = {"anna": "a" * 24, "ben": "b" * 24}
 CAR = {"prompt": "a red car"}

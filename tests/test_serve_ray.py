@@ -12,9 +12,10 @@ from processes import awaited
 from served import Served, environment, serving, settings
 
 from text23d.errors import UserError
+from text23d.service.server.database import sqlite
 from text23d.service.server.options import RayOptions, ServerOptions
 from text23d.service.server.ray_pool import RayPool
-from text23d.service.server.store import Store, sqlite
+from text23d.service.server.store import Store
 
 pytestmark = pytest.mark.needs("ray")
 

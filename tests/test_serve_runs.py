@@ -19,9 +19,10 @@ from served import Served, serving, settings
 
 from text23d.engine.folder import LOG
 from text23d.errors import UserError
+from text23d.service.server.database import sqlite
 from text23d.service.server.options import ServerOptions
 from text23d.service.server.serving import serve
-from text23d.service.server.store import Store, sqlite
+from text23d.service.server.store import Store
 from text23d.settings import checked
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds processes by Linux' /proc")

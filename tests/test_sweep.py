@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import verbs
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from processes import awaited, children, ends
 from test_run import ENVIRONMENT
+from verbs import Verb
 
 from text23d import cli
 from text23d.compose import composing, register_resolvers
@@ -192,30 +194,31 @@ def times(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/summary.json")}
 
 
-LAUNCHERS = [
-    pytest.param("basic", id="basic"),
-    pytest.param("joblib", id="joblib"),
-    pytest.param("submitit_local", id="submitit"),
-    pytest.param("ray", id="ray", marks=pytest.mark.needs("ray")),
-]
+def failed(folder: Path, said: str, names: list[str]) -> None:
+    """Each of these members is told with its reason, which stands in its folder as well."""
+    last = said.splitlines()[-1]
+    assert last.startswith(f"text23d: {len(names)} of {2 * len(names)} runs failed, {names[0]} first: see ")
+    for name in names:
+        why = (folder / name / "failure.txt").read_text()
+        assert "does not know the word 'zebra'" in why and why.count("\n") == 1
+        assert f"text23d: {name} failed: {why}" in said
+
+
+def told(said: str) -> list[str]:
+    """The command that goes on, which is told at the beginning and in the end."""
+    lines = [line.partition(": text23d run ")[2] for line in said.splitlines() if ": text23d run " in line]
+    assert len(lines) == 2 and lines[0] == lines[1]
+    return shlex.split(lines[0])
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_by_two_under_every_launcher(launcher: str, tmp_path: Path, tiny_prior: Path) -> None:
-    """One bad prompt stops nobody else; a second time what is there is kept; mended, all of it is shown."""
+def test_two_by_two(tmp_path: Path, tiny_prior: Path) -> None:
+    """One bad prompt stops nobody else; by the command that is told, what is there is kept; mended, all is shown."""
     (tmp_path / "prompts.txt").write_text(f"a red car\n# not this one\n{BAD}\n")
-    weights = f"prior.weights={tiny_prior}"
-    asked = ("prompts=prompts.txt", "seed=0,1", f"hydra/launcher={launcher}", weights)
-    first = run(tmp_path, *asked)
+    first = verbs.done("prompts=prompts.txt", "seed=0,1", f"prior.weights={tiny_prior}", *TINY, cwd=tmp_path)
     (folder,) = (tmp_path / "outputs").glob("*/*-sweep")
     assert first.returncode == 2 and "Traceback" not in first.stderr, first.stderr
-    last = first.stderr.splitlines()[-1]
-    assert last.startswith("text23d: 2 of 4 runs failed, 2-a-red-zebra first: see ")
-    for number in (2, 3):
-        why = (folder / f"{number}-a-red-zebra" / "failure.txt").read_text()
-        assert "does not know the word 'zebra'" in why and why.count("\n") == 1
-        assert f"text23d: {number}-a-red-zebra failed: {why}" in first.stderr
+    failed(folder, first.stderr, ["2-a-red-zebra", "3-a-red-zebra"])
     for seed in (0, 1):
         summary = json.loads((folder / f"{seed}-a-red-car" / "summary.json").read_text())
         assert (summary["prompt"], summary["seed"], summary["iterations"]) == ("a red car", seed, 2)
@@ -232,9 +235,9 @@ def test_two_by_two_under_every_launcher(launcher: str, tmp_path: Path, tiny_pri
 
     before = times(folder)
     (tmp_path / "prompts.txt").write_text("a red car\na mug\n")
-    mended = run(tmp_path, *asked, f"hydra.sweep.dir={folder}")
+    mended = verbs.done(*told(first.stderr), cwd=tmp_path)
     assert mended.returncode == 0, mended.stderr
-    assert times(folder).items() >= before.items() and len(times(folder)) == 4
+    assert times(folder).items() >= before.items() and len(times(folder)) == 4, "what is finished is not made again"
     results = json.loads((folder / "gallery.json").read_text())
     assert [(each["prompt"], each["seed"]) for each in results["runs"]] == [
         ("a mug", 0), ("a mug", 1), ("a red car", 0), ("a red car", 1),
@@ -244,30 +247,39 @@ def test_two_by_two_under_every_launcher(launcher: str, tmp_path: Path, tiny_pri
     assert not list(folder.glob(".launched-*"))
 
 
-def test_the_command_that_a_sweep_tells_goes_on_with_it(tmp_path: Path, tiny_prior: Path) -> None:
-    first = run(tmp_path, "-m", f"prompt=a red car,{BAD}", f"prior.weights={tiny_prior}")
+LAUNCHERS = [
+    pytest.param("joblib", id="joblib"),
+    pytest.param("submitit_local", id="submitit"),
+    pytest.param("ray", id="ray", marks=pytest.mark.needs("ray")),
+]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_other_launchers_make_the_same(launcher: str, tmp_path: Path, tiny_prior: Path) -> None:
+    """Of a good prompt and a bad one; the command that is told names the same members in the same folder."""
+    asked = ("-m", f"prompt=a red car,{BAD}", f"hydra/launcher={launcher}", f"prior.weights={tiny_prior}")
+    first = run(tmp_path, *asked)
     (folder,) = (tmp_path / "outputs").glob("*/*-sweep")
-    before, said = times(folder), first.stderr.splitlines()
-    told = {line.partition(": text23d run ")[2] for line in said if ": text23d run " in line}
-    assert len(told) == 1 and first.returncode == 2, "at the beginning, and in the end"
-    again = run(tmp_path, *[each for each in shlex.split(told.pop()) if each not in TINY])
-    assert again.returncode == 2 and "2 runs in" in again.stderr and "of which 1 are there already" in again.stderr
-    assert times(folder) == before, "what is finished is not made again"
+    assert first.returncode == 2 and "Traceback" not in first.stderr, first.stderr
+    failed(folder, first.stderr, ["1-a-red-zebra"])
+    summary = json.loads((folder / "0-a-red-car" / "summary.json").read_text())
+    assert (summary["prompt"], summary["seed"], summary["iterations"]) == ("a red car", 0, 2)
+    results = json.loads((folder / "gallery.json").read_text())
+    assert [each["prompt"] for each in results["runs"]] == ["a red car"] and results["skipped"] == []
+    assert [(each["folder"], each["prompt"]) for each in results["failed"]] == [("1-a-red-zebra", BAD)]
+    assert not list(folder.glob(".launched-*"))
+    again, before = commandline.read("run", told(first.stderr)), commandline.read("run", [*asked, *TINY])
+    assert again.sweep is not None and before.sweep is not None and again.sweep.runs == before.sweep.runs
+    assert f"hydra/launcher={launcher}" in again.sweep.hydra and tmp_path / str(again.sweep.folder) == folder
 
 
 @pytest.mark.timeout(900)
 def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, tiny_prior: Path) -> None:
     """To the bytes of one that was not: SIGTERM to the sweep stops its run, which keeps what it has."""
-    asked = (
-        "-m",
-        "prompt=a red car",
-        "seed=0,1",
-        f"prior.weights={tiny_prior}",
-        "method.iterations=16",
-        "checkpoint.every=0",
-    )
-    command = [sys.executable, "-m", "text23d.run", *TINY, *asked, "hydra.sweep.dir=stopped"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    asked = ("prompt=a red car", f"prior.weights={tiny_prior}", "method.iterations=16", "checkpoint.every=0")
+    both = (*TINY, *asked, "-m", "seed=0,1", "hydra.sweep.dir=stopped")
+    process = Verb(*both, cwd=tmp_path)
     metrics = tmp_path / "stopped" / "0-a-red-car" / "metrics.jsonl"
     awaited(lambda: True if metrics.exists() and metrics.read_bytes().count(b"\n") > 3 else None, 300)
     (worker,) = children(process.pid)
@@ -276,14 +288,12 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, tiny_prior: Path) -> No
     assert process.returncode == 128 + signal.SIGTERM and "Traceback" not in said and ends(worker)
     done = metrics.read_bytes().count(b"\n")
     assert 3 < done < 16 and not (tmp_path / "stopped" / "1-a-red-car" / "summary.json").exists()
-    for name in ("stopped", "whole"):
-        finished = subprocess.run(
-            [*command[:-1], f"hydra.sweep.dir={name}"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
-        )
+    for each in (both, (*TINY, *asked, "hydra.run.dir=whole")):
+        finished = verbs.done(*each, cwd=tmp_path)
         assert finished.returncode == 0, finished.stderr
-    for seed in (0, 1):
-        names = [f"{name}/{seed}-a-red-car/image.safetensors" for name in ("stopped", "whole")]
-        assert (tmp_path / names[0]).read_bytes() == (tmp_path / names[1]).read_bytes()
+    image = (tmp_path / "stopped" / "0-a-red-car" / "image.safetensors").read_bytes()
+    assert image == (tmp_path / "whole" / "image.safetensors").read_bytes()
+    assert (tmp_path / "stopped" / "1-a-red-car" / "image.safetensors").exists()
 
 
 def test_a_launcher_that_cannot_be_used_is_told_in_one_line(tmp_path: Path, tiny_prior: Path) -> None:

@@ -1,11 +1,10 @@
-"""The two training commands, end to end at a tiny size, through a real subprocess."""
+"""The two training commands, end to end at a tiny size, in processes of their own."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+import verbs
 
 from text23d.judge import network
 from text23d.prior.builtin import prior as builtin
@@ -17,11 +16,9 @@ DATA = ["data.objects=16", "data.views=1", "data.workers=1"]
 
 def command(verb: str, folder: Path, *settings: str) -> str:
     """Run a verb in `folder`; its standard output and error together."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-m", f"text23d.{verb}", "folder=made", *DATA, *settings]
-    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    done = verbs.done("folder=made", *DATA, *settings, verb=verb, cwd=folder, timeout=240)
     assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+    return done.stderr
 
 
 def test_train_prior_writes_a_prior_and_goes_on_where_it_stopped(tmp_path: Path) -> None:

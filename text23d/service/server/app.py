@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -31,6 +32,10 @@ from text23d.service.server.store import Store
 
 TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format."}
+}
+ANYWHERE: dict[int | str, dict[str, Any]] = {
+    421: {"model": Problem, "description": "Sent to another name."},
+    503: {"model": Problem, "description": "The database is away. `Retry-After` says when to try again, in seconds."},
 }
 LOCAL = ("localhost", "127.0.0.1", "::1")
 ABOUT = """Give a prompt, and watch it become an object, a picture, a panorama, a video or a sound.
@@ -85,8 +90,7 @@ def make_app(desk: Desk) -> Any:
 
     app = FastAPI(
         title="text23d", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None,
-        openapi_url="/openapi.json", responses={421: {"model": Problem, "description": "Sent to another name."}},
-        redirect_slashes=False,
+        openapi_url="/openapi.json", responses=ANYWHERE, redirect_slashes=False,
     )  # fmt: skip
     app.state.desk = desk
     app.include_router(job_routes.router)
@@ -95,6 +99,8 @@ def make_app(desk: Desk) -> Any:
     app.add_api_route("/metrics", metrics, methods=["GET"], response_class=Response, tags=["server"], responses=TEXT)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, told)
+    for each in (OperationalError, InterfaceError, TimeoutError):
+        app.add_exception_handler(each, away)
     log = access_log(desk.root.parent / "access.log")
     return Guard(app, names(desk.options), desk.options.limits.body, desk.figures, log)
 
@@ -134,3 +140,8 @@ async def invalid(request: Request, error: Exception) -> Response:
 async def told(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"detail": error.detail}, error.status_code, headers=dict(error.headers or {}))
+
+
+async def away(request: Request, error: Exception) -> Response:
+    """The database does not answer, or nobody may write to it for too long."""
+    return JSONResponse({"detail": "the database is away: try again later"}, 503, headers={"Retry-After": "10"})

@@ -14,10 +14,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from text23d.engine.folder import claimed
 from text23d.errors import UserError
 from text23d.service.server.app import Desk, make_app
+from text23d.service.server.database import sqlite
 from text23d.service.server.media import read_media
 from text23d.service.server.options import ServerOptions, read_tokens
 from text23d.service.server.pool import Pool, Workers, posts
-from text23d.service.server.store import Store, sqlite
+from text23d.service.server.store import Store
 from text23d.service.server.worker import say
 
 PATIENCE = 20.0

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from text23d.errors import UserError
+from text23d.service.server.database import connected, reading, told, writing
 from text23d.service.server.order import Waiting, order
 from text23d.service.server.schema import (
     CANCELLED,
@@ -36,8 +36,6 @@ from text23d.service.server.schema import (
     turns,
 )
 
-BUSY = 20.0
-"""Seconds to wait for another process's transaction, on SQLite."""
 PAUSE = 2.0
 """Seconds before a job that failed is tried again, doubled with each attempt."""
 
@@ -49,36 +47,22 @@ class Store:
     """
 
     def __init__(self, url: str | URL, limits: Limits = Limits()) -> None:  # noqa: B008 (frozen)
-        self.limits = limits
+        self.limits, self.engine = limits, connected(url)
         try:
-            self.url = make_url(url)
-            self.sqlite = self.url.get_backend_name() == "sqlite"
-            if not self.sqlite and self.url.get_backend_name() != "postgresql":
-                raise UserError(f"server.database={self.shown}: expected sqlite:///<file> or postgresql+psycopg://...")
-            self.engine = sa.create_engine(self.url, pool_pre_ping=not self.sqlite)
-            if self.sqlite:
-                sa.event.listen(self.engine, "connect", _prepare)
-                sa.event.listen(self.engine, "begin", _begin)
             with self._writing() as connection:
                 tables.create_all(connection)
-        except (ArgumentError, NoSuchModuleError, ImportError, DBAPIError) as error:
-            why = str(getattr(error, "orig", error)).splitlines()[0]
-            raise UserError(f"server.database={self.shown if hasattr(self, 'url') else url}: {why}") from error
+        except SQLAlchemyError as error:
+            raise UserError(told(self.url, error)) from error
 
     @property
-    def shown(self) -> str:
-        """The URL without its password."""
-        return self.url.render_as_string(hide_password=True)
+    def url(self) -> URL:
+        return self.engine.url
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return writing(self.engine)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self.engine.connect().execution_options(reads=True) as connection, connection.begin():
-            yield connection
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return reading(self.engine)
 
     # For clients
 
@@ -257,27 +241,9 @@ class Store:
         return order(waiting, dict(connection.execute(sa.select(turns.c.client, turns.c.served)).all()))  # type: ignore[arg-type]
 
 
-def sqlite(file: Path) -> URL:
-    """The database in a file."""
-    return URL.create("sqlite", database=str(file))
-
-
 def _held(claim: Claim) -> tuple[Any, ...]:
     return jobs.c.id == claim.id, jobs.c.holder == claim.holder, jobs.c.state == RUNNING
 
 
 def _waits(now: float) -> dict[str, Any]:
     return {"state": QUEUED, "holder": None, "worker": None, "updated": now}
-
-
-def _prepare(connection: Any, record: object) -> None:
-    """SQLite shall lose nothing that it has confirmed, and let others read while one writes."""
-    connection.isolation_level = None  # so that `_begin` says when a transaction begins
-    connection.execute(f"PRAGMA busy_timeout={int(1000 * BUSY)}")
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _begin(connection: Connection) -> None:
-    """Who will write takes the lock at once: two who read first and then write would both have to begin again."""
-    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE")
