@@ -232,19 +232,19 @@ async def follow(request: Request, client: Client, identity: Identity, last_even
     """How a job goes: its state at once, and each change until it is over, when the stream ends."""
     row = await anyio.to_thread.run_sync(row_of, request, client, identity)
     desk = desk_of(request)
+    after, number = desk.live.place(last_event_id), desk.live.number
+    known, now = desk.live.latest.get(identity), None
+    if not after or known is None or known.number > after:
+        # Before the stream begins: once it has, nothing can be told of a database that is away.
+        now = await anyio.to_thread.run_sync(shown, request, row)
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         with counted(desk, client):
-            after = desk.live.place(last_event_id)
-            known = desk.live.latest.get(identity)
-            teller = Teller()
-            if not after or known is None or known.number > after:
-                now = await anyio.to_thread.run_sync(shown, request, row)
-                for each in teller.told(f"{desk.live.epoch}-{desk.live.number}", now):
+            teller, last = Teller(), now or (known.job if known else None)
+            if now is not None:
+                for each in teller.told(f"{desk.live.epoch}-{number}", now):
                     yield each
-                if now.state in ENDED:
-                    return
-            elif known.job is not None and known.job.state in ENDED:
+            if last is not None and last.state in ENDED:
                 return
             async for changes in desk.live.changes(after or 0):
                 for change in changes:
