@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from text23d.artifact.media import contact_sheet, on_white
+import numpy as np
+
+from text23d.artifact.media import contact_sheet, on_white, upscale
 from text23d.studies.markdown import number, table
 from text23d.studies.strips.made import Made
 from text23d.studies.strips.media import MEDIA
@@ -17,6 +19,9 @@ JUDGED = {"asked": "all that is asked", "regions": "regions right"}
 SHARED = {"coherence": "coherence", "kid": "KID", "kid_prior": "the prior's own", "kid_ratio": "ratio"}
 COSTS = {"evaluations": "evaluations", "seconds": "seconds", "runs": "runs"}
 GROWTH = {"times": "times", "length": "length", "windows": "windows", "seconds": "s / iteration", "memory": "MB"}
+PLURAL = {"panorama": "panoramas", "video": "videos", "audio": "sounds"}
+WIDEST = 640
+"""Pixels of a picture's longer side."""
 
 
 def titles(medium: str) -> dict[str, str]:
@@ -34,7 +39,7 @@ def strips_table(results: Mapping[str, Any]) -> str:
         for name, row in rows.items()
     )
     lines = [
-        f"# Ways of making {results['medium']}s, {results['date']}",
+        f"# Ways of making {PLURAL[results['medium']]}, {results['date']}",
         "",
         f"{results['evaluations']:g} evaluations of the network on one window for each run.",
         "",
@@ -67,11 +72,16 @@ def strips_csv(results: Mapping[str, Any]) -> str:
 
 
 def picture(shown: Mapping[str, Sequence[Made]], path: Path) -> None:
-    """What each variant made, as its runs' contact sheets show it, those of one title together."""
+    """What each variant made, as its runs' contact sheets show it, those of one title together, WIDEST at most."""
     rows = [
-        (f"{name}: {made.title}", list(on_white(made.task.preview(made.phi))))
+        (f"{name}: {made.title}", [fitted(each) for each in on_white(made.task.preview(made.phi))])
         for name, several in shown.items()
         for made in several
     ]
     if rows:
         contact_sheet(sorted(rows, key=lambda row: row[0].partition(": ")[2]), path)
+
+
+def fitted(picture: np.ndarray) -> np.ndarray:
+    """A picture [H, W, 3], made smaller where a side is longer than WIDEST."""
+    return upscale(picture, WIDEST) if max(picture.shape[:2]) > WIDEST else picture
