@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pipelines
 import pytest
 import torch
-from tiny import IMAGE, settings
+from tiny import IMAGE, LOOP, NERF, PROMPT, settings
 
 from text23d.checkpoint import load
+from text23d.compose import compose
 from text23d.engine import job, steering
 from text23d.engine.build import build_run, retold
 from text23d.engine.commands import (
@@ -189,6 +191,20 @@ def test_a_change_applies_from_the_next_iteration_on(tiny_prior: Path, tmp_path:
                 for each in steering.read_records(tmp_path / "commands.jsonl")]  # fmt: skip
     assert recorded == [(2, MUG), (2, STRONG), (3, Guidance(0.5, "windows"))]
     assert summary["commands"] == steering.read_records(tmp_path / "commands.jsonl")
+
+
+def test_a_pretrained_prior_is_told_too(tmp_path: Path) -> None:
+    """It is read again, with the encoder that reads the new prompt."""
+    model, folder = pipelines.save("sd", tmp_path / "model"), tmp_path / "run"
+    shape = (*PROMPT, *LOOP, *NERF, "prior=hub", f"prior.path={model}", "device=cpu", *WATCHED)
+    cfg, heard = compose("config", [*shape, "method.size.stages=[[0,8]]"]), list[Event]()
+    job.execute(cfg, folder, telling(folder, {2: [Prompt("a corgi in a hat"), Guidance(4.0)]}, heard))
+    state, parts = build_run(cfg, torch.device("cpu"))
+    later = {**cfg, "prompt": "a corgi in a hat", "prior": {**cfg["prior"], "guidance": 4.0}}
+    for now in (cfg, cfg, later, later):
+        parts = retold(parts, now)
+        advance(state, parts)
+    assert same(state.phi.state_dict(), phi(folder)) and "the prompt is 'a corgi in a hat'" in notes(heard)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])
