@@ -460,7 +460,7 @@ def test_runs_are_jobs_of_the_launcher(
     assert len(sets[0].pictures) == 24 and sets[0].azimuth.tolist() == [45.0 * i for i in range(8)] * 3
     assert (sets[0].pictures - expected).abs().max() <= 1 / 255 + 1e-6
     fits = runs.mesh_fits(folders, sets)
-    assert fits == {"a red car": [{**FIT, "psnr": 36.0}] * 2, "a mug": [{**FIT, "psnr": 32.0}] * 2}
+    assert fits == {"a red car": [{**FIT, "psnr": 38.0}] * 2, "a mug": [{**FIT, "psnr": 34.0}] * 2}
     write_json(folders[0] / "summary.json", {})
     write_json(folders[1] / "summary.json", {"mesh": {**FIT, "iou": 0.7, "psnr": 30}})
     assert runs.mesh_fits(folders[:2], sets[:2]) == {"a red car": [{**FIT, "iou": 0.7, "psnr": 30}]}

@@ -272,7 +272,7 @@ def test_mistakes_are_told_first(more: dict[str, Any], problem: str, tmp_path: P
 @pytest.mark.parametrize("medium", MEDIA)
 def test_work_and_memory_are_linear_in_length(medium: str) -> None:
     """Rendering and replacing what all windows of an iteration see, to 16 times the length: about as many operations
-    on tensors as ever, and as much memory for each window, within 10 %. (Seconds are what `text23d strips` measures.)"""
+    on tensors as ever, and as much memory for each window, within 10 %. Seconds are what `text23d strips` measures."""
     suite = compose("strips", [f"medium={medium}"])["medium"]
     name, usual = suite["length"]
     operations, bytes_ = [], []
