@@ -106,7 +106,7 @@ def original(folder: Path, key: str, kind: str) -> Path | None:
     """The file that a member of a shard is a copy of, if it is one."""
     places: Mapping[str, str] = {"png": "images", "mask.png": "masks", "depth.png": "depths", "normal.png": "normals"}
     if kind == "glb":
-        return folder / "objects" / key.removeprefix("mesh-") / "mesh.glb"
+        return folder / "objects" / key / "mesh.glb"
     name, _, view = key.rpartition("-")
     return folder / "objects" / name / places[kind] / f"{view}.png" if kind in places else None
 

@@ -193,11 +193,12 @@ def write_prior(path: Path, prior: builtin.BuiltinPrior, world: World[Any], bits
 def model_card(prior: builtin.BuiltinPrior, world: World[Any]) -> str:
     card, data, table = prior.card, prior.card["data"], prior.table
     parameters = sum(p.numel() for p in prior.denoiser.parameters()) / 1e6
+    trained = "Trained further" if card["before"] else "Trained from nothing"
     lines = [
         "# The built-in prior",
         "",
         f"An EDM-preconditioned UNet of {parameters:.1f} M parameters over {world.medium}.",
-        f"Trained from nothing on this project's own procedural world (`{type(world).__module__}`).",
+        f"{trained} on this project's own procedural world (`{type(world).__module__}`).",
         "Licence: Apache-2.0.",
         "",
         f"- data: {data['objects']} examples, {data['views']} views each, seed {data['seed']}; the world's captions",
