@@ -2,11 +2,13 @@
 
 The network is the UNet of Stable Diffusion 2.x, 866 million parameters. On the meta device nothing is computed: the
 same code runs through, and the FLOPs are counted. On a CPU one evaluation through D is compared with a bare call; on a
-GPU the main job is run, too: iterations a second, the share of the time in the network, FLOP/s and memory.
+GPU the main job is run, too: iterations a second, the share of the time in the network, FLOP/s, and the
+peak of memory over what was foreseen.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from text23d.contracts import Denoiser
@@ -130,8 +133,22 @@ def pipeline(folder: Path) -> Path:
     return folder
 
 
-def job(device: torch.device, flops: int) -> dict[str, Any]:
-    """The main job on that pipeline: what it reaches, and where its time goes."""
+def foreseen(cfg: Any, device: torch.device) -> float:
+    """The most bytes that the run is expected to hold at once on that device: what its parts hold, and the estimate."""
+    from text23d.engine.build import build_run
+    from text23d.engine.estimate import needs, prepare, total
+    from text23d.engine.thrift import economies_of
+
+    state, parts = build_run(cfg, device)
+    prepare(state, parts)
+    economy = economies_of(state, parts)[: state.thrift.level][-1:]
+    held = torch.cuda.memory_allocated() if device.type == "cuda" else 0
+    return held + total(needs(state, parts, economy[0] if economy else None))
+
+
+def job(device: torch.device, flops: int, make: Callable[[Path], Path] = pipeline, *more: str) -> dict[str, Any]:
+    """The main job on the pipeline that `make` saves, with `more` settings: what it reaches, where its time goes, and
+    its peak of memory beside what was foreseen. flops: of an example in the network."""
     from diffusers import UNet2DConditionModel
 
     from text23d.compose import compose
@@ -143,24 +160,35 @@ def job(device: torch.device, flops: int) -> dict[str, Any]:
     forward = kind.forward
 
     def timed(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x, FakeTensor):  # a rehearsal, which the loop's time does not contain
+            return forward(self, x, *args, **kwargs)
         found: list[Any] = []
         spent.append(clocked(lambda: found.append(forward(self, x, *args, **kwargs)), device))
         examples.append(len(x))
         return found[0]
 
     with tempfile.TemporaryDirectory() as folder:
-        path = pipeline(Path(folder) / "model")
+        path = make(Path(folder) / "model")
         settings = [f"device={device}", f"method.iterations={ITERATIONS}", "outputs=minimal", f"prior.path={path}"]
-        cfg = compose("config", ["prompt=a corgi in a hat", "prior=sd21", *settings])
+        cfg = compose("config", ["prompt=a corgi in a hat", "prior=sd21", *settings, *more])
+        expected = foreseen(cfg, device)
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         kind.forward = timed
-        torch.cuda.reset_peak_memory_stats()
-        summary = execute(cfg, Path(folder) / "run")
-    seconds = summary["seconds"]["optimise"]
+        try:
+            summary = execute(cfg, Path(folder) / "run")
+        finally:
+            kind.forward = forward
+    seconds, most = summary["seconds"]["optimise"], torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     return {
-        "iterations_per_second": ITERATIONS / seconds,
+        "iterations_per_second": summary["iterations"] / seconds,
         "share_in_network": sum(spent) / seconds,
         "flops_per_second": flops * sum(examples) / sum(spent),
-        "peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9,
+        "examples_in_network": sum(examples),
+        "foreseen_memory_gb": expected / 1e9,
+        **({} if most is None else {"peak_memory_gb": most / 1e9, "peak_over_foreseen": most / expected}),
     }
 
 

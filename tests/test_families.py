@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -261,6 +262,16 @@ def test_a_distilled_model_may_be_the_auxiliary_prior(folder: Folder) -> None:
         guide_of(folder("sd"), auxiliary_path=str(folder("sdxl")))
 
 
+def test_an_old_file_of_the_same_latents(folder: Folder, tmp_path: Path) -> None:
+    """As that of Stable Diffusion 1.5, whose autoencoder leaves out what is diffusers' own."""
+    old = Path(shutil.copytree(folder("sd"), tmp_path / "old"))
+    settings = json.loads((old / "vae" / "config.json").read_text())
+    kept = {name: each for name, each in settings.items() if name not in ("scaling_factor", "shift_factor")}
+    (old / "vae" / "config.json").write_text(json.dumps(kept))
+    made = guide_of(folder("lcm"), auxiliary_path=str(old))
+    assert made.main is not made.aux
+
+
 def test_prompts_are_encoded_once(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import CLIPTextModel
 
@@ -328,6 +339,12 @@ def test_the_main_job_runs_with_every_family(folder: Folder, tmp_path: Path, nam
     assert any(isinstance(each, Noted) and f"licence {licence}" in each.text for each in told)
 
 
+def test_the_main_job_adapts_a_pretrained_network(folder: Folder, tmp_path: Path) -> None:
+    settings = ["method=vsd", "prior=sd15", f"prior.path={folder('sd')}", "prior.resolution=16"]
+    summary = execute(compose("config", [*JOB, *settings]), tmp_path)
+    assert summary["iterations"] == 2 and summary["nfe"] == 2 * 5 and not summary["troubles"]
+
+
 @pytest.mark.parametrize("preset", sorted({"hub", "mvdream", *PRESETS.values()}))
 def test_presets_hold_together(preset: str) -> None:
     """Every key of a preset is one that the prior takes, repositories are named as a hub names them, and a schedule of
@@ -343,6 +360,34 @@ def test_presets_hold_together(preset: str) -> None:
     assert recipe.iterations == 500
     first, last = TIMESTEPS[preset]
     assert recipe.sigma(0.0) == pytest.approx(first, rel=0.03) and recipe.sigma(1.0) == pytest.approx(last, rel=0.03)
+
+
+SEEN = {"sd15": 64, "sd21": 64, "sdxl": 128, "deepfloyd_if": 64, "sd3": 64, "flux": 64, "mvdream": 32}
+"""The side of what each preset's network sees: pixels of IF, and an eighth of them of the others."""
+
+
+@pytest.mark.parametrize("preset", SEEN)
+def test_a_preset_goes_with_methods_and_media(preset: str) -> None:
+    """Its resolution and its update's rendering are said, and that is no finer than what is seen."""
+    for choice in (
+        "method=langevin",
+        "method=windows",
+        "method=vsd",
+        "representation=image",
+        "representation=panorama",
+    ):
+        cfg = compose("config", ["prompt=a corgi", f"prior={preset}", choice])
+        size = build(cfg["method"], "method", Recipe).size
+        assert cfg["prior"]["resolution"] == SEEN[preset] * (1 if preset == "deepfloyd_if" else 8)
+        if size is not None and not (preset == "mvdream" and "image" in choice):  # which is for objects alone
+            assert size(1.0) <= SEEN[preset]
+
+
+def test_the_rendering_is_no_finer_than_latents_are(folder: Folder) -> None:
+    settings = ["prompt=a corgi", "prior=hub", "method.views=2", "method.size.stages=[[0.0,4],[0.5,64]]", *NERF]
+    for name, sides in (("sd", [4, 8]), ("deepfloyd_if", [4, 64])):
+        _, parts = build_run(compose("config", [*settings, f"prior.path={folder(name)}"]), CPU)
+        assert [parts.update_shape(progress) for progress in (0.0, 1.0)] == [(side, side) for side in sides]
 
 
 def levels(betas: Tensor, unit: float) -> tuple[float, float]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hub_speed
 import pipelines
 import pytest
 import torch
+from tiny import NERF
 from torch import Tensor, nn
 
 from text23d.cameras import SIDES, orbit
@@ -148,6 +151,37 @@ def test_weights_that_cannot_fit_are_not_read(tiny: Path, monkeypatch: pytest.Mo
         footprint.expect_weights(index, "unet", torch.float32, CPU)
     footprint.expect_weights(index, "unet", torch.float16, CPU)
     assert reads == []
+
+
+def test_a_network_elsewhere_is_rehearsed_where_its_weights_are(tiny: Path) -> None:
+    """The device has no weights of it, which stay at home: here the device is one without numbers."""
+    found = made(tiny).footprint
+    assert isinstance(found, footprint.Footprint)
+    away, seen = torch.device("meta"), list[Any]()
+
+    def D(x: Tensor, sigma: Tensor, c: Any) -> Tensor:
+        seen.extend(each.device.type for each in (x, sigma, c.said["text"]))
+        return found.D(x, sigma, c)
+
+    elsewhere = replace(found, D=D, c=lambda count: found.c(count).to(away), device=away, home=CPU)
+    assert elsewhere.network > 0 and seen == ["cpu"] * 3
+
+
+def test_encoders_that_cannot_fit_are_not_read(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("text23d.memory.SMALL", 0)
+    monkeypatch.setattr("text23d.memory.free_bytes", lambda device: 100)
+    monkeypatch.setattr(model, "load", lambda *given: pytest.fail("it was read"))
+    with pytest.raises(TooLarge, match=r"text_encoder of .* needs .*: set prior\.precision=float16, or choose"):
+        made(tiny)
+
+
+def test_the_script_for_a_gpu_runs_the_main_job(tmp_path: Path) -> None:
+    """On a tiny pipeline and a CPU, whose allocator tells no peak."""
+    small = ("prior.resolution=16", "method.iterations=2", "method.views=2", "method.size.stages=[[0.0,8]]", "stages=1")
+    found = hub_speed.job(CPU, 10, lambda folder: pipelines.save("sd21", folder), *small, *NERF)
+    assert found["examples_in_network"] == 2 * 2 * 5, "2 iterations of 2 views; what is rehearsed does not count"
+    assert found["share_in_network"] > 0
+    assert found["foreseen_memory_gb"] > 0 and found["iterations_per_second"] > 0
 
 
 def test_text_encoders_are_gone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

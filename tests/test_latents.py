@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from text23d.errors import UserError
 from text23d.method.learner import NetworkLearner
 from text23d.pictures import write_picture
 from text23d.prior.analytic import Gaussian
+from text23d.prior.hub import sd
+from text23d.prior.hub.condition import TextCondition
+from text23d.prior.hub.family import Network
+from text23d.prior.hub.policy import offloaded
 from text23d.prior.wrappers import reference
 from text23d.prior.wrappers.codec import Autoencoding, LatentCodec
 from text23d.prior.wrappers.lora import adapt, network_of
@@ -245,6 +249,32 @@ def denoiser() -> Rescaled:
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     sigmas = sigma_table(torch.cumprod(1 - betas, 0)).float()
     return Rescaled(VariancePreserving(Unet(unet.eval().requires_grad_(False)), sigmas), 0.5)
+
+
+def test_a_network_in_float16_learns_from_the_same_gradient() -> None:
+    """A mean over 4 x 4 x 64 x 64 numbers, of which float16 alone would lose a twentieth and more."""
+    found = {}
+    for dtype in (torch.float32, torch.float16):
+        D = denoiser()
+        inner: Any = D.inner
+        half = Network(inner.network.model.to(dtype), sd.predict, dtype)
+        learner = NetworkLearner(
+            adapt(replace(D, inner=replace(inner, network=half)), 2, generator(0, 0, 0, "l")), 1e-9
+        )
+        x0, text = torch.full((4, 4, 64, 64), 0.3), torch.randn(4, 5, 32, generator=torch.Generator().manual_seed(3))
+        x = x0 + torch.randn(x0.shape, generator=generator(0, 0, 0, "n"))
+        with torch.no_grad():  # as in a run
+            learner(x0, x, torch.tensor(1.0), TextCondition({"text": text}, {"text": text[0]}))
+        found[dtype] = {name: each.grad for name, each in learner.weights.items() if name.endswith("B")}
+    for name, expected in found[torch.float32].items():
+        assert expected is not None and (found[torch.float16][name] - expected).norm() < 0.02 * expected.norm(), name
+
+
+def test_a_network_whose_weights_come_and_go_is_not_adapted() -> None:
+    D = denoiser()
+    offloaded(network_of(D), CPU)
+    with pytest.raises(UserError, match=r"set prior\.memory\.offload=false, or choose another method"):
+        adapt(D, 2, generator(0, 0, 0, "learner"))
 
 
 def test_a_pretrained_network_is_adapted_inside_its_adapters() -> None:

@@ -24,12 +24,15 @@ from text23d.door import commandline
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.prior.analytic import Gaussian
+from text23d.prior.hub import guide as hub_guide
 from text23d.prior.hub.guide import guide
 from text23d.prior.hub.index import read_index
 from text23d.prior.hub.noise import Noise, noise_of
 from text23d.prior.hub.parts import load
-from text23d.prior.wrappers.codec import Encoded, LatentCodec, OnGrey, on_grey
+from text23d.prior.hub.policy import Memory
+from text23d.prior.wrappers.codec import Autoencoding, Encoded, LatentCodec, OnGrey, on_grey
 from text23d.prior.wrappers.guidance import Guided
+from text23d.prior.wrappers.rule import Rule
 from text23d.prior.wrappers.vp import Rescaled, VariancePreserving, sigma_table
 from text23d.settings import build
 from text23d.spaces import to_picture
@@ -477,6 +480,29 @@ def test_resolutions(tiny: Path) -> None:
     assert guide_of(tiny).shape == (8, 8) and guide_of(tiny, resolution=32).shape == (16, 16)
     with pytest.raises(UserError, match=r"^prior\.resolution=20: expected a multiple of 16, such as 16$"):
         guide_of(tiny, resolution=20)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"resolution": 20},
+        {"embedded": 3.5},
+        {"autoencoder": Autoencoding(tile=33)},
+        {"memory": Memory(offload=True)},
+        {"rule": Rule(perp_neg=1.0), "negative": " "},
+        {"pictures": "nowhere"},
+        {"image": "nowhere.png"},
+        {"ip_adapter": "nowhere"},
+        {"image": "nowhere.png", "ip_adapter": "nowhere"},
+    ],
+)
+def test_settings_that_cannot_be_are_told_before_anything_is_loaded(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """Not even diffusers."""
+    monkeypatch.setattr(hub_guide, "load_model", lambda *given: pytest.fail("it was loaded"))
+    with pytest.raises(UserError, match=r"^prior\."):
+        guide_of(tiny, **settings)
 
 
 def test_guidance_that_was_not_learned(tiny: Path) -> None:

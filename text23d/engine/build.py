@@ -88,9 +88,13 @@ class Parts:
         return update
 
     def update_shape(self, progress: float) -> Shape:
-        """The shape of the update's rendering ([0036])."""
-        size = self.recipe.size
-        return self.guide.shape if size is None else tuple(int(size(progress)) for _ in self.guide.shape)
+        """The shape of the update's rendering ([0036]). For a prior of latents it is no finer than what that sees: the
+        code of a larger picture is not an enlarged code."""
+        size, seen, latents = self.recipe.size, self.guide.shape, self.guide.latents
+        if size is None:
+            return seen
+        coded = latents is not None and latents.factor > 1
+        return tuple(min(int(size(progress)), side) if coded else int(size(progress)) for side in seen)
 
 
 def reduction(recipe: Recipe, ranks: Ranks) -> Reduce | None:

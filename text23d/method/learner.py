@@ -13,6 +13,10 @@ from text23d.guide import rows
 from text23d.method.noise import spread
 from text23d.method.update import Reduce
 
+SCALE = 1024.0
+"""Of losses whose gradient passes through float16, which cannot hold each element's share of a mean over latents. A
+power of two: dividing by it rounds nothing."""
+
 
 class NetworkLearner:
     """D_phi is `network`, D(x; sigma, c); Adam at rate `lr` learns those of its weights that require a gradient, on the
@@ -20,7 +24,7 @@ class NetworkLearner:
 
     A call costs 3 evaluations: a forward, and a backward pass that counts as 2. `batch` is the number of examples that
     the network sees at once, for as much memory as those require: the gradients of a step add up. None: all. reduce:
-    see `update.Reduce`.
+    see `update.Reduce`. A network in float16 has the gradient of `SCALE` times the loss, which is divided afterwards.
     """
 
     evaluations = 3
@@ -30,24 +34,29 @@ class NetworkLearner:
         self.network, self.reduce = network, reduce
         self.weights = {name: each for name, each in network.named_parameters() if each.requires_grad}
         self.adam = torch.optim.Adam(self.weights.values(), lr=lr, betas=(0.9, 0.99))
+        self.half = any(each.dtype == torch.float16 for each in network.parameters())
 
     def __call__(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any) -> Tensor:
         """D_phi(x; sigma, c) before this step's learning, as x."""
         size = self.batch or len(x)
         parts = [slice(start, start + size) for start in range(0, len(x), size)]
         self.adam.zero_grad()
-        denoised = torch.cat([self._add_gradient(x0, x, sigma, c, part) for part in parts])
+        scale = SCALE if self.half else 1.0
+        denoised = torch.cat([self._add_gradient(x0, x, sigma, c, part, scale) for part in parts])
+        for each in self.weights.values() if self.half else ():
+            if each.grad is not None:
+                each.grad /= scale
         if self.reduce is not None:
             self.reduce(list(self.weights.values()), 0.0)
         self.adam.step()
         return denoised
 
-    def _add_gradient(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any, part: slice) -> Tensor:
-        """D_phi of some of the examples, whose share of the loss adds its gradient."""
+    def _add_gradient(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any, part: slice, scale: float) -> Tensor:
+        """D_phi of some of the examples, whose share of the loss, times `scale`, adds its gradient."""
         level = sigma if sigma.dim() == 0 else sigma[part]
         with torch.enable_grad():
             denoised: Tensor = self.network(x[part], level, rows(c, part))
-            loss = ((denoised - x0[part]) / spread(level, x)).square().mean() * (len(denoised) / len(x))
+            loss = ((denoised - x0[part]) / spread(level, x)).square().mean() * (scale * len(denoised) / len(x))
         torch.autograd.backward(loss, inputs=list(self.weights.values()))
         return denoised.detach()
 

@@ -31,6 +31,11 @@ class TextCondition:
         """Some of these conditions."""
         return replace(self, said={name: each[which] for name, each in self.said.items()})
 
+    def to(self, device: torch.device) -> TextCondition:
+        """The same on another device."""
+        said, empty = ({name: each.to(device) for name, each in told.items()} for told in (self.said, self.empty))
+        return TextCondition(said, empty)
+
     def unconditional(self) -> TextCondition:
         """As many empty prompts: the reference that guidance moves away from."""
         return saying(self.empty, self)

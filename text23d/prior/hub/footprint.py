@@ -66,7 +66,8 @@ class Footprint:
 
     D        the network as a denoiser, told c(1)
     shape    [C, *S] of an example
-    codec    the autoencoder
+    codec    the autoencoder, on `device`
+    home     where the network's weights are as long as it does not compute; None: on `device`, too
     """
 
     D: Callable[[Tensor, Tensor, Any], Tensor]
@@ -74,14 +75,16 @@ class Footprint:
     shape: tuple[int, ...]
     codec: Codec
     device: torch.device
+    home: torch.device | None = None
 
     @cached_property
     def network(self) -> int:
         """Known only while the network is as it was loaded: hooks that move its weights would move them here, too."""
+        where = self.home or self.device
 
         def evaluate(make: Callable[..., Tensor]) -> None:
             with torch.no_grad():
-                self.D(make(1, *self.shape, device=self.device), make(1, device=self.device), self.c(1))
+                self.D(make(1, *self.shape, device=where), make(1, device=where), self.c(1).to(where))
 
         return peak(evaluate)
 
@@ -117,5 +120,6 @@ def elements(index: Index, part: str) -> int:
 
 def expect_weights(index: Index, part: str, dtype: torch.dtype, device: torch.device) -> None:
     """Raises TooLarge where a part's weights do not fit, before they are read."""
-    remedy = "set prior.precision=float16, prior.memory.offload=true on a GPU, or choose a smaller model"
+    spared = "" if index.parts[part][0] == "transformers" else "prior.memory.offload=true on a GPU, "
+    remedy = f"set prior.precision=float16, {spared}or choose a smaller model"
     expect_room(elements(index, part) * dtype.itemsize, device, f"{part} of {index.folder}", remedy)

@@ -15,6 +15,7 @@ from text23d.cameras import SIDES
 from text23d.contracts import Views
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
+from text23d.prior.hub.checks import require_given, require_possible
 from text23d.prior.hub.condition import TextCondition, saying
 from text23d.prior.hub.footprint import Footprint
 from text23d.prior.hub.image import adapted
@@ -67,6 +68,7 @@ def guide(
     if not all(prompt.strip() for prompt in request.prompts):
         raise UserError('prompt is empty: say what to make, for example "a corgi in a hat"')
     require_packages()
+    require_given(rule, negative, pictures, image, ip_adapter, auxiliary_path)
     index = locate(path, mirrors, revision)
     other = None if auxiliary_path is None else locate(auxiliary_path, (), None)
     views = dict.fromkeys(["", *request.view_words])
@@ -74,14 +76,12 @@ def guide(
         raise UserError("prior.between_views=true: expected an object, and prior.view_dependent=true; leave it out")
     prompts = Prompts.of(request.prompts, views, negative, view_prompts if view_dependent else None)
     wanted = Wanted(request.device, precision, resolution, autoencoder, memory, between_views)
+    require_possible(index, other, wanted, embedded, image is not None)
     model = load_model(index, prompts, wanted)
     aux = model if other is None else load_model(other, prompts, wanted, model)
     if image is not None or ip_adapter is not None:
-        require_one_model(aux is model)
         model = aux = adapted(model, image, ip_adapter, image_scale)
-    if embedded is not None and not model.embeds:
-        raise UserError(f"prior.embedded={embedded:g}: {index.folder} learned no guidance; leave it out")
-    made = assembled(model, aux, 1.0 if embedded is None else embedded, auxiliary, background, request.device)
+    made = assembled(model, aux, 1.0 if embedded is None else embedded, auxiliary, background, wanted)
     if memory != AS_IT_IS:
         memory.applied({id(each.network): each.network for each in (model, aux)}.values(), made.footprint)
     away = partial(saying, model.unwanted) if model.unwanted else None
@@ -94,12 +94,10 @@ def guide(
     )
 
 
-def assembled(
-    model: Model, aux: Model, embedded: float, auxiliary: str, background: float, device: torch.device
-) -> Guide:
+def assembled(model: Model, aux: Model, embedded: float, auxiliary: str, background: float, wanted: Wanted) -> Guide:
     """D and D' of these models, without guidance; see `guide`."""
     asked = [partial(conditions, model, aux, number, embedded, auxiliary) for number in range(len(model.prompts))]
-    codec = codec_of(model)
+    codec, shape, home = codec_of(model), (model.channels, *(model.side,) * 2), wanted.memory.home(wanted.device)
     return Guide(
         model.denoiser,
         aux.denoiser,
@@ -109,19 +107,13 @@ def assembled(
         latents=Latents(codec, background),
         complete=partial(complete, model.unit) if "known" in model.extras else None,
         group=math.lcm(model.group, aux.group),
-        footprint=Footprint(model.denoiser, model.nothing, (model.channels, *(model.side,) * 2), codec, device),
+        footprint=Footprint(model.denoiser, model.nothing, shape, codec, wanted.device, home),
     )
 
 
 def codec_of(model: Model) -> Codec:
     """Between colour and what the model denoises."""
     return Pixels() if model.vae is None else LatentCodec(model.vae, model.unit)
-
-
-def require_one_model(one: bool) -> None:
-    """Raises UserError where D' is another model than D."""
-    if not one:
-        raise UserError("prior.image is told to one model: leave prior.auxiliary_path out, or the picture")
 
 
 def table(aux: Model, codec: Codec, pictures: str, index: Index, wanted: Wanted) -> Table:

@@ -28,15 +28,10 @@ def adapted(model: Model, picture: str | None, adapter: str | None, scale: float
 
     The network is changed. Raises UserError for a network that has no such adapters, and what cannot be read.
     """
-    if picture is None:
-        raise UserError("prior.ip_adapter tells the model a picture: add prior.image=<a picture>, or leave it out")
+    picture, weights = told(picture, adapter)
     network, device = model.network, model.empty["text"].device
-    if type(network).__name__ != "UNet2DConditionModel" or model.group > 1:
-        raise UserError(
-            f"prior.ip_adapter: the {type(network).__name__} of this model takes none here; "
-            "choose a model of Stable Diffusion or SDXL"
-        )
-    pipeline = loader(network, adapter_file(adapter))
+    require_adaptable(type(network).__name__, model.group)
+    pipeline = loader(network, weights, device)
     pipeline.set_ip_adapter_scale(scale)
     network.requires_grad_(False)
     shown, nothing = embeddings(pipeline, picture, device)
@@ -46,6 +41,23 @@ def adapted(model: Model, picture: str | None, adapter: str | None, scale: float
         empty=beside(model.empty, nothing),
         unwanted=model.unwanted and beside(model.unwanted, nothing),
     )
+
+
+def told(picture: str | None, adapter: str | None) -> tuple[str, Path]:
+    """The picture and the adapter's weights. Raises UserError where one of the two is not there."""
+    if picture is None:
+        raise UserError("prior.ip_adapter tells the model a picture: add prior.image=<a picture>, or leave it out")
+    weights = adapter_file(adapter)
+    read_picture(picture, "prior.image", square=False)
+    return picture, weights
+
+
+def require_adaptable(network: str, group: int) -> None:
+    """Raises UserError for a class of networks that has no such adapters, and for one that sees groups."""
+    if network != "UNet2DConditionModel" or group > 1:
+        raise UserError(
+            f"prior.ip_adapter: the {network} of this model takes none here; choose a model of Stable Diffusion or SDXL"
+        )
 
 
 def beside(said: Said, picture: Tensor) -> Said:
@@ -70,8 +82,9 @@ def adapter_file(adapter: str | None) -> Path:
     return found[0]
 
 
-def loader(network: Any, weights: Path) -> Any:
-    """A pipeline of nothing but the network and the adapter's encoder, whose own methods read the adapter."""
+def loader(network: Any, weights: Path, device: torch.device) -> Any:
+    """A pipeline of nothing but the network, wherever that is, and the adapter's encoder on `device`; its own methods
+    read the adapter."""
     from diffusers.pipelines.stable_diffusion import StableDiffusionPipeline
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
@@ -81,7 +94,7 @@ def loader(network: Any, weights: Path) -> Any:
         )
         pipeline: Any = StableDiffusionPipeline(
             vae=None, text_encoder=None, tokenizer=None, unet=network, scheduler=None, safety_checker=None,
-            image_encoder=encoder.eval().to(network.device), requires_safety_checker=False,
+            image_encoder=encoder.eval().to(device), requires_safety_checker=False,
             feature_extractor=CLIPImageProcessor(size=encoder.config.image_size, crop_size=encoder.config.image_size),
         )  # fmt: skip
         pipeline.load_ip_adapter(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ Precision = Literal["auto", "float32", "float16", "bfloat16"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LATENT_STD = 0.5
 """Pictures have a deviation of about 0.5. With latents of the same, a schedule of sigma means the same for both."""
+USUAL: dict[str, Any] = {"latent_channels": 4, "scaling_factor": 0.18215, "shift_factor": None}
+"""What sets latents apart, as diffusers takes it where an autoencoder's file does not say."""
 MULTIPLE = 8
 """What the network sees has to have sides that it can halve this far."""
 
@@ -138,8 +140,8 @@ def load_model(index: Index, prompts: Prompts, wanted: Wanted, like: Model | Non
     network = load(index, {name: kind}, dtype, home)[name]
     family.complete(network, index)
     vae = autoencoder(index, family, network, device, like)
-    side = side_of(family, network, vae, wanted.resolution)
-    factor = 1 if vae is None else factor_of(vae)
+    factor = 1 if vae is None else factor_of(vae.config.block_out_channels)
+    side = side_of(family, network.config, factor, wanted.resolution)
     extras = {name: each.to(device) for name, each in family.extras(network, vae, factor * side).items()}
     if vae is not None and like is None:
         vae = wanted.autoencoding.of(vae, device, factor * side)
@@ -167,6 +169,9 @@ def encoded(
     family: Family, index: Index, prompts: Sequence[str], dtype: torch.dtype, device: torch.device
 ) -> dict[str, Said]:
     """Each of these prompts, encoded. The encoders are let go of before the network is loaded."""
+    for name, kind in family.encoders.items():
+        if name in index.parts and "Tokenizer" not in kind:
+            expect_weights(index, name, dtype, device)
     parts = load(index, family.encoders, dtype, device)
     said = family.encode(parts, prompts)
     return {prompt: row(said, number) for number, prompt in enumerate(prompts)}
@@ -179,10 +184,7 @@ def autoencoder(index: Index, family: Family, network: Any, device: torch.device
     """
     channels = family.channels(network.config)
     if like is not None:
-        own = index.config("vae") if family.latents else {}
-        theirs = {} if like.vae is None else like.vae.config
-        if any(own.get(name) != theirs.get(name) for name in ("latent_channels", "scaling_factor", "shift_factor")):
-            raise UserError(f"prior.auxiliary_path: {index.folder} has other latents than D; choose one of its family")
+        require_same_latents(index, family, None if like.vae is None else like.vae.config)
         return like.vae
     if not family.latents:
         return None
@@ -195,11 +197,24 @@ def autoencoder(index: Index, family: Family, network: Any, device: torch.device
     return vae
 
 
-def side_of(family: Family, network: Any, vae: Any, resolution: int | None) -> int:
-    """The side of what the network sees. Raises UserError for a resolution that it cannot have."""
+def require_same_latents(index: Index, family: Family, others: Mapping[str, Any] | None) -> None:
+    """Raises UserError where a model has other latents than an autoencoder of these settings; None: pixels."""
+    own = index.config("vae") if family.latents else None
+    if latents_of(own) != latents_of(others):
+        raise UserError(f"prior.auxiliary_path: {index.folder} has other latents than D; choose one of its family")
+
+
+def latents_of(config: Mapping[str, Any] | None) -> list[Any] | None:
+    """What an AutoencoderKL's settings say of its latents; those that old files leave out are diffusers' own."""
+    return None if config is None else [config.get(name, usual) for name, usual in USUAL.items()]
+
+
+def side_of(family: Family, config: Mapping[str, Any], factor: int, resolution: int | None) -> int:
+    """The side of what a network of these settings sees, of which an element is `factor` pixels. Raises UserError for a
+    resolution that it cannot have."""
     if resolution is None:
-        return family.sides(network.config)
-    unit = MULTIPLE * (1 if vae is None else factor_of(vae))
+        return family.sides(config)
+    unit = MULTIPLE * factor
     if resolution % unit:
         nearest = max(1, round(resolution / unit)) * unit
         raise UserError(f"prior.resolution={resolution}: expected a multiple of {unit}, such as {nearest}")

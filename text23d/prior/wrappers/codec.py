@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, Protocol
 
@@ -29,9 +29,9 @@ class Codec(Protocol):
         ...
 
 
-def factor_of(vae: Any) -> int:
-    """Pixels along a side for one latent of a diffusers AutoencoderKL."""
-    return 2 ** (len(vae.config.block_out_channels) - 1)
+def factor_of(block_out_channels: Sequence[int]) -> int:
+    """Pixels along a side for one latent of a diffusers AutoencoderKL with this setting."""
+    return 2 ** (len(block_out_channels) - 1)
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,19 @@ class Autoencoding:
         if self.recompute:
             vae.enable_gradient_checkpointing()
         if self.tile is not None:
-            factor = factor_of(vae)
-            if self.tile >= side or self.tile % (4 * factor):
-                raise UserError(
-                    f"prior.autoencoder.tile={self.tile}: expected a multiple of {4 * factor} below the {side} pixels "
-                    "that this prior sees, or null"
-                )
+            factor = factor_of(vae.config.block_out_channels)
+            self.require_tiles(factor, side)
             vae.enable_tiling()
             vae.tile_sample_min_size, vae.tile_latent_min_size = self.tile, self.tile // factor
         return vae
+
+    def require_tiles(self, factor: int, side: int) -> None:
+        """Raises UserError for tiles that are no parts of pictures of that side, `factor` pixels a latent."""
+        if self.tile is not None and (self.tile >= side or self.tile % (4 * factor)):
+            raise UserError(
+                f"prior.autoencoder.tile={self.tile}: expected a multiple of {4 * factor} below the {side} pixels "
+                "that this prior sees, or null"
+            )
 
 
 WHOLE = Autoencoding()
@@ -81,7 +85,7 @@ class LatentCodec:
 
     @property
     def factor(self) -> int:
-        return factor_of(self.vae)
+        return factor_of(self.vae.config.block_out_channels)
 
     def encode(self, rgb: Tensor) -> Tensor:
         code = self.vae.encode(rgb.to(self._dtype(rgb))).latent_dist.mean.to(rgb.dtype)

@@ -40,12 +40,18 @@ def guided(
     negative: the conditioning with a negative prompt for its caption; None: there is none. kept, against: see `Guided`.
     Raises UserError for a weight of a negative prompt that is not there.
     """
+    require_negative(rule, negative is not None)
     if rule.perp_neg is not None:
-        if negative is None:
-            raise UserError(f"prior.rule.perp_neg={rule.perp_neg:g} is the weight of prior.negative: give that, too")
+        assert negative is not None
         against, negative = (partial(weighed, negative, rule.perp_neg), *against), None
     made = Guided(denoiser, scale, negative or nothing_said, rule, against, kept)
     return denoiser if made.idle else made
+
+
+def require_negative(rule: Rule, given: bool) -> None:
+    """Raises UserError for a weight of a negative prompt that is not there."""
+    if rule.perp_neg is not None and not given:
+        raise UserError(f"prior.rule.perp_neg={rule.perp_neg:g} is the weight of prior.negative: give that, too")
 
 
 def weighed(negative: Callable[[Any], Any], weight: float, c: Any) -> tuple[Any, Tensor]:

@@ -56,6 +56,11 @@ def adapt(denoiser: object, rank: int, generator: torch.Generator) -> nn.Module:
             f"a low-rank adaptation of {type(denoiser).__name__}: expected a network with linear or convolutional "
             "layers, as the built-in prior is; choose prior=builtin or another method"
         )
+    if any(each.is_meta for each in network.parameters()):
+        raise UserError(
+            "a low-rank adaptation of a network whose weights come and go: set prior.memory.offload=false, or choose "
+            "another method"
+        )
     adapted = adapted_network(network, rank, generator)
     if network is denoiser:
         return adapted

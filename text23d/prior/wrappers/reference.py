@@ -64,7 +64,7 @@ def reference_rms(
     model   the folder of its weights, which with `how` it computes tells it from others.
     Raises UserError where there are no pictures.
     """
-    paths = pictures_in(pictures, "prior.pictures", "a folder of pictures such as the model was trained on")[:MOST]
+    paths = pictures_of(pictures)
     kept = cache_dir() / "reference_rms" / f"{fingerprint(model, paths, how)}.json"
     try:
         return read(Table, read_json(kept))
@@ -77,6 +77,11 @@ def reference_rms(
     except (UserError, OSError):  # a home that cannot be written to costs the next run a minute, and this one nothing
         pass
     return table
+
+
+def pictures_of(folder: str) -> list[Path]:
+    """Those that are looked at. Raises UserError where there are none."""
+    return pictures_in(folder, "prior.pictures", "a folder of pictures such as the model was trained on")[:MOST]
 
 
 @torch.no_grad()
