@@ -29,10 +29,11 @@ from conftest import unlearned
 from fuzz_server import Fuzzer, hostile, requests_of, snapshot
 from postgres import running
 from processes import awaited, children
-from served import Served, quoted, start
+from served import Served, start
 
 from text23d.engine.folder import LOG
 from text23d.prior.builtin.unet import UNetConfig
+from text23d.quoting import quoted
 from text23d.worlds.objects.caption import words
 
 OPTIONS = (

@@ -21,6 +21,8 @@ import tiny
 from kill_harness import NERF
 from processes import awaited
 
+from text23d.quoting import quoted
+
 ROOT = Path(__file__).resolve().parent.parent
 ENDED = ("done", "failed", "cancelled")
 
@@ -38,11 +40,6 @@ def settings(prior: Path, *more: str) -> list[str]:
     """The same on a command line."""
     offered = [f"server.media.{name}=[{', '.join(map(quoted, each))}]" for name, each in media(prior, *more).items()]
     return [*offered, "~server.media.panorama", "~server.media.video", "~server.media.audio"]
-
-
-def quoted(text: str) -> str:
-    """A text in a list, as Hydra's grammar has it."""
-    return "'" + text.replace("'", "\\'") + "'"
 
 
 @dataclass

@@ -18,9 +18,10 @@ from text23d import cli
 from text23d.door import commandline, hints, manual
 from text23d.door.layout import alternatives, configuration, flat, single_values
 from text23d.door.overrides import check, check_folder
-from text23d.door.text import FOLDERS, NO_TEXTS, is_text, quoted, text_value
+from text23d.door.text import FOLDERS, NO_TEXTS, is_text, text_value
 from text23d.errors import UserError
 from text23d.paths import conf_dir, config_of
+from text23d.quoting import quoted
 
 CAR = "prompt=a red car"
 WITH_SETTINGS = [verb for verb in cli.VERBS if config_of(verb)]

@@ -22,6 +22,7 @@ FLOORS = (
         "guide",
         "spaces",
         "words",
+        "quoting",
         "cameras",
         "closeups",
         "windows",

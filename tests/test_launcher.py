@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from text23d.engine.process import with_threads
+from text23d.quoting import quoted
 from text23d.studies import launcher, lease, member
 from text23d.studies.launcher import Job, Outcome, launch
 from text23d.studies.member import share_of_cores
-from text23d.studies.overrides import quoted
 
 STUB = """
 import json, os, pathlib, signal, sys, time

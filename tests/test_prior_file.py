@@ -164,7 +164,7 @@ def test_a_file_of_the_earlier_format_says_the_same(weights: Path, tmp_path: Pat
     tensors, facts = load_tensors(weights, "prior")
     facts |= {"format": builtin.EARLIER, "size": facts.pop("shape")[0]}
     facts["table"]["rms_camera"] = facts["table"].pop("rms_views")
-    for name in ("dimensions", "features", "sketch"):
+    for name in ("dimensions", "features", "sketch", "mask"):
         del facts["config"][name]
     save_tensors(tmp_path / "then.safetensors", tensors, "prior", facts)
     now, then = builtin.load(weights), builtin.load(tmp_path / "then.safetensors")

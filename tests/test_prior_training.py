@@ -101,7 +101,7 @@ def test_a_checkpoint_from_before_networks_had_dimensions_goes_on(tmp_path: Path
     state.advance(batch(9))
     save(tmp_path / "now.safetensors", state)
     tensors, facts = load_tensors(tmp_path / "now.safetensors", "training")
-    for name in ("dimensions", "features", "sketch"):
+    for name in ("dimensions", "features", "sketch", "mask"):
         del facts["config"][name]
     save_tensors(tmp_path / "then.safetensors", tensors, "training", facts)
     restored = fresh()
@@ -140,6 +140,17 @@ def test_a_training_may_begin_from_an_earlier_prior(weights: Path) -> None:
         average = state.average.network.state_dict()
         assert all(torch.equal(average[name], now[name]) for name in now)
         assert (state.seen, state.before) == (0, 48) and not state.optimiser.state
+
+
+def test_a_mask_begins_as_the_prior_without(weights: Path) -> None:
+    state = TrainState.fresh(replace(TINY, mask=True), TRAIN, CPU)
+    state.begin_from(weights, WORDS.words)
+    x, c = batch(7)
+    expected = builtin.load(weights).denoiser(x, torch.tensor(0.8), c)
+    torch.testing.assert_close(state.average(x, torch.tensor(0.8), c), expected)
+    state.accumulate((x, c))
+    gradient = state.model.network.outward.weight.grad
+    assert gradient is not None and gradient.chunk(2)[0].any()
 
 
 def test_a_training_begins_from_nothing_else(tmp_path: Path) -> None:

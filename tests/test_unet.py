@@ -95,10 +95,27 @@ def test_a_row_of_a_picture_is_a_sound(dimensions: int) -> None:
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_a_mask_multiplies_each_element_of_x(dimensions: int) -> None:
+    """A network whose factors are the numbers in the last layer's bias, beside the same network without a mask."""
+    config = replace(TINY, dimensions=dimensions, channels=3, patch=2, features=2, sketch=2)
+    plain = perturbed(config).network
+    masked = UNet(replace(config, mask=True)).requires_grad_(False)
+    factors = examples(1, 3 * 2**dimensions)[0, 0]
+    weights = dict(plain.state_dict())
+    told = UNet(config).outward.state_dict() | {"bias": factors}  # A new one has weights of zero.
+    weights |= {f"outward.{name}": torch.cat([tensor, weights[f"outward.{name}"]]) for name, tensor in told.items()}
+    masked.load_state_dict(weights)
+    x, noise, c = examples(3, *[16] * dimensions), torch.tensor([0.1, -0.4]), condition(config)
+    everywhere = factors.reshape(1, -1, *[1] * dimensions).expand(2, -1, *[8] * dimensions)
+    expected = plain(x, noise, c) + unfold(everywhere, (2,) * dimensions) * x
+    torch.testing.assert_close(masked(x, noise, c), expected)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_levels_may_differ_and_every_weight_counts(dimensions: int) -> None:
     """Blocks of each level as told; a gradient reaches every parameter."""
     levels: dict[str, Any] = {"widths": (8, 16, 24), "blocks": (1, 2, 3), "attention": (False, True, False)}
-    config = replace(TINY, dimensions=dimensions, channels=3, patch=2, features=2, sketch=2, **levels)
+    config = replace(TINY, dimensions=dimensions, channels=3, patch=2, features=2, sketch=2, mask=True, **levels)
     d = perturbed(config).requires_grad_(True)
     count = {width: 0 for width in config.widths}
     for layer in d.network.down:

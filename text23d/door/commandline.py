@@ -20,10 +20,10 @@ from text23d.door import foreign, hints
 from text23d.door.layout import configuration, key_of, parsed
 from text23d.door.overrides import check
 from text23d.door.prompts import read_prompts, runs_of
-from text23d.door.text import QUOTED, quoted
 from text23d.engine.resume import AUTO, newest_unfinished, require_run
 from text23d.errors import UserError
 from text23d.paths import config_of
+from text23d.quoting import QUOTED, quoted
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text23d.door.layout import single_values
-from text23d.door.text import quoted
 from text23d.errors import UserError
+from text23d.quoting import quoted
 
 BYTES, PROMPTS = 1 << 20, 10_000
 """Of the largest file."""

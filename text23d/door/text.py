@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from text23d.errors import UserError
+from text23d.quoting import QUOTED, quoted
 
 PROSE = ("prompt", "prior.negative")
 """Texts that are read as they were typed, quotes and all, and that may be empty."""
@@ -38,8 +39,6 @@ NO_TEXTS = (
     "gpu_share",
 )
 """The last names of the settings that are null or have to be given, and else a number, a list or a section."""
-RESOLVERS = r"now|slug|covering|window_count|sound_frames|hydra|oc\.\w+"
-QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
 
 
 def is_text(key: str, default: Any) -> bool:
@@ -70,15 +69,3 @@ def text_value(key: str, value: str, default: Any, multirun: bool, names: Collec
             raise UserError(f"{key}= is empty: give it a value, or leave it out")
         told.append(quoted(text, names if key in FOLDERS else None))
     return ",".join(told)
-
-
-def quoted(text: str, names: Collection[str] | None = None) -> str:
-    """`text` in quotes, so that Hydra's grammar and OmegaConf's interpolations give it back as it is: `null`, `!`, `(`
-    or `${seed}`. With `names`, whole references to those settings and to what is computed, as ${now:%H}, stay such."""
-    whole = ""
-    if names is not None:
-        known = "|".join([RESOLVERS, *map(re.escape, names)])
-        whole = rf"(?!\$\{{(?:{known})(?::[^{{}}]*(?:\{{[^{{}}]*\}}[^{{}}]*)*)?\}})"
-    text = re.sub(rf"(\\*){whole}\$\{{", r"\1\1\\${", text)
-    text = re.sub(r"(\\*)(')", r"\1\1\\\2", text)  # Hydra: backslashes count only before a quote
-    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"

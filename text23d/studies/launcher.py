@@ -41,9 +41,9 @@ from text23d.errors import UserError
 from text23d.files import write_text
 from text23d.meter import Meter
 from text23d.paths import conf_dir
+from text23d.quoting import quoted
 from text23d.studies.lease import lease
 from text23d.studies.member import FAILURE, Member, supervise
-from text23d.studies.overrides import quoted
 
 BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 """Hydra's own launcher."""

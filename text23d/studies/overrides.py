@@ -23,10 +23,3 @@ def check_overrides(overrides: Iterable[str], name: str) -> None:
         key = override.lstrip("+").partition("=")[0]
         if key in RESERVED or re.split("[./]", key)[0] == "hydra":
             raise UserError(f"{name} has {override}: the study itself chooses {key} of each run; leave it out")
-
-
-def quoted(text: str) -> str:
-    """`text` as a string of Hydra's grammar, in which nothing is a reference."""
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf reads ${seed} as the seed
-    text = re.sub(r"(\\*)(')", r"\1\1\\\2", text)  # Hydra: backslashes count before a quote only
-    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"

@@ -15,9 +15,9 @@ from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
 from text23d.files import read_json
 from text23d.paths import slug
+from text23d.quoting import quoted
 from text23d.studies.figures import PictureSet
 from text23d.studies.launcher import Job, Outcome, launch
-from text23d.studies.overrides import quoted
 from text23d.studies.records import cached, mapping, number, reading
 from text23d.studies.suite import Suite
 from text23d.tasks.object import judged_views

@@ -102,6 +102,8 @@ class TrainState:
             elif name == "inward.weight" and tensor.shape[1] < own[f"network.{name}"].shape[1]:
                 # What x is read with stays; what is given changes nothing until it is learned.
                 own[f"network.{name}"].zero_()[:, : tensor.shape[1]] = tensor
+            elif name.startswith("outward.") and 2 * len(tensor) == len(own[f"network.{name}"]):
+                own[f"network.{name}"][len(tensor) :] = tensor  # factors of x are zero until they are learned
             elif f"network.{name}" in own and own[f"network.{name}"].shape == tensor.shape:
                 own[f"network.{name}"].copy_(tensor)
                 fits.add(f"network.{name}")

@@ -41,6 +41,8 @@ class UNetConfig:
     attention    whether a level's blocks attend
     embedding    width of what modulates every block: noise level, caption and view
     sketch       extent of the sketch, in features
+    mask         whether F is m x + r, with factors m and remainders r that the network both tells, instead of r alone:
+                 what is noise and nothing else, as in most coefficients of a sound, then need not pass through it
     light        a stage for low noise beside the network, trained after it; None: there is none
 
     Raises UserError where these do not go together.
@@ -59,6 +61,7 @@ class UNetConfig:
     features: Annotated[int, whole(0, 1024)] = 5
     given: Annotated[int, whole(0, 1024)] = 0
     sketch: Few = 8
+    mask: Flag = False
     light: LightConfig | None = None
 
     def __post_init__(self) -> None:
@@ -219,7 +222,8 @@ class UNet(nn.Module):
             if level:
                 self.up.append(transposed(width, config.widths[level - 1], 2, stride=2))
         width = config.widths[0]
-        self.norm, self.outward = nn.GroupNorm(width // 8, width), convolution(width, folded, 3, padding=1)
+        told = 2 * folded if config.mask else folded
+        self.norm, self.outward = nn.GroupNorm(width // 8, width), convolution(width, told, 3, padding=1)
         nn.init.zeros_(self.outward.weight)
         nn.init.zeros_(self.outward.bias)
         self.light = LightStage(config.light, config.channels, config.dimensions) if config.light else None
@@ -285,4 +289,8 @@ class UNet(nn.Module):
         for layer in self.up:
             # Sides are added, not concatenated: half the work of the way up, which a training on CPUs feels.
             h = layer((h + sides.pop()) * SQRT_HALF, e, words) if isinstance(layer, Level) else layer(h)
-        return unfold(self.outward(F.silu(self.norm(h))), patches)
+        y = unfold(self.outward(F.silu(self.norm(h))), patches)
+        if not self.config.mask:
+            return y
+        factors, remainder = y.chunk(2, 1)
+        return torch.addcmul(remainder, factors, x)

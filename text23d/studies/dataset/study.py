@@ -12,12 +12,12 @@ from text23d.engine.folder import CONFIG, SUMMARY, claimed
 from text23d.engine.resume import read_config
 from text23d.engine.saved import read_nerf
 from text23d.errors import UserError
+from text23d.quoting import quoted
 from text23d.studies.dataset.card import write_card, write_sheet
 from text23d.studies.dataset.plan import Plan, Thing
 from text23d.studies.dataset.scene import is_made, make_scene
 from text23d.studies.dataset.shards import write_shards
 from text23d.studies.launcher import Job
-from text23d.studies.overrides import quoted
 from text23d.studies.runs import make_missing
 from text23d.studies.sweep import RESUME
 

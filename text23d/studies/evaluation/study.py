@@ -21,13 +21,14 @@ from text23d.files import write_json, write_text
 from text23d.judge import network
 from text23d.judge.network import Judge
 from text23d.prior.builtin import prior as builtin
+from text23d.quoting import quoted
 from text23d.settings import Count, Seed, read
 from text23d.studies.evaluation.aims import aims
 from text23d.studies.evaluation.samples import Sampling, corrupted, renders, samples
 from text23d.studies.evaluation.solids import world_folder, world_meshes
 from text23d.studies.evaluation.table import BY_PROMPT, results_table
 from text23d.studies.figures import Judged, PictureSet, judge_all, summary
-from text23d.studies.overrides import Override, check_overrides, quoted
+from text23d.studies.overrides import Override, check_overrides
 from text23d.studies.records import Name, check_settings
 from text23d.studies.runs import mesh_fits, run_cameras, suite_runs
 from text23d.studies.suite import WORLD, Prompts, Suite, read_suite

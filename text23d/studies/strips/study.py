@@ -15,8 +15,8 @@ from text23d.files import write_json, write_text
 from text23d.judge import network
 from text23d.judge.network import Judge
 from text23d.paths import weights_of
+from text23d.quoting import quoted
 from text23d.studies.comparison.budget import Calibration, affordable
-from text23d.studies.overrides import quoted
 from text23d.studies.records import check_settings
 from text23d.studies.runs import job, make_missing, run_folder
 from text23d.studies.strips.figures import accuracies, coherence, kid_ratio
