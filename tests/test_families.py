@@ -336,7 +336,9 @@ def test_the_main_job_runs_with_every_family(folder: Folder, tmp_path: Path, nam
     assert model["name"] == name and model["pipeline"] == PIPELINES_OF[name]
     licence = cfg["prior"]["licence"] or "unknown: see the model's card"
     assert model["licence"] == licence
-    assert any(isinstance(each, Noted) and f"licence {licence}" in each.text for each in told)
+    said = [each.text for each in told if isinstance(each, Noted)]
+    assert any(f"licence {licence}" in each for each in said)
+    assert any(re.match(r"memory: the run needs about \d+\.\d GiB more; \d+\.\d GiB are free", each) for each in said)
 
 
 def test_the_main_job_adapts_a_pretrained_network(folder: Folder, tmp_path: Path) -> None:

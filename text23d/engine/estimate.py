@@ -137,3 +137,12 @@ def prepare(state: RunState, parts: Parts) -> str | None:
         return None
     state.thrift.level = level
     return f"the run would need about {gib(total(estimates[0]))}, and {gib(free)} are free: {ladder[level]}"
+
+
+def outlook(state: RunState, parts: Parts) -> str:
+    """What the run needs beside what its parts hold already, and what there is, in a line."""
+    ladder = [None, *economies_of(state, parts)]
+    needed = total(needs(state, parts, ladder[min(state.thrift.level, len(ladder) - 1)]))
+    free = free_bytes(parts.device)
+    room = "" if free is None else f"; {gib(free)} are free"
+    return f"memory: the run needs about {gib(needed)} more{room}"

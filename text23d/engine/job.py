@@ -18,7 +18,7 @@ from text23d.devices import find_device
 from text23d.engine.beside import require_viser, viewed
 from text23d.engine.build import build_run
 from text23d.engine.checkpoints import Checkpoints, CheckpointSettings
-from text23d.engine.estimate import prepare
+from text23d.engine.estimate import outlook, prepare
 from text23d.engine.events import Exporting, Finished, Noted, OnEvent, Started, unheard
 from text23d.engine.folder import COMMANDS, CONFIG, LOG, METRICS, SHEET, SUMMARY, TENSORBOARD, claimed, clear
 from text23d.engine.following import dismiss, follow
@@ -130,6 +130,7 @@ def perform(
         on_event(Started(parts.prompt, str(device), kernels, folder, parts.recipe.iterations, state.iteration))
         if parts.guide.about:
             on_event(Noted("prior: " + ", ".join(f"{name} {value}" for name, value in parts.guide.about.items())))
+            on_event(Noted(outlook(state, parts)))
         state.clock.add("start-up", time.perf_counter() - run.started)
         with viewed(run, settings.viewer):
             optimise(run, settings.outputs)

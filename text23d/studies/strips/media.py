@@ -35,9 +35,10 @@ TEMPO_WITHIN = 0.05
 
 
 class Medium(ABC):
-    """world: of its examples; columns: titles of its own figures."""
+    """world: of its examples; guidance: that of the runs; columns: titles of its own figures."""
 
     world: ClassVar[Any]
+    guidance: ClassVar[float] = 3.0
     columns: ClassVar[Mapping[str, str]]
 
     def views(self, count: int) -> Any:
@@ -82,6 +83,7 @@ class Panoramas(Medium):
 
 class Videos(Medium):
     world = Clips()
+    guidance = 2.0
     columns: ClassVar = {"edges": "frame difference at edges / elsewhere", "same": "first and last alike"}
 
     def several(self, caption: Any, rng: np.random.Generator) -> Tensor:

@@ -20,8 +20,6 @@ from text23d.rng import generator
 from text23d.studies.records import check_settings, reading
 from text23d.studies.strips.media import Medium
 
-GUIDANCE = 3.0
-"""That of the runs."""
 LEVELS = 24
 """Of the sampler."""
 Reference = dict[str, tuple[Tensor, Tensor]]
@@ -32,7 +30,8 @@ def references(medium: Medium, prompts: Sequence[str], count: int, folder: Path)
     """`count` of each, from the folder, or made and written there. Raises UserError where it holds those of other
     weights, or damaged ones."""
     weights = weights_of("prior", medium.world.name)
-    check_settings(folder, {"windows": count, "weights": hashlib.sha256(weights.read_bytes()).hexdigest()})
+    fingerprint = hashlib.sha256(weights.read_bytes()).hexdigest()
+    check_settings(folder, {"windows": count, "weights": fingerprint, "guidance": medium.guidance})
     found = {}
     for prompt in prompts:
         path = folder / f"{slug(prompt)}.safetensors"
@@ -50,7 +49,7 @@ def drawn(prior: builtin.BuiltinPrior, medium: Medium, prompt: str, count: int) 
     """Samples [count, C, *S] of the prior for this prompt, without anything beside them."""
     world = medium.world
     c = prior.condition(world.tokens(prompt), medium.views(count))
-    D = partial(Guided(prior.denoiser, GUIDANCE), c=c)
+    D = partial(Guided(prior.denoiser, medium.guidance), c=c)
     levels = edm.sigma_steps(LEVELS)
     noise = torch.randn(count, world.channels, *prior.shape, generator=generator(0, 0, 0, prompt))
     return multistep(D, levels[0] * noise, levels)
