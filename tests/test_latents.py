@@ -267,9 +267,9 @@ def test_a_network_in_float16_learns_from_the_same_gradient() -> None:
             learner(x0, x, torch.tensor(1.0), TextCondition({"text": text}, {"text": text[0]}))
         found[dtype] = {name: each.grad for name, each in learner.weights.items() if name.endswith("B")}
     for name, expected in found[torch.float32].items():
-        half = found[torch.float16][name]
-        assert half is not None and expected is not None
-        assert (half - expected).norm() < 0.02 * expected.norm(), name
+        rounded = found[torch.float16][name]
+        assert rounded is not None and expected is not None
+        assert (rounded - expected).norm() < 0.02 * expected.norm(), name
 
 
 def test_a_network_whose_weights_come_and_go_is_not_adapted() -> None:
