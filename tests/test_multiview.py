@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tiny import NERF
 from torch import Tensor, nn
 
-from text23d.cameras import SIDES, Cameras, orbit
+from text23d.cameras import GROUP, SIDES, Cameras, orbit
 from text23d.compose import compose
 from text23d.engine.job import execute
 from text23d.engine.thrift import economies
@@ -25,7 +25,7 @@ from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.prior.hub.guide import guide
 from text23d.prior.hub.image import require_adaptable
-from text23d.prior.hub.mvdream import GROUP, sees
+from text23d.prior.hub.mvdream import sees
 from text23d.prior.wrappers.batches import in_batches
 from text23d.representation.views import OrthogonalCameras
 from text23d.windows import Windows

@@ -12,6 +12,8 @@ from text23d.contracts import Shape
 from text23d.errors import UserError
 
 FULL_TURN = 360.0
+GROUP = 4
+"""Views that a prior of several views sees together, as MVDream does: they follow each other in a batch."""
 SIDES = ("front view", "side view", "back view", "overhead view")
 ELEVATIONS, DISTANCES, FOVS = (-90.0, 90.0), (1.0, 1000.0), (0.0, 180.0)
 """Open ranges in which a camera sees a field that fills the ball of radius 1."""

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from text23d import rng
-from text23d.cameras import FULL_TURN, SIDES, Cameras, check_count, check_ranges
+from text23d.cameras import FULL_TURN, GROUP, SIDES, Cameras, check_count, check_ranges
 from text23d.contracts import Sampler
 from text23d.errors import UserError
 from text23d.settings import Finite, Seed, number, whole
 
 Range = tuple[Finite, Finite]
 """(low, high)."""
-GROUP = 4
 Angle = Annotated[float, number(least=-FULL_TURN, most=FULL_TURN)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from text23d.cameras import Cameras
+from text23d.cameras import GROUP, Cameras
 from text23d.contracts import Views
 from text23d.errors import UserError
 from text23d.prior.hub import sd
@@ -19,8 +19,6 @@ from text23d.prior.hub.family import Family
 from text23d.prior.hub.index import Index, weights
 from text23d.prior.hub.parts import unreadable
 
-GROUP = 4
-"""Views that are seen together: they follow each other in a batch."""
 CAMERA, PART = "camera", "camera_proj"
 ENTRIES = 16
 """Of a camera-to-world matrix."""
