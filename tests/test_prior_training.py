@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -151,6 +151,19 @@ def test_a_mask_begins_as_the_prior_without(weights: Path) -> None:
     state.accumulate((x, c))
     gradient = state.model.network.outward.weight.grad
     assert gradient is not None and gradient.chunk(2)[0].any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dimensions": 3, "widths": (24, 16), "mask": True}, {"widths": (24, 16), "given": 4}, {"dimensions": 1}],
+)
+def test_a_training_begins_from_whatever_fits(weights: Path, changes: dict[str, Any]) -> None:
+    """Also from weights of other dimensions or widths: what has another shape stays as it was."""
+    state, before = (TrainState.fresh(replace(TINY, **changes), TRAIN, CPU) for _ in range(2))
+    state.begin_from(weights, WORDS.words)
+    now, was = state.model.network.state_dict(), before.model.network.state_dict()
+    assert torch.equal(now["inward.weight"], was["inward.weight"])
+    assert not torch.equal(now["from_noise.weight"], was["from_noise.weight"])
 
 
 def test_a_training_begins_from_nothing_else(tmp_path: Path) -> None:

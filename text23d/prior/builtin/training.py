@@ -94,23 +94,30 @@ class TrainState:
         old = {word: 1 + index for index, word in enumerate(facts.words)}
         own, fits = self.model.state_dict(), set[str]()
         for name, tensor in tensors.items():
-            if name == "text.word.weight" and tensor.shape[1:] == own[f"network.{name}"].shape[1:]:
+            there = own.get(f"network.{name}")
+            if there is None:
+                continue
+            if name == "text.word.weight" and tensor.shape[1:] == there.shape[1:]:
                 for index, word in enumerate(words):
                     if word in old:
-                        own[f"network.{name}"][1 + index] = tensor[old[word]]
+                        there[1 + index] = tensor[old[word]]
                 fits |= {f"network.{name}"} if old.keys() >= set(words) else set()
-            elif name == "inward.weight" and tensor.shape[1] < own[f"network.{name}"].shape[1]:
-                # What x is read with stays; what is given changes nothing until it is learned.
-                own[f"network.{name}"].zero_()[:, : tensor.shape[1]] = tensor
-            elif name.startswith("outward.") and 2 * len(tensor) == len(own[f"network.{name}"]):
-                own[f"network.{name}"][len(tensor) :] = tensor  # factors of x are zero until they are learned
-            elif f"network.{name}" in own and own[f"network.{name}"].shape == tensor.shape:
-                own[f"network.{name}"].copy_(tensor)
+            elif there.shape == tensor.shape:
+                there.copy_(tensor)
                 fits.add(f"network.{name}")
+            elif name == "inward.weight" and there[:, : tensor.shape[1]].shape == tensor.shape:
+                there.zero_()[:, : tensor.shape[1]] = tensor  # what is given changes nothing until it is learned
+            elif name.startswith("outward.") and self.masked and there[len(tensor) :].shape == tensor.shape:
+                there[len(tensor) :] = tensor  # nor do factors of x
         if self.model.network.light and any(not n.startswith("network.light.") for n in own.keys() - fits):
             raise UserError(f"start={path} is of another network or other words than the light stage is to be beside")
         self.average.load_state_dict(own)
         self.before = facts.card.get("images", 0)
+
+    @property
+    def masked(self) -> bool:
+        """Whether the network tells factors of x."""
+        return self.model.network.config.mask
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
