@@ -136,14 +136,12 @@ def pipeline(folder: Path) -> Path:
 def foreseen(cfg: Any, device: torch.device) -> float:
     """The most bytes that the run is expected to hold at once on that device: what its parts hold, and the estimate."""
     from text23d.engine.build import build_run
-    from text23d.engine.estimate import needs, prepare, total
-    from text23d.engine.thrift import economies_of
+    from text23d.engine.estimate import needed, prepare
 
     state, parts = build_run(cfg, device)
     prepare(state, parts)
-    economy = economies_of(state, parts)[: state.thrift.level][-1:]
     held = torch.cuda.memory_allocated() if device.type == "cuda" else 0
-    return held + total(needs(state, parts, economy[0] if economy else None))
+    return held + needed(state, parts)
 
 
 def job(device: torch.device, flops: int, make: Callable[[Path], Path] = pipeline, *more: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import pipelines
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from tiny import NERF
 from torch import Tensor, nn
@@ -24,7 +25,6 @@ from text23d.engine.thrift import economies
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.prior.hub.guide import guide
-from text23d.prior.hub.image import require_adaptable
 from text23d.prior.hub.mvdream import sees
 from text23d.prior.wrappers.batches import in_batches
 from text23d.representation.views import OrthogonalCameras
@@ -202,7 +202,7 @@ def test_groups_that_are_not_whole(model: Path, tmp_path: Path, settings: list[s
         execute(compose("config", [*JOB, f"prior.path={model}", *settings]), tmp_path)
 
 
-def test_what_does_not_serve_is_told_in_one_line(model: Path) -> None:
+def test_what_does_not_serve_is_told_in_one_line(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"method.views=6: expected a multiple of 4"):
         OrthogonalCameras().sample(6)
     with pytest.raises(UserError, match="told cameras: expected an object"):
@@ -211,8 +211,12 @@ def test_what_does_not_serve_is_told_in_one_line(model: Path) -> None:
     c, _ = made.conditions(orbit(2))
     with pytest.raises(UserError, match="sees 4 views together, and was shown 2"):
         made.aux(noise(2), torch.tensor(1.0), c)
+    (tmp_path / "image_encoder").mkdir()
+    for name in ("adapter.safetensors", "image_encoder/config.json", "image_encoder/model.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match="takes none here"):
-        require_adaptable("UNet2DConditionModel", made.group)
+        guide_of(model, image=str(tmp_path / "x.png"), ip_adapter=str(tmp_path / "adapter.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_samples_of_the_prior_are_guided_as_the_runs(medium: str) -> None:
     assert MEDIA[medium].guidance == cfg["prior"]["guidance"]
 
 
-@pytest.mark.parametrize("medium", SHORT)
+@pytest.mark.parametrize("medium", MEDIA)
 def test_distances_are_measured_in_those_of_the_priors_own_samples(medium: str) -> None:
     kind = MEDIA[medium].world
     world, samples = noise(2, 12, kind.channels, *kind.shape).unbind(0)

@@ -139,10 +139,13 @@ def prepare(state: RunState, parts: Parts) -> str | None:
     return f"the run would need about {gib(total(estimates[0]))}, and {gib(free)} are free: {ladder[level]}"
 
 
+def needed(state: RunState, parts: Parts) -> float:
+    """Bytes that the run needs beside what its parts hold already, with what it spares now."""
+    return total(needs(state, parts, state.thrift.economy(state, parts)))
+
+
 def outlook(state: RunState, parts: Parts) -> str:
-    """What the run needs beside what its parts hold already, and what there is, in a line."""
-    ladder = [None, *economies_of(state, parts)]
-    needed = total(needs(state, parts, ladder[min(state.thrift.level, len(ladder) - 1)]))
+    """What the run needs, and what there is, in a line."""
     free = free_bytes(parts.device)
     room = "" if free is None else f"; {gib(free)} are free"
-    return f"memory: the run needs about {gib(needed)} more{room}"
+    return f"memory: the run needs about {gib(needed(state, parts))} more{room}"

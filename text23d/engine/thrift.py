@@ -48,21 +48,25 @@ class Thrift:
 
     level: int = 0
 
+    def economy(self, state: RunState, parts: Parts) -> Economy | None:
+        """That of this level; None: nothing is spared."""
+        return next(iter(economies_of(state, parts)[: self.level][-1:]), None)
+
     def apply(self, state: RunState, parts: Parts) -> Parts:
         """The parts that an iteration takes at this level; what phi and the learner do at once is set accordingly."""
-        now = economies_of(state, parts)[: self.level][-1:]
+        now = self.economy(state, parts)
         for part, name, value in (
-            (state.phi, "chunk", now[0].chunk if now else None),
-            (state.learner, "batch", now[0].batch if now else None),
+            (state.phi, "chunk", now.chunk if now else None),
+            (state.learner, "batch", now.batch if now else None),
         ):
             if hasattr(part, name):
                 setattr(part, name, value)
         if not now:
             return parts
-        guide = in_batches(parts.guide, now[0].batch) if now[0].batch else parts.guide
+        guide = in_batches(parts.guide, now.batch) if now.batch else parts.guide
         fine = parts.fine
-        if fine is not None and now[0].batch:
-            fine = replace(fine, guide=in_batches(fine.guide, now[0].batch))
+        if fine is not None and now.batch:
+            fine = replace(fine, guide=in_batches(fine.guide, now.batch))
         return replace(parts, guide=guide, fine=fine, one_by_one=True)
 
     def escalate(self, state: RunState, parts: Parts) -> str:

@@ -34,29 +34,28 @@ class NetworkLearner:
         self.network, self.reduce = network, reduce
         self.weights = {name: each for name, each in network.named_parameters() if each.requires_grad}
         self.adam = torch.optim.Adam(self.weights.values(), lr=lr, betas=(0.9, 0.99))
-        self.half = any(each.dtype == torch.float16 for each in network.parameters())
+        self.scale = SCALE if any(each.dtype == torch.float16 for each in network.parameters()) else 1.0
 
     def __call__(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any) -> Tensor:
         """D_phi(x; sigma, c) before this step's learning, as x."""
         size = self.batch or len(x)
         parts = [slice(start, start + size) for start in range(0, len(x), size)]
         self.adam.zero_grad()
-        scale = SCALE if self.half else 1.0
-        denoised = torch.cat([self._add_gradient(x0, x, sigma, c, part, scale) for part in parts])
-        for each in self.weights.values() if self.half else ():
-            if each.grad is not None:
-                each.grad /= scale
+        denoised = torch.cat([self._add_gradient(x0, x, sigma, c, part) for part in parts])
+        for each in self.weights.values():
+            if each.grad is not None and self.scale != 1:
+                each.grad /= self.scale
         if self.reduce is not None:
             self.reduce(list(self.weights.values()), 0.0)
         self.adam.step()
         return denoised
 
-    def _add_gradient(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any, part: slice, scale: float) -> Tensor:
+    def _add_gradient(self, x0: Tensor, x: Tensor, sigma: Tensor, c: Any, part: slice) -> Tensor:
         """D_phi of some of the examples, whose share of the loss, times `scale`, adds its gradient."""
         level = sigma if sigma.dim() == 0 else sigma[part]
         with torch.enable_grad():
             denoised: Tensor = self.network(x[part], level, rows(c, part))
-            loss = ((denoised - x0[part]) / spread(level, x)).square().mean() * (scale * len(denoised) / len(x))
+            loss = ((denoised - x0[part]) / spread(level, x)).square().mean() * (self.scale * len(denoised) / len(x))
         torch.autograd.backward(loss, inputs=list(self.weights.values()))
         return denoised.detach()
 

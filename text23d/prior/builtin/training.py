@@ -92,7 +92,7 @@ class TrainState:
         """
         tensors, facts = read_file(path)
         old = {word: 1 + index for index, word in enumerate(facts.words)}
-        own, fits = self.model.state_dict(), set[str]()
+        own, fits, masked = self.model.state_dict(), set[str](), self.model.network.config.mask
         for name, tensor in tensors.items():
             there = own.get(f"network.{name}")
             if there is None:
@@ -107,17 +107,12 @@ class TrainState:
                 fits.add(f"network.{name}")
             elif name == "inward.weight" and there[:, : tensor.shape[1]].shape == tensor.shape:
                 there.zero_()[:, : tensor.shape[1]] = tensor  # what is given changes nothing until it is learned
-            elif name.startswith("outward.") and self.masked and there[len(tensor) :].shape == tensor.shape:
+            elif name.startswith("outward.") and masked and there[len(tensor) :].shape == tensor.shape:
                 there[len(tensor) :] = tensor  # nor do factors of x
         if self.model.network.light and any(not n.startswith("network.light.") for n in own.keys() - fits):
             raise UserError(f"start={path} is of another network or other words than the light stage is to be beside")
         self.average.load_state_dict(own)
         self.before = facts.card.get("images", 0)
-
-    @property
-    def masked(self) -> bool:
-        """Whether the network tells factors of x."""
-        return self.model.network.config.mask
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:

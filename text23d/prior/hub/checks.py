@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from text23d.errors import UserError
 from text23d.prior.hub.families import family_of
-from text23d.prior.hub.image import require_adaptable, told
+from text23d.prior.hub.image import require_adaptable
 from text23d.prior.hub.index import Index
 from text23d.prior.hub.model import Wanted, require_same_latents, side_of
 from text23d.prior.wrappers.codec import factor_of
@@ -19,18 +19,16 @@ def require_given(
     rule: Rule,
     negative: str | None,
     pictures: str | None,
-    image: str | None,
-    ip_adapter: str | None,
+    shown: bool,
     auxiliary_path: str | None,
 ) -> None:
-    """Raises UserError for settings of `guide.guide` that lack or contradict another one, or name what is not there."""
+    """Raises UserError for settings of `guide.guide` that lack or contradict another one, or name what is not there.
+    shown: whether the model is told a picture."""
     require_negative(rule, bool((negative or "").strip()))
     if pictures is not None:
         pictures_of(pictures)
-    if image is not None or ip_adapter is not None:
-        told(image, ip_adapter)
-        if auxiliary_path is not None:
-            raise UserError("prior.image is told to one model: leave prior.auxiliary_path out, or the picture")
+    if shown and auxiliary_path is not None:
+        raise UserError("prior.image is told to one model: leave prior.auxiliary_path out, or the picture")
 
 
 def require_possible(index: Index, other: Index | None, wanted: Wanted, embedded: float | None, shown: bool) -> None:

@@ -18,7 +18,7 @@ from text23d.guide import Guide, Request
 from text23d.prior.hub.checks import require_given, require_possible
 from text23d.prior.hub.condition import TextCondition, saying
 from text23d.prior.hub.footprint import Footprint
-from text23d.prior.hub.image import adapted
+from text23d.prior.hub.image import adapted, read_shown
 from text23d.prior.hub.index import Index
 from text23d.prior.hub.locate import locate
 from text23d.prior.hub.model import Model, Precision, Prompts, Wanted, load_model
@@ -68,7 +68,8 @@ def guide(
     if not all(prompt.strip() for prompt in request.prompts):
         raise UserError('prompt is empty: say what to make, for example "a corgi in a hat"')
     require_packages()
-    require_given(rule, negative, pictures, image, ip_adapter, auxiliary_path)
+    shown = read_shown(image, ip_adapter)
+    require_given(rule, negative, pictures, shown is not None, auxiliary_path)
     index = locate(path, mirrors, revision)
     other = None if auxiliary_path is None else locate(auxiliary_path, (), None)
     views = dict.fromkeys(["", *request.view_words])
@@ -76,11 +77,11 @@ def guide(
         raise UserError("prior.between_views=true: expected an object, and prior.view_dependent=true; leave it out")
     prompts = Prompts.of(request.prompts, views, negative, view_prompts if view_dependent else None)
     wanted = Wanted(request.device, precision, resolution, autoencoder, memory, between_views)
-    require_possible(index, other, wanted, embedded, image is not None)
+    require_possible(index, other, wanted, embedded, shown is not None)
     model = load_model(index, prompts, wanted)
     aux = model if other is None else load_model(other, prompts, wanted, model)
-    if image is not None or ip_adapter is not None:
-        model = aux = adapted(model, image, ip_adapter, image_scale)
+    if shown is not None:
+        model = aux = adapted(model, shown, image_scale)
     made = assembled(model, aux, 1.0 if embedded is None else embedded, auxiliary, background, wanted)
     if memory != AS_IT_IS:
         memory.applied({id(each.network): each.network for each in (model, aux)}.values(), made.footprint)

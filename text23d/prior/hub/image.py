@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +22,24 @@ IMAGE = "image"
 """The name of what is said by a picture, [..., N, W]: its N embeddings of one adapter."""
 
 
-def adapted(model: Model, picture: str | None, adapter: str | None, scale: float) -> Model:
-    """The model, told the picture in a file beside its prompts, by the adapter of that file or folder. scale: how much
-    it counts, 1 as it was trained.
+@dataclass(frozen=True)
+class Shown:
+    """rgba: a picture, as `pictures.read_picture` returns it; adapter: the weights that tell it to a model."""
 
-    The network is changed. Raises UserError for a network that has no such adapters, and what cannot be read.
+    rgba: Tensor
+    adapter: Path
+
+
+def adapted(model: Model, told: Shown, scale: float) -> Model:
+    """The model, told a picture beside its prompts. scale: how much that counts, 1 as it was trained.
+
+    The network, which `require_adaptable` has seen, is changed. Raises UserError for weights that cannot be read.
     """
-    picture, weights = told(picture, adapter)
     network, device = model.network, model.empty["text"].device
-    require_adaptable(type(network).__name__, model.group)
-    pipeline = loader(network, weights, device)
+    pipeline = loader(network, told.adapter, device)
     pipeline.set_ip_adapter_scale(scale)
     network.requires_grad_(False)
-    shown, nothing = embeddings(pipeline, picture, device)
+    shown, nothing = embeddings(pipeline, told.rgba, device)
     return replace(
         model,
         prompts=[{words: beside(each, shown) for words, each in asked.items()} for asked in model.prompts],
@@ -43,13 +48,15 @@ def adapted(model: Model, picture: str | None, adapter: str | None, scale: float
     )
 
 
-def told(picture: str | None, adapter: str | None) -> tuple[str, Path]:
-    """The picture and the adapter's weights. Raises UserError where one of the two is not there."""
+def read_shown(picture: str | None, adapter: str | None) -> Shown | None:
+    """The picture in a file, and the adapter in a file or folder; None where neither is given. Raises UserError where
+    one of the two is not there."""
+    if picture is None and adapter is None:
+        return None
     if picture is None:
         raise UserError("prior.ip_adapter tells the model a picture: add prior.image=<a picture>, or leave it out")
     weights = adapter_file(adapter)
-    read_picture(picture, "prior.image", square=False)
-    return picture, weights
+    return Shown(read_picture(picture, "prior.image", square=False), weights)
 
 
 def require_adaptable(network: str, group: int) -> None:
@@ -106,11 +113,11 @@ def loader(network: Any, weights: Path, device: torch.device) -> Any:
     return pipeline
 
 
-def embeddings(pipeline: Any, picture: str, device: torch.device) -> tuple[Tensor, Tensor]:
+def embeddings(pipeline: Any, rgba: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """What the adapter's encoder sees in a picture over white, and what it is told where nothing is shown, [N, W]."""
     from PIL import Image
 
-    premultiplied, alpha = from_picture(read_picture(picture, "prior.image", square=False))
+    premultiplied, alpha = from_picture(rgba)
     levels = ((premultiplied + 1 - alpha).clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy()
     (both,) = pipeline.prepare_ip_adapter_image_embeds([Image.fromarray(levels)], None, device, 1, True)
     nothing, shown = both.chunk(2)
