@@ -111,10 +111,13 @@ def test_metrics(single: tuple[Path, str]) -> None:
     assert [line["iteration"] for line in found] == [1, 2, 3, 4]
     for line in found:
         assert all(math.isfinite(value) for value in line.values())
-        assert line["size"] == 16 and line["loss"] > 0 and 0.5 < line["noise_ratio"] < 1.5 and 0 < line["residual"] <= 1
+        assert line["loss"] > 0 and 0.5 < line["noise_ratio"] < 1.5
+    assert [(line["size"], line["residual"] < 1) for line in found] == [(64, False)] * 2 + [(16, True)] * 2, (
+        "a draft first"
+    )
     sigma = recipe(*TINY).sigma
-    windows = 0.4  # what the last iteration sees, at the end of conf/stage/fine.yaml's noise
-    assert [line["sigma"] for line in found] == pytest.approx([*(sigma(i / 3) for i in range(3)), windows])
+    windows = 1.2 * (0.4 / 1.2) ** ((2 / 3 - 0.4) / 0.6), 0.4  # by conf/stage/fine.yaml
+    assert [line["sigma"] for line in found] == pytest.approx([sigma(0.0), sigma(1 / 3), *windows])
 
 
 def test_pictures(single: tuple[Path, str]) -> None:
@@ -158,7 +161,7 @@ def test_summary_and_configuration(single: tuple[Path, str]) -> None:
     parts = sum(value for name, value in seconds.items() if name != "total")
     assert all(value > 0 for value in seconds.values()) and 0.8 * seconds["total"] < parts < 1.01 * seconds["total"]
     loop = summary["loop"]
-    assert list(loop) == ["prepare", "render", "invert", "Langevin", "target", "update", "other"]
+    assert sorted(loop) == sorted(["prepare", "render", "sample", "invert", "Langevin", "target", "update", "other"])
     assert all(value > 0 for value in loop.values()) and sum(loop.values()) == pytest.approx(seconds["optimise"])
     assert 100 < summary["peak_memory_mb"] < 8000
     names = {"kind_probability", "kind_accuracy", "colour_probability", "colour_accuracy"}
@@ -256,8 +259,8 @@ def recipe(*overrides: str) -> Recipe:
 
 
 def iterated(*overrides: str) -> dict[str, Any]:
-    """The figures of the first iteration."""
-    return iterate(*job(*overrides), unwatched)
+    """The figures of the first iteration, which is none of a draft."""
+    return iterate(*job("stage.draft=null" if takes_windows(overrides) else "stage=none", *overrides), unwatched)
 
 
 def first_iteration(seed: int) -> tuple[RunState, dict[str, Any]]:
@@ -268,7 +271,7 @@ def first_iteration(seed: int) -> tuple[RunState, dict[str, Any]]:
 def test_another_seed_is_another_run() -> None:
     (a, same), (b, again), (c, other) = (first_iteration(seed) for seed in (0, 0, 1))
     assert same == again and all(torch.equal(p, q) for p, q in zip(a.phi.parameters(), b.phi.parameters(), strict=True))
-    assert same["sigma"] == other["sigma"] and same["loss"] != other["loss"] and same["residual"] != other["residual"]
+    assert same["sigma"] == other["sigma"] and same["loss"] != other["loss"]
     assert not any(torch.equal(p, q) for p, q in zip(a.phi.parameters(), c.phi.parameters(), strict=True))
 
 
@@ -402,7 +405,7 @@ def test_the_leak_may_be_a_schedule() -> None:
 
 def test_both_optimisers_descend_and_only_pixels_can_be_replaced() -> None:
     for kind, name in (("adam", "Adam"), ("sgd", "SGD")):
-        state, parts = job(f"method/optimizer={kind}")
+        state, parts = job(f"method/optimizer={kind}", "stage.draft=null")
         figures = iterate(state, parts, unwatched)
         assert type(state.optimizer).__name__ == name and figures["loss_after"] < figures["loss"]
     with pytest.raises(UserError, match="method/optimizer=replace: expected a representation that has pixels"):

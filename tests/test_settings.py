@@ -452,7 +452,7 @@ FAULTS = {
     "method.size.stages=[[0.5,32]]": "stages start at [0.5]: expected rising numbers",
     "method.size.stages=7": "method.size.stages=7: expected a list of",
     "method.sigma.start=1e300": "method.sigma=1e+300: expected a number above 0 and at most 1000",
-    "method.sigma.start=0.1": "a schedule from 0.1 (maximum) to 0.65 (minimum)",
+    "method.sigma.start=0.1": "a schedule from 0.1 (maximum) to 1.0 (minimum)",
     "method/sigma=constant method.sigma.value=-1": "method.sigma=-1.0: expected a number above 0",
     "method/sigma=constant method.sigma.value=0": "method.sigma=0.0: expected a number above 0",
     "method/sigma=random method.sigma.low.start=9": "a random schedule from 9",

@@ -27,11 +27,13 @@ _HYDRA = threading.Lock()
 
 def register_resolvers() -> None:
     """What the packaged configuration computes: `${slug:text}`, see `paths.slug`; `${covering:extent,side,times}` and
-    `${window_count:${views},times}`, numbers of windows; `${sound_frames:seconds,wrap}`, the frames of a sound."""
+    `${window_count:${views},times}`, numbers of windows; `${sound_frames:seconds,wrap}`, the frames of a sound;
+    `${staged:this,that}`, this in a run of stages and that in one without."""
     OmegaConf.register_new_resolver("slug", slug, replace=True)
     OmegaConf.register_new_resolver("covering", covering, replace=True)
     OmegaConf.register_new_resolver("window_count", window_count, replace=True)
     OmegaConf.register_new_resolver("sound_frames", sound_frames, replace=True)
+    OmegaConf.register_new_resolver("staged", staged, replace=True)
 
 
 def covering(extent: float, side: float, times: float) -> int:
@@ -66,6 +68,11 @@ def sound_frames(seconds: float, wrap: bool) -> int:
 
     numbers = isinstance(seconds, int | float) and math.isfinite(seconds)
     return max(1, min(frames(seconds, wrap is True), 2**24)) if numbers else 1
+
+
+def staged(this: Any, that: Any, *, _root_: DictConfig) -> Any:
+    """`this` where the configuration has a stage, and `that` with stage=none."""
+    return this if OmegaConf.select(_root_, "stage") else that
 
 
 @contextmanager

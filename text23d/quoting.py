@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 QUOTED = r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\""
 """A text in quotes, as a pattern."""
-RESOLVERS = r"now|slug|covering|window_count|sound_frames|hydra|oc\.\w+"
+RESOLVERS = r"now|slug|covering|window_count|sound_frames|staged|hydra|oc\.\w+"
 """What a configuration computes, as a pattern of names."""
 
 

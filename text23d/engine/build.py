@@ -11,13 +11,14 @@ import torch
 
 from text23d.contracts import Constraint, Sampler, Shape, Task, Views, World, each
 from text23d.engine.ranks import ALONE, Ranks
-from text23d.engine.recipe import Recipe
+from text23d.engine.recipe import LangevinRecipe, Recipe
 from text23d.engine.state import RunState
 from text23d.errors import UserError
 from text23d.guide import Guide, Request
 from text23d.interlaced import FIELDS, Interlaced
 from text23d.method.average import Average
 from text23d.method.constraints import Inpaint, Unconstrained
+from text23d.method.draft import Draft
 from text23d.method.noise import gaussian
 from text23d.method.step import StepReport
 from text23d.method.update import InPixels, Reduce, Replace, Update, Updater, resample
@@ -64,6 +65,11 @@ class Parts:
     known: Constraint[Any] = field(default_factory=Unconstrained)
     seen: Callable[[StepReport], None] = unseen
 
+    @property
+    def draft(self) -> Draft | None:
+        """How Algorithm 1 begins; None: as it goes on, and as its rivals always do."""
+        return self.fine.draft if self.fine is not None and isinstance(self.recipe, LangevinRecipe) else None
+
     def updater(
         self, state: RunState, everyone: Views, progress: float, draw: Callable[[str], torch.Generator]
     ) -> Updater:
@@ -91,7 +97,7 @@ class Parts:
         """The shape of the update's rendering ([0036]). For a prior of latents it is no finer than what that sees: the
         code of a larger picture is not an enlarged code."""
         size, seen, latents = self.recipe.size, self.guide.shape, self.guide.latents
-        if size is None:
+        if size is None or (self.draft is not None and self.draft.includes(progress)):
             return seen
         coded = latents is not None and latents.factor > 1
         return tuple(min(int(size(progress)), side) if coded else int(size(progress)) for side in seen)

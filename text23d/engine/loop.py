@@ -49,16 +49,19 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     """The method on fresh views."""
     recipe, guide, ranks = parts.recipe, parts.guide, parts.ranks
 
-    def shared(purpose: str) -> torch.Generator:
-        return generator(parts.seed, 0, state.iteration, streamed(purpose, state.stream))
+    progress = state.iteration / max(1, recipe.iterations - 1)
+    draft = parts.draft if parts.draft is not None and parts.draft.includes(progress) else None
+    turn = state.iteration if draft is None else draft.turn(state.iteration)
+
+    def shared(purpose: str, iteration: int = state.iteration) -> torch.Generator:
+        return generator(parts.seed, 0, iteration, streamed(purpose, state.stream))
 
     def draw(purpose: str) -> list[torch.Generator]:
-        return generators(parts.seed, parts.share, state.iteration, streamed(purpose, state.stream))
+        return generators(parts.seed, parts.share, turn, streamed(purpose, state.stream))
 
-    progress = state.iteration / max(1, recipe.iterations - 1)
     share = torch.tensor(parts.share)
     # All views are drawn, whoever renders them, and each view's noise from a stream of its own.
-    everyone = parts.views.sample(recipe.views, shared("cameras")).to(parts.device)
+    everyone = parts.views.sample(recipe.views, shared("cameras", turn)).to(parts.device)
     views, levels, passed = everyone.rows(share), recipe.sigma, progress
     with stage("prepare"):
         parts.task.prepare(state.phi, state.iteration, shared)
@@ -71,7 +74,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     report = step(
         guide.wrap(state.phi),  # type: ignore[arg-type]
         views,
-        recipe.method_at(progress),
+        recipe.method_at(progress) if draft is None else draft.method,
         guide.conditioned_on(views, state.learner),
         sigma,
         parts.updater(state, everyone, progress, shared),

@@ -83,7 +83,7 @@ class StochSync:
         with stage("sample"):
             found = guide.D(integrate(guide.D, x, levels), low)
         nfe = sum(cost(guide.main, level) for level in (*levels[:-1], low))
-        return Proposal(found, n, nfe, unmeasured(x0), rms(n))
+        return Proposal(found, n, nfe, torch.ones_like(rms(x0)), rms(n))  # nothing is inverted
 
 
 def statistics(x: Tensor) -> Tensor:

@@ -1,0 +1,79 @@
+"""The draft of an object: which iterations it has, what their targets are, and that its cameras come again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import settings, tiny
+
+from text23d.compose import compose
+from text23d.engine.build import build_run
+from text23d.engine.loop import advance
+from text23d.errors import UserError
+from text23d.method.draft import Draft
+from text23d.method.ode import integrate
+from text23d.method.step import StepReport
+from text23d.rng import generator, generators
+
+DRAFT = ("method.iterations=6", "stage.begin=0.7", "stage.draft.end=0.7", "stage.draft.round=2")
+
+
+def reports(prior: Path, *overrides: str, iterations: int) -> list[StepReport]:
+    """What the first iterations of a run with these settings did."""
+    seen = list[StepReport]()
+    state, parts = tiny(prior, *overrides)
+    parts = replace(parts, seen=seen.append)
+    for _ in range(iterations):
+        advance(state, parts)
+    return seen
+
+
+def test_it_goes_up_to_its_end_and_begins_anew_after_a_round() -> None:
+    draft = Draft(end=0.4, round=3)
+    assert draft.includes(0.0) and draft.includes(0.399) and not draft.includes(0.4)
+    assert [draft.turn(iteration) for iteration in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    assert [replace(draft, round=0).turn(iteration) for iteration in range(3)] == [0, 1, 2]
+
+
+def test_targets_are_samples_from_the_same_noise_whenever_a_view_comes_again(tiny_prior: Path) -> None:
+    """By hand: x0 + sigma n down the ODE, with the noise of the iteration whose turn it is."""
+    seen = reports(tiny_prior, *DRAFT, iterations=4)
+    state, parts = tiny(tiny_prior, *DRAFT)
+    for iteration, report in enumerate(seen):
+        turn = iteration % 2
+        cameras = parts.views.sample(2, generator(0, 0, turn, "cameras"))
+        sigma = torch.tensor(parts.recipe.sigma(iteration / 5))
+        n = torch.stack([torch.randn(4, 64, 64, generator=each) for each in generators(0, [0, 1], turn, "inversion")])
+        guide = parts.guide.conditioned_on(cameras)
+        levels = torch.tensor([float(sigma) ** (1 - k / 4) * 0.05 ** (k / 4) for k in range(5)])
+        x = integrate(guide.D, report.x0 + sigma * n, levels)
+        torch.testing.assert_close(report.proposal.target, guide.D(x, levels[-1]), rtol=1e-3, atol=1e-4)
+    assert state.iteration == 0
+
+
+def test_afterwards_everything_is_as_without_it(tiny_prior: Path) -> None:
+    seen = reports(tiny_prior, *DRAFT, iterations=5)
+    assert seen[3].proposal.nfe > seen[4].proposal.nfe
+    assert (seen[4].proposal.residual < 1).all() and (seen[3].proposal.residual == 1).all()
+
+
+@pytest.mark.parametrize("change", ["stage.draft=null", "method=sds"])
+def test_it_is_left_out_where_it_is_not_asked_for_and_by_rivals(change: str, tiny_prior: Path) -> None:
+    _, parts = tiny(tiny_prior, change)
+    assert parts.fine is not None and parts.draft is None
+
+
+def test_one_that_goes_on_when_windows_are_seen_is_refused(tiny_prior: Path) -> None:
+    cfg: dict[str, Any] = settings(tiny_prior, "stage.begin=0.3", "stage.draft.end=0.4")
+    with pytest.raises(UserError, match=r"stage\.draft\.end=0\.4 comes after stage\.begin=0\.3"):
+        build_run(cfg, torch.device("cpu"))
+
+
+def test_a_run_without_stages_takes_more_iterations_of_whole_views() -> None:
+    staged, whole = (compose("config", ["prompt=a red car", *each]) for each in ((), ("stage=none",)))
+    assert staged["method"]["iterations"] < whole["method"]["iterations"]
+    assert compose("config", ["prompt=a red car", "method.iterations=7"])["method"]["iterations"] == 7
