@@ -64,7 +64,7 @@ def test_afterwards_everything_is_as_without_it(tiny_prior: Path) -> None:
 @pytest.mark.parametrize("change", ["stage.draft=null", "method=sds"])
 def test_it_is_left_out_where_it_is_not_asked_for_and_by_rivals(change: str, tiny_prior: Path) -> None:
     _, parts = tiny(tiny_prior, change)
-    assert parts.fine is not None and parts.draft is None
+    assert parts.fine is not None and parts.draft(0.0) is None and tiny(tiny_prior)[1].draft(0.0) is not None
 
 
 def test_one_that_goes_on_when_windows_are_seen_is_refused(tiny_prior: Path) -> None:

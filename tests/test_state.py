@@ -27,8 +27,8 @@ from text23d.files import load_tensors
 KEPT, ALL = 2, 4
 """Iterations before the state is saved, and in all."""
 CASES: dict[str, tuple[str, ...]] = {
-    "langevin": ("method.ema=0.9",),
-    "within a draft": ("stage.begin=0.9", "stage.draft.end=0.9", "stage.draft.round=3"),
+    "langevin": ("stage.draft=null", "method.ema=0.9"),
+    "within a draft": ("stage.begin=0.9", "stage.draft.end=0.9", "stage.draft.round=3", "stage.draft.steps=2"),
     "sds": ("method=sds",),
     "vsd": ("method=vsd", "method.ema=0.5"),
     "ism": ("method=ism", "method.strategy.steps=1"),
@@ -36,15 +36,15 @@ CASES: dict[str, tuple[str, ...]] = {
     "bank": ("views=bank", "views.count=3"),
     "bank, of many cameras": ("views=bank", "views.count=9", "method.inversion.steps=0"),
     "bank of levels, vsd's sigma": ("views=bank", "views.count=2", "method.levels=[1,0.5]", "method/sigma=random"),
-    "random": ("method/sigma=random",),
-    "random, together": ("method/sigma=random", "method.sigma.together=true"),
+    "random": ("stage.draft=null", "method/sigma=random"),
+    "random, together": ("stage.draft=null", "method/sigma=random", "method.sigma.together=true"),
     "levels": ("method.levels=[1,0.5]",),
-    "anderson": ("method/inversion=anderson", "method.inversion.steps=3"),
+    "anderson": ("stage.draft=null", "method/inversion=anderson", "method.inversion.steps=3"),
     "backprop": ("method/inversion=backprop", "method.inversion.iterations=2", "prior.auxiliary=none"),
     "ode": ("method/inversion=ode", "method.inversion.steps=2", "method.inversion.solver=heun", "method.renorm=true"),
     "chain": ("method/langevin=leimkuhler_matthews", "method.churn=3", "method.lr_end=0.1"),
-    "sgd": ("method/optimizer=sgd", "method.ema=0.9"),
-    "signed distance": ("representation=nerf_sdf", "method.ema=0.9"),
+    "sgd": ("stage.draft=null", "method/optimizer=sgd", "method.ema=0.9"),
+    "signed distance": ("stage.draft=null", "representation=nerf_sdf", "method.ema=0.9"),
     "image": (*IMAGE,),
     "image, replaced": (*IMAGE, "method/optimizer=replace"),
     "image, sgd": (*IMAGE, "method/optimizer=sgd", "method=vsd"),
@@ -114,7 +114,7 @@ def test_a_run_saved_and_loaded_elsewhere_ends_with_the_same_bytes(name: str, fo
     moved = differences(whole["phi"], begun["phi"])
     assert moved and any("weight" in each or "table" in each or "pixels" in each for each in moved)
     spent, first = whole["counts"].pop("evaluations"), begun["counts"]["evaluations"]
-    assert first < spent <= 2 * first, "a draft evaluates more; D' of windows is D without guidance, and may be shared"
+    assert 1.8 * first <= spent <= 2 * first, "D' of windows is D without guidance, and may be shared"
     assert whole["counts"] == {"iteration": ALL, "rate": 1.0, "stream": 0}
     assert whole["sheet"]["labels"] == [f"iteration {i + 1}" for i in range(ALL)]
     assert set(whole["sheet"]["pictures"]) == {str(i) for i in range(ALL)}

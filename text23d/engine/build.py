@@ -65,10 +65,10 @@ class Parts:
     known: Constraint[Any] = field(default_factory=Unconstrained)
     seen: Callable[[StepReport], None] = unseen
 
-    @property
-    def draft(self) -> Draft | None:
-        """How Algorithm 1 begins; None: as it goes on, and as its rivals always do."""
-        return self.fine.draft if self.fine is not None and isinstance(self.recipe, LangevinRecipe) else None
+    def draft(self, progress: float) -> Draft | None:
+        """The draft that an iteration at this progress belongs to; None: none, as always of Algorithm 1's rivals."""
+        draft = self.fine.draft if self.fine is not None and isinstance(self.recipe, LangevinRecipe) else None
+        return draft if draft is not None and draft.includes(progress) else None
 
     def updater(
         self, state: RunState, everyone: Views, progress: float, draw: Callable[[str], torch.Generator]
@@ -97,7 +97,7 @@ class Parts:
         """The shape of the update's rendering ([0036]). For a prior of latents it is no finer than what that sees: the
         code of a larger picture is not an enlarged code."""
         size, seen, latents = self.recipe.size, self.guide.shape, self.guide.latents
-        if size is None or (self.draft is not None and self.draft.includes(progress)):
+        if size is None or self.draft(progress) is not None:
             return seen
         coded = latents is not None and latents.factor > 1
         return tuple(min(int(size(progress)), side) if coded else int(size(progress)) for side in seen)

@@ -48,9 +48,8 @@ def advance(
 def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
     """The method on fresh views."""
     recipe, guide, ranks = parts.recipe, parts.guide, parts.ranks
-
     progress = state.iteration / max(1, recipe.iterations - 1)
-    draft = parts.draft if parts.draft is not None and parts.draft.includes(progress) else None
+    draft = parts.draft(progress)
     turn = state.iteration if draft is None else draft.turn(state.iteration)
 
     def shared(purpose: str, iteration: int = state.iteration) -> torch.Generator:
