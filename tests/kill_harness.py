@@ -37,7 +37,8 @@ from text23d.files import load_tensors
 
 SMALL = ("prompt=a red car", "device=cpu", "stages=2")
 NERF = (
-    *("method.views=2", "method.size.stages=[[0,16]]", "mesh.faces=2000", "mesh.resolution=32", "mesh.texture=256"),
+    *("method.views=2", "method.inner=2", "method.size.stages=[[0,16]]"),
+    *("mesh.faces=2000", "mesh.resolution=32", "mesh.texture=256"),
     *("representation.steps=16", "representation.hidden=8", "turntable.frames=8", "turntable.size=64"),
     *("representation.encoding.levels=4", "representation.encoding.log2_table=10"),
 )

@@ -22,8 +22,8 @@ from text23d.errors import UserError
 from text23d.prior.builtin import prior as builtin
 from text23d.representation.views import FixedCamera
 
-QUICK: dict[str, Any] = {"method.iterations": 2, "method.views": 2, "turntable.frames": 2, "turntable.size": 32}
-QUICK |= {"mesh.faces": 1000, "mesh.resolution": 32, "mesh.colour": "vertices", "seed": 3}
+QUICK: dict[str, Any] = {"method.iterations": 2, "method.views": 2, "method.inner": 2, "turntable.frames": 2, "seed": 3}
+QUICK |= {"turntable.size": 32, "mesh.faces": 1000, "mesh.resolution": 32, "mesh.colour": "vertices"}
 NOTEBOOK = Path(__file__).parent / "quickstart.ipynb"
 
 

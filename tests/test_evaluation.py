@@ -589,8 +589,8 @@ worker.main()
 
 
 SMALL = (
-    "method.iterations=1", "method.views=2", "method.size.stages=[[0,16]]", "turntable.frames=1", "turntable.size=16",
-    "mesh.resolution=24", "stages=1", "representation.steps=16",
+    "method.iterations=1", "method.views=2", "method.inner=2", "method.size.stages=[[0,16]]",
+    "turntable.frames=1", "turntable.size=16", "mesh.resolution=24", "stages=1", "representation.steps=16",
 )  # fmt: skip
 
 

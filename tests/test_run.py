@@ -47,6 +47,7 @@ TINY = (
     "device=cpu",
     "method.iterations=4",
     "method.views=2",
+    "method.inner=2",
     "method.size.stages=[[0,16]]",
     "turntable.frames=4",
     "turntable.size=32",
