@@ -160,7 +160,7 @@ def comparison(*overrides: str) -> Comparison:
 
 
 TINY = (
-    'settings=["method.views=1","method.size.stages=[[0,16]]","representation.steps=16"]',
+    'settings=["method.views=1","method.inner=2","method.size.stages=[[0,16]]","representation.steps=16"]',
     "seeds=[0]",
     "calibration=2",
     "budget.seconds=null",
