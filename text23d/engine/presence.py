@@ -35,7 +35,8 @@ class Presence:
         self._seen, self._waited = 0, 0
         store.set(_key(rank), "0")
         store.wait([_key(each) for each in self.others], timedelta(seconds=meeting))
-        threading.Thread(target=self._beat, args=[store.clone()], name="presence", daemon=True).start()
+        self._thread = threading.Thread(target=self._beat, args=[store.clone()], name="presence", daemon=True)
+        self._thread.start()
 
     def lost(self) -> int | None:
         """A rank that was not heard of for SILENCE, or None. To be asked every second, while one waits."""
@@ -83,7 +84,10 @@ class Presence:
                 time.sleep(1.0)
 
     def close(self) -> None:
+        """Stop counting. The thread is waited for, unless the store does not answer it: one that comes back from the
+        store while Python ends would abort the process."""
         self._over.set()
+        self._thread.join(2 * BEAT)
 
     def _beat(self, store: Any) -> None:
         before: Mapping[int, bytes] = {}
