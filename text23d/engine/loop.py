@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from text23d.contracts import Stage, unwatched
+from text23d.contracts import Shape, Stage, unwatched
 from text23d.engine.build import Parts
 from text23d.engine.state import RunState
 from text23d.errors import Diverged
 from text23d.memory import is_out_of_memory, let_go
+from text23d.method.draft import Draft, turning
 from text23d.method.step import step
-from text23d.rng import generator, generators
+from text23d.rng import Stream, generator, generators
 
 
 def advance(
@@ -59,7 +61,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         return generators(parts.seed, parts.share, turn, streamed(purpose, state.stream))
 
     share = torch.tensor(parts.share)
-    # All views are drawn, whoever renders them, and each view's noise from a stream of its own.
+    # All views are drawn, whoever renders them, and what is a view's own from a stream of its own.
     everyone = parts.views.sample(recipe.views, shared("cameras", turn)).to(parts.device)
     views, levels, passed = everyone.rows(share), recipe.sigma, progress
     with stage("prepare"):
@@ -80,7 +82,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         draw,
         shape=guide.shape,
         update_shape=parts.update_shape(progress),
-        noise=state.warm.recall(views, draw("inversion"), guide.shape) if state.warm else None,
+        noise=begun_with(state, parts, draft, views, guide.shape, draw("inversion")),
         project=parts.constraint.project,
         stage=stage,
     )
@@ -104,6 +106,16 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         "residual": residual,
         "noise_ratio": noise_ratio,
     }
+
+
+def begun_with(
+    state: RunState, parts: Parts, draft: Draft | None, views: Any, shape: Shape, stream: Stream
+) -> Tensor | None:
+    """The noise [B, C, *shape] that an iteration begins with; None: fresh noise of each view's own."""
+    if draft is not None and draft.noise == "turning":
+        one = generator(parts.seed, 0, 0, streamed("draft", state.stream))
+        return turning(views.azimuth.cpu(), torch.randn(3, parts.world.channels, *shape, generator=one))
+    return state.warm.recall(views, stream, shape) if state.warm else None
 
 
 def forget_gradients(state: RunState) -> None:
