@@ -42,7 +42,8 @@ def test_it_goes_up_to_its_end_and_begins_anew_after_a_round() -> None:
 
 @pytest.mark.parametrize("noise", ["turning", "own"])
 def test_targets_are_samples_from_the_same_noise_whenever_a_view_comes_again(noise: str, tiny_prior: Path) -> None:
-    """By hand: x0 + sigma n down the ODE, with the noise of the run, or of the iteration whose turn it is."""
+    """By hand: x0 + sigma n down the ODE, with the noise of the run, or of the iteration whose turn it is, and with
+    guidance at high levels alone."""
     own = (*DRAFT, f"stage.draft.noise={noise}")
     seen = reports(tiny_prior, *own, iterations=4)
     state, parts = tiny(tiny_prior, *own)
@@ -57,8 +58,13 @@ def test_targets_are_samples_from_the_same_noise_whenever_a_view_comes_again(noi
             n = torch.stack([torch.randn(4, 64, 64, generator=each) for each in streams])
         guide = parts.guide.conditioned_on(cameras)
         levels = torch.tensor([float(sigma) ** (1 - k / 4) * 0.05 ** (k / 4) for k in range(5)])
-        x = integrate(guide.D, report.x0 + sigma * n, levels)
-        torch.testing.assert_close(report.proposal.target, guide.D(x, levels[-1]), rtol=1e-3, atol=1e-4)
+        high, low = levels[levels > 0.6], levels[levels <= 0.6]
+        middle = torch.cat([high, low[:1]])
+        x = integrate(guide.D, report.x0 + sigma * n, middle)
+        plain = guide.with_guidance(1)
+        x = plain(integrate(plain, x, low), levels[-1])
+        torch.testing.assert_close(report.proposal.target, x, rtol=1e-3, atol=1e-4)
+        assert report.proposal.nfe == 2 * len(high) + len(low)
     assert state.iteration == 0
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from text23d.method.joint import StochSync
-from text23d.settings import number, whole
+from text23d.settings import NonNegative, number, whole
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Draft:
     steps   noise levels from an iteration's down to the sample
     round   iterations after which cameras come again, so that samples of one view agree with each other instead of
             being averaged; 0: they are always new
+    guided  noise levels of samples that are not above it have no guidance; see `StochSync`
     noise   turning: n is that of one thing that turns before the cameras, in all iterations (see `turning`), so that
             samples of several views agree, too; own: each view's is its own, and comes again with its camera
     """
@@ -29,11 +30,12 @@ class Draft:
     end: Annotated[float, number(above=0, below=1)] = 0.4
     steps: Annotated[int, whole(1, 1000)] = 4
     round: Annotated[int, whole(0, 1_000_000)] = 4
+    guided: NonNegative = 0.6
     noise: Literal["turning", "own"] = "turning"
 
     @property
     def method(self) -> StochSync:
-        return StochSync(self.steps)
+        return StochSync(self.steps, guided=self.guided)
 
     def includes(self, progress: float) -> bool:
         """Whether an iteration at this progress of the run is one of the draft's."""
