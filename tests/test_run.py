@@ -210,7 +210,7 @@ def interrupted(folder: Path, lines: int, *arguments: str) -> tuple[int, str]:
 def test_an_interrupted_run_keeps_what_it_has(single: tuple[Path, str], tmp_path: Path) -> None:
     """And, as this one computes with the torch twins: its first figures are those of the compiled kernels."""
     long = (*TINY, "method.iterations=10000", "backend=torch", "hydra.run.dir=result")
-    status, said = interrupted(tmp_path, 2, "prompt=A red car!", *long)
+    status, said = interrupted(tmp_path, 3, "prompt=A red car!", *long)
     folder = tmp_path / "result"
     assert status == 130, said
     assert "kernels torch" in said.splitlines()[0] and "Traceback" not in said
@@ -224,7 +224,8 @@ def test_an_interrupted_run_keeps_what_it_has(single: tuple[Path, str], tmp_path
     tensors, facts = load_tensors(folder / "nerf.safetensors", "nerf")
     iteration = facts["iteration"]
     assert iteration >= 2 and f"after {iteration} of" in last
-    assert len(figures(folder)) in (iteration - 1, iteration)
+    # the interruption may come between the line of an iteration and its end
+    assert len(figures(folder)) in (iteration, iteration + 1)
     assert tensors.keys() == load_tensors(single[0] / "nerf.safetensors", "nerf")[0].keys()
     assert imageio.imread(folder / "contact.png").shape[1] > 8 * 128
     # the network computes in bfloat16, of three digits, which tells apart renders that differ in the last bit

@@ -26,9 +26,11 @@ from text23d.files import load_tensors
 
 KEPT, ALL = 2, 4
 """Iterations before the state is saved, and in all."""
+EVEN = "stage.draft.guided=0"
+"""Iterations of a draft cost the same at all noise levels."""
 CASES: dict[str, tuple[str, ...]] = {
     "langevin": ("stage.draft=null", "method.ema=0.9"),
-    "within a draft": ("stage.begin=0.9", "stage.draft.end=0.9", "stage.draft.round=3", "stage.draft.steps=2"),
+    "within a draft": ("stage.begin=0.9", "stage.draft.end=0.9", "stage.draft.round=3", "stage.draft.steps=2", EVEN),
     "sds": ("method=sds",),
     "vsd": ("method=vsd", "method.ema=0.5"),
     "ism": ("method=ism", "method.strategy.steps=1"),
@@ -38,11 +40,17 @@ CASES: dict[str, tuple[str, ...]] = {
     "bank of levels, vsd's sigma": ("views=bank", "views.count=2", "method.levels=[1,0.5]", "method/sigma=random"),
     "random": ("stage.draft=null", "method/sigma=random"),
     "random, together": ("stage.draft=null", "method/sigma=random", "method.sigma.together=true"),
-    "levels": ("method.levels=[1,0.5]",),
+    "levels": (EVEN, "method.levels=[1,0.5]"),
     "anderson": ("stage.draft=null", "method/inversion=anderson", "method.inversion.steps=3"),
-    "backprop": ("method/inversion=backprop", "method.inversion.iterations=2", "prior.auxiliary=none"),
-    "ode": ("method/inversion=ode", "method.inversion.steps=2", "method.inversion.solver=heun", "method.renorm=true"),
-    "chain": ("method/langevin=leimkuhler_matthews", "method.churn=3", "method.lr_end=0.1"),
+    "backprop": (EVEN, "method/inversion=backprop", "method.inversion.iterations=2", "prior.auxiliary=none"),
+    "ode": (
+        EVEN,
+        "method/inversion=ode",
+        "method.inversion.steps=2",
+        "method.inversion.solver=heun",
+        "method.renorm=true",
+    ),
+    "chain": (EVEN, "method/langevin=leimkuhler_matthews", "method.churn=3", "method.lr_end=0.1"),
     "sgd": ("stage.draft=null", "method/optimizer=sgd", "method.ema=0.9"),
     "signed distance": ("stage.draft=null", "representation=nerf_sdf", "method.ema=0.9"),
     "image": (*IMAGE,),
