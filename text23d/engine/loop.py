@@ -16,8 +16,9 @@ from text23d.engine.state import RunState
 from text23d.errors import Diverged
 from text23d.memory import is_out_of_memory, let_go
 from text23d.method.draft import Draft, turning
+from text23d.method.proposal import Rng
 from text23d.method.step import step
-from text23d.rng import Stream, generator, generators
+from text23d.rng import generator, generators
 
 
 def advance(
@@ -82,7 +83,7 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
         draw,
         shape=guide.shape,
         update_shape=parts.update_shape(progress),
-        noise=begun_with(state, parts, draft, views, guide.shape, draw("inversion")),
+        noise=begun_with(state, parts, draft, views, guide.shape, draw),
         project=parts.constraint.project,
         stage=stage,
     )
@@ -109,13 +110,13 @@ def iterate(state: RunState, parts: Parts, stage: Stage) -> dict[str, Any]:
 
 
 def begun_with(
-    state: RunState, parts: Parts, draft: Draft | None, views: Any, shape: Shape, stream: Stream
+    state: RunState, parts: Parts, draft: Draft | None, views: Any, shape: Shape, draw: Rng
 ) -> Tensor | None:
     """The noise [B, C, *shape] that an iteration begins with; None: fresh noise of each view's own."""
     if draft is not None and draft.noise == "turning":
         one = generator(parts.seed, 0, 0, streamed("draft", state.stream))
         return turning(views.azimuth.cpu(), torch.randn(3, parts.world.channels, *shape, generator=one))
-    return state.warm.recall(views, stream, shape) if state.warm else None
+    return state.warm.recall(views, draw("inversion"), shape) if state.warm else None
 
 
 def forget_gradients(state: RunState) -> None:

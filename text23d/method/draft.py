@@ -42,7 +42,7 @@ class Draft:
         return progress < self.end
 
     def turn(self, iteration: int) -> int:
-        """The iteration whose cameras and noise `iteration` has."""
+        """The iteration whose cameras `iteration` has, and whose noise if views have their own."""
         return iteration % self.round if self.round else iteration
 
 
